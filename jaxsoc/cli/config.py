@@ -1,0 +1,204 @@
+"""Options of `jaxsoc upscale`: a TOML file under, the command line over."""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from jaxsoc.experiments import Design
+from jaxsoc.models import TwoPool
+from jaxsoc.physics.grids import CellGrid
+from jaxsoc.physics.kinetics import KINETICS
+from jaxsoc.physics.mortality import (
+    LinearMortalityConstants,
+    PowerMortalityConstants,
+)
+from jaxsoc.physics.parameters import declarations
+from jaxsoc.solve import Adaptive, FixedStep, Substepped
+from jaxsoc.upscale.fields import CORRELATIONS, Acceptance
+
+_ALIASES = {
+    "lin": "linear",
+    "mult": "multiplicative",
+    "mm": "michaelis_menten",
+    "imm": "inverse_michaelis_menten",
+}
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class SoilConfig(_Table):
+    """Numbers of the soil that all kinetics share."""
+
+    carbon_use_efficiency: float = 0.31
+    input: float = Field(125.0 / 206_250.0, description="mgC/g/h")
+    mortality_rate: float = Field(0.00028, description="1/h")
+    mortality_exponent: float = 1.0
+
+
+class CellsConfig(_Table):
+    """The grid of generated fields, and the size of a cell."""
+
+    shape: tuple[int, int] = (100, 100)
+    edge: float = Field(50.0, description="µm")
+    bulk_density: float = Field(1.65, description="g/cm³")
+
+
+class AcceptanceConfig(_Table):
+    """Which generated fields to keep."""
+
+    rule: Literal["correlation", "first"] = "correlation"
+    largest_uncorrelated: float = 0.05
+    least_correlation: float | None = None
+    largest_substrate: float | None = Field(None, description="mgC/g")
+
+
+class UpscaleConfig(_Table):
+    """Everything that `jaxsoc upscale` can be told."""
+
+    scenario: int = 2
+    kinetics: list[str] = list(Design().kinetics)
+    heterogeneity: list[str] = list(Design().heterogeneity)
+    correlation: list[str] = list(CORRELATIONS)
+    fields: Path | None = None
+    units: str | None = None
+    parameters: str = "case1"
+    coupling: Literal["independent", "published"] = "independent"
+    control: str = "nominal"
+    every: float = Field(6.0, description="hours")
+    days: float | None = Field(None, description="duration, days")
+    members: int = 1
+    seed: int = 0
+    method: Literal["auto", "fixed", "substepped", "adaptive"] = "auto"
+    step: float = Field(0.1, description="hours, for the fixed method")
+    tolerance: float = 1e-5
+    out: Path = Path("jaxsoc-output")
+    figures: bool = True
+    soil: SoilConfig = SoilConfig()
+    cells: CellsConfig = CellsConfig()
+    acceptance: AcceptanceConfig = AcceptanceConfig()
+    constants: dict[str, dict[str, float]] = {}
+
+    def design(self) -> Design:
+        """The experiment; raises `ValueError` for choices that are not possible."""
+        soil, cells = self.soil, self.cells
+        mortality = LinearMortalityConstants(soil.mortality_rate)
+        if soil.mortality_exponent != 1.0:
+            mortality = PowerMortalityConstants(
+                soil.mortality_rate, soil.mortality_exponent
+            )
+        return Design(
+            scenario=self.scenario,
+            kinetics=tuple(map(canonical_kinetics, self.kinetics)),
+            heterogeneity=tuple(self.heterogeneity),
+            correlation=tuple(self.correlation),
+            members=self.members,
+            seed=self.seed,
+            degree=self.parameters,
+            control=self.control,
+            coupled=self.coupling == "published",
+            every=self.every,
+            duration=None if self.days is None else 24.0 * self.days,
+            grid=CellGrid(cells.shape, cells.edge, cells.bulk_density),
+            acceptance=self._acceptance(),
+            constants=self._constants(),
+            mortality=mortality,
+            carbon_use_efficiency=soil.carbon_use_efficiency,
+            input=soil.input,
+            method=self._method(),
+            tolerance=self.tolerance,
+        )
+
+    def _acceptance(self):
+        given = self.acceptance
+        if given.rule == "first":
+            return None
+        return Acceptance(
+            given.largest_uncorrelated, given.least_correlation, given.largest_substrate
+        )
+
+    def _constants(self):
+        constants = {}
+        for name, given in self.constants.items():
+            kinetics = canonical_kinetics(name)
+            if kinetics not in KINETICS:
+                raise ValueError(_unknown("kinetics", name, list(KINETICS)))
+            cls = KINETICS[kinetics].constants
+            known = [declaration.name for declaration in declarations(cls)]
+            for key in given:
+                if key not in known:
+                    raise ValueError(_unknown(f"constant of {name}", key, known))
+            constants[kinetics] = cls(**given)
+        return constants
+
+    def _method(self):
+        match self.method:
+            case "fixed":
+                return FixedStep(self.step)
+            case "adaptive":
+                return Adaptive()
+            case "substepped":
+                return Substepped(TwoPool.fastest_rate)
+        return None
+
+
+def canonical_kinetics(name: str) -> str:
+    """The name that jaxsoc uses for what a user may call "MM"."""
+    plain = name.strip().lower().replace("-", "_")
+    return _ALIASES.get(plain, plain)
+
+
+def read_config(path: Path | None, options: Mapping[str, Any]) -> UpscaleConfig:
+    """Configuration from a TOML file, if any, with the given options on top.
+
+    **Raises:** `ValueError` in one line for a file that cannot be read, a key that is
+    not known (with the nearest one that is), or a value of the wrong kind.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        values = _read_toml(path)
+        _check_keys(values, UpscaleConfig, path.name)
+        if "fields" in values:
+            # A path in a file is meant from where the file lies.
+            values["fields"] = path.parent / str(values["fields"])
+    values |= {name: value for name, value in options.items() if value is not None}
+    try:
+        return UpscaleConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key, problem = ".".join(map(str, first["loc"])), first["msg"]
+        raise ValueError(
+            f"{key}: {problem[0].lower()}{problem[1:]}, got {first['input']!r}"
+        ) from None
+
+
+def _read_toml(path):
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read {str(path)!r}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path.name} is not valid TOML: {error}") from None
+
+
+def _check_keys(values, model, where):
+    known = model.model_fields
+    for key, value in values.items():
+        if key not in known:
+            raise ValueError(f"{where}: {_unknown('key', key, list(known))}")
+        inner = known[key].annotation
+        if isinstance(inner, type) and issubclass(inner, _Table):
+            if not isinstance(value, dict):
+                raise ValueError(f"{where}: {key} must be a table, got {value!r}")
+            _check_keys(value, inner, f"{where} [{key}]")
+
+
+def _unknown(what, received, known):
+    near = difflib.get_close_matches(received, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"unknown {what} {received!r}: {hint}known are {', '.join(known)}"

@@ -1,0 +1,94 @@
+"""`jaxsoc doctor`: what this machine offers, and one sentence on what is wrong."""
+
+import os
+import platform
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+_PACKAGES = (
+    "jaxsoc",
+    "jax",
+    "jaxlib",
+    "equinox",
+    "diffrax",
+    "lineax",
+    "optimistix",
+    "optax",
+    "numpyro",
+    "numpy",
+    "scipy",
+    "xarray",
+    "h5netcdf",
+    "matplotlib",
+)
+_OLDEST_JAX = (0, 10)
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def examine() -> tuple[dict[str, str], str]:
+    """Facts by name, and the diagnosis."""
+    facts = {"python": platform.python_version(), "system": platform.platform()}
+    facts |= {name: _version(name) for name in _PACKAGES}
+    try:
+        devices = [f"{d.device_kind} ({d.platform})" for d in jax.devices()]
+    except RuntimeError as error:
+        devices, problem = [], str(error).splitlines()[0]
+    else:
+        problem = ""
+    facts["devices"] = ", ".join(devices) or "none"
+    facts["cores"] = f"{cores()} of {os.cpu_count()} in use"
+    facts["x64"] = "on" if jax.config.jax_enable_x64 else "off"
+    return facts, _diagnosis(facts, problem)
+
+
+def print_report(console: Console) -> bool:
+    """Prints the report; returns whether all is well."""
+    facts, diagnosis = examine()
+    table = Table(show_header=False, box=None)
+    for name, value in facts.items():
+        table.add_row(name, value)
+    console.print(table)
+    console.print(diagnosis)
+    return diagnosis == _WELL
+
+
+_WELL = "Nothing is wrong."
+
+
+def _version(name):
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _diagnosis(facts, problem):
+    if problem:
+        return f"JAX finds no device ({problem}): reinstall jax and jaxlib together."
+    missing = [name for name in _PACKAGES if facts[name] == "not installed"]
+    if missing:
+        return f"Not installed: {', '.join(missing)}; reinstall jaxsoc."
+    release = tuple(int(part) for part in facts["jax"].split(".")[:2])
+    if release < _OLDEST_JAX:
+        return f"jax {facts['jax']} is too old: jaxsoc needs 0.10 or later."
+    if facts["jax"].split(".")[:3] != facts["jaxlib"].split(".")[:3]:
+        return (
+            f"jax {facts['jax']} and jaxlib {facts['jaxlib']} do not match: install "
+            "the same version of both."
+        )
+    if facts["x64"] == "off":
+        return "64-bit floats are off: unset JAX_ENABLE_X64 or set it to 1."
+    if shutil.which("nvidia-smi") and "gpu" not in facts["devices"]:
+        return (
+            "There is an NVIDIA GPU that JAX does not use: pip install 'jaxsoc[cuda13]'"
+        )
+    return _WELL

@@ -1,0 +1,169 @@
+"""`jaxsoc upscale`: run, tell, draw, store."""
+
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import TimeRemainingColumn as Remaining
+from rich.table import Table
+
+from jaxsoc.experiments import (
+    Design,
+    Run,
+    Supplied,
+    checked_correlations,
+    estimate_cost,
+    run,
+    summarise,
+)
+from jaxsoc.io import load_fields, save_dataset, to_dataset, writable_folder
+from jaxsoc.physics.parameters import declarations
+
+from .config import UpscaleConfig
+
+
+def run_upscale(config: UpscaleConfig, *, quiet: bool, dry_run: bool) -> None:
+    """Checks everything, runs, and writes `upscale.nc` and figures into `config.out`.
+
+    **Raises:** `ValueError` before anything is computed, for whatever does not fit.
+    """
+    console = Console(quiet=quiet)
+    started = time.perf_counter()
+    with warnings.catch_warnings(record=True) as noticed:
+        warnings.simplefilter("always")
+        design = config.design()
+        supplied = _supplied(config, design)
+        checked_correlations(design, supplied)
+        folder = writable_folder(config.out)
+        if dry_run:
+            _print_estimate(console, design, supplied)
+            return
+        finished = _run_with_bar(console, design, supplied)
+    results = to_dataset(finished, {"configuration": config.model_dump(mode="json")})
+    _print_summary(console, finished)
+    _print_warnings(console, noticed)
+    written = [save_dataset(results, folder / "upscale.nc")]
+    if config.figures:
+        with console.status("drawing figures"):
+            written += _draw(results, finished, folder)
+    seconds = time.perf_counter() - started
+    console.print(f"{seconds:.0f} s; written to {folder}:")
+    for path in written:
+        console.print(f"  {path.name}", highlight=False)
+
+
+def _supplied(config: UpscaleConfig, design: Design) -> Supplied | None:
+    if config.fields is None:
+        if config.units is not None:
+            raise ValueError(
+                f"units {config.units!r} are given without fields; use --fields FILE"
+            )
+        return None
+    return load_fields(
+        config.fields, units=config.units, degree=design.degree, grid=design.grid
+    )
+
+
+def _run_with_bar(console: Console, design: Design, supplied: Supplied | None) -> Run:
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        Remaining(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def progress(done, total, case):
+            bar.update(task, completed=done, total=total, description=case)
+
+        return run(design, supplied, progress=progress)
+
+
+def _print_summary(console: Console, finished: Run) -> None:
+    design = finished.design
+    table = Table(title=f"Scenario {design.scenario}, {design.hours / 24:g} days")
+    for heading, justify in (
+        ("case", "left"),
+        ("peak day", "right"),
+        ("peak R\n(mgC/g/h)", "right"),
+        ("ratio to\nhomogeneous", "right"),
+        ("S at the end\n(mgC/g)", "right"),
+    ):
+        table.add_column(heading, justify=justify)
+    last = None
+    for row in summarise(finished):
+        if last not in (None, row.kinetics):
+            table.add_section()
+        last = row.kinetics
+        kinetics = row.kinetics.replace("_", " ")
+        table.add_row(
+            f"{kinetics}, {row.heterogeneity} {row.correlation}".strip(),
+            f"{row.peak_day:.2f}",
+            f"{row.peak_respiration:.5f}",
+            "" if np.isnan(row.peak_ratio) else f"{row.peak_ratio:.3f}",
+            f"{row.final_substrate:.3f}",
+        )
+    console.print(table)
+    checks = finished.checks
+    worst = lambda name: float(checks[name].max())
+    console.print(
+        f"carbon balance closes to {worst('carbon_balance_error'):.1e}; estimated "
+        f"error of R {worst('respiration_error_estimate'):.1e} of its peak; largest "
+        f"Damköhler number of a cell {worst('largest_damkohler'):.2g}"
+    )
+
+
+def _print_warnings(console: Console, noticed: list[Any]) -> None:
+    for message in dict.fromkeys(str(warning.message) for warning in noticed):
+        console.print(f"note: {message}", style="yellow")
+
+
+def _print_estimate(
+    console: Console, design: Design, supplied: Supplied | None
+) -> None:
+    cost = estimate_cost(design, supplied)
+    console.print(
+        f"{cost.cases} cases of {cost.cells} cells, {len(design.times)} saved times: "
+        f"about {cost.seconds:.0f} s and {cost.bytes / 2**20:.0f} MiB; nothing was run"
+    )
+
+
+def _draw(results: Any, finished: Run, folder: Path) -> list[Path]:
+    from jaxsoc import plots
+
+    design, member = finished.design, finished.member
+    substrate = {
+        name: np.asarray(member.fields.substrate[name]) for name in finished.correlation
+    }
+    biomass = np.asarray(member.fields.biomass)
+    figures = {"fields": plots.figure_fields(biomass, substrate, design.grid.edge)}
+    for kinetics in design.kinetics:
+        figures[f"pools_{kinetics}"] = plots.figure_pools(results, kinetics)
+        figures[f"split_{kinetics}"] = plots.figure_split(results, kinetics)
+    figures["specific_respiration"] = plots.figure_specific_respiration(results)
+    varying = {k: c for k, c in member.constants.items() if c is not None}
+    if varying:
+        figures["parameters"] = plots.figure_parameters(
+            {k: _by_name(c) for k, c in varying.items()},
+            {k: _by_name(design.nominal(k)) for k in varying},
+            {
+                k: {d.name: d.unit for d in declarations(type(varying[k]))}
+                for k in varying
+            },
+        )
+    return [
+        plots.save_figure(figure, folder / f"{name}.png")
+        for name, figure in figures.items()
+    ]
+
+
+def _by_name(constants):
+    return {
+        declaration.name: getattr(constants, declaration.name)
+        for declaration in declarations(type(constants))
+    }

@@ -1,0 +1,88 @@
+"""What a design would cost, measured on this machine in a second or two."""
+
+import time
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxsoc.solve import FixedStep, integrate, require_x64
+
+from .design import Design, Supplied
+from .run import checked_correlations
+from .soils import Soil, case, draw_member
+
+_STEPS_TIMED = 100
+_COMPILE_SECONDS = 1.5
+_SERIES_SAVED = 21
+_ARRAYS_ALIVE = 24  # stages of a step, rates and moments, each as large as a pool
+
+
+class Cost(NamedTuple):
+    """Cases that differ, cells of each, seconds and bytes expected."""
+
+    cases: int
+    cells: int
+    seconds: float
+    bytes: int
+
+
+def estimate_cost(design: Design, supplied: Supplied | None = None) -> Cost:
+    """Time and memory that `run` would take, from a short timed piece of it.
+
+    **Raises:** as `run`, for choices that do not fit.
+    """
+    require_x64("an experiment")
+    correlations = checked_correlations(design, supplied)
+    member = draw_member(design, 0, supplied)
+    soils = []
+    for kinetics in design.kinetics:
+        for heterogeneity in design.heterogeneity:
+            uniform = heterogeneity in ("homogeneous", "biochemical")
+            for correlation in correlations[:1] if uniform else correlations:
+                soils.append(
+                    case(
+                        design,
+                        member,
+                        kinetics=kinetics,
+                        heterogeneity=heterogeneity,
+                        correlation=correlation,
+                    )
+                )
+    largest = max(soils, key=lambda soil: soil.state.substrate.size)
+    speed = _seconds_per_cell_step(largest)
+    # The error estimate adds half the steps; one saved time costs about one step.
+    work = sum(1.5 * _cell_steps(design, soil) for soil in soils)
+    kinds = len(design.kinetics) * len(design.heterogeneity)
+    cells, times = largest.state.substrate.size, len(design.times)
+    cases = len(design.kinetics) * len(design.heterogeneity) * len(correlations)
+    return Cost(
+        len(soils) * design.members,
+        cells,
+        _COMPILE_SECONDS * kinds + design.members * work * speed,
+        8
+        * (_ARRAYS_ALIVE * cells + 2 * _SERIES_SAVED * times * cases * design.members),
+    )
+
+
+def _seconds_per_cell_step(soil: Soil) -> float:
+    model, state, params = soil
+    times = np.array([0.0, 1e-3 * _STEPS_TIMED])
+    work = lambda: jax.block_until_ready(
+        integrate(model, state, params, times, method=FixedStep(1e-3)).final
+    )
+    work()
+    started = time.perf_counter()
+    work()
+    elapsed = time.perf_counter() - started
+    return elapsed / (_STEPS_TIMED * state.substrate.size)
+
+
+def _cell_steps(design: Design, soil: Soil) -> float:
+    """Steps and savings of a run, times cells, as the automatic road would take."""
+    model, state, params = soil
+    times = design.times
+    interval = times[1] - times[0]
+    rate = np.asarray(model.fastest_rate(times[0], state, params, interval))
+    steps = np.maximum(np.ceil(interval * np.sort(rate.reshape(-1)) / 0.5), 2.0)
+    return float((steps + 1).sum()) * (len(times) - 1)

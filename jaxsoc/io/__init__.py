@@ -1,0 +1,7 @@
+"""Files: fields in, datasets out; units are checked here."""
+
+from .atomic import replacing as replacing
+from .atomic import writable_folder as writable_folder
+from .fields import load_fields as load_fields
+from .results import save_dataset as save_dataset
+from .results import to_dataset as to_dataset

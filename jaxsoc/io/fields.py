@@ -1,0 +1,221 @@
+"""A user's own fields, from .npz, .npy, .nc, .mat or a folder of them."""
+
+import difflib
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxsoc.experiments import Supplied
+from jaxsoc.physics.grids import CellGrid
+from jaxsoc.physics.kinetics import KINETICS
+from jaxsoc.physics.parameters import declarations
+from jaxsoc.physics.units import CARBON, RATE, RATE_PER_CARBON, conversion_factor
+
+PUBLISHED_UNIT = "fgC/cell"
+
+# Names of constants in the published archives; `{kinetics}_{constant}` works as well.
+_PUBLISHED_NAMES = {
+    "k_lin": ("linear", "rate"),
+    "k_mult": ("multiplicative", "rate"),
+    "k_mm": ("michaelis_menten", "rate"),
+    "km_mm": ("michaelis_menten", "half_saturation"),
+    "k_inverse_mm": ("inverse_michaelis_menten", "rate"),
+    "km_inverse_mm": ("inverse_michaelis_menten", "half_saturation"),
+    "k_eca": ("eca", "rate"),
+    "km_eca": ("eca", "half_saturation"),
+}
+_CONSTANT_NAMES = _PUBLISHED_NAMES | {
+    f"{kinetics}_{declaration.name}": (kinetics, declaration.name)
+    for kinetics, entry in KINETICS.items()
+    for declaration in declarations(entry.constants)
+}
+
+
+class _Raw(NamedTuple):
+    values: np.ndarray
+    unit: str | None
+
+
+def load_fields(
+    path: Path | str,
+    *,
+    units: str | None = None,
+    degree: str = "case1",
+    grid: CellGrid = CellGrid(),  # noqa: B008 (immutable)
+) -> Supplied:
+    """Initial fields, and fields of kinetic constants where there are any.
+
+    Arrays are found by name: `biomass`; `substrate`, or `substrate_NAME` once per
+    correlation; constants as `k_mult`, `k_mm`, `km_mm`, `k_inverse_mm`,
+    `km_inverse_mm`, `k_lin`, `k_eca`, `km_eca`, or `KINETICS_CONSTANT`, with `_case1`
+    or `_case2` behind where there are two degrees. A .npy file holds two fields,
+    substrate then biomass; a folder holds one file per array.
+
+    **Arguments:** `units`: of carbon, "fgC/cell" or "mgC/g"; by default what a
+    variable's own `units` attribute says (netCDF), else fgC/cell, as published. Rates
+    are per hour and, for multiplicative kinetics, per this unit. `degree`: which of two
+    degrees to take; `grid`: whose cells give fgC per cell a meaning.
+
+    **Raises:** `ValueError` for a file that is missing or of an unknown kind, a missing
+    field, unknown units, and as `Supplied`.
+    """
+    path = Path(path)
+    raw = _read(path)
+    known, unused = {}, []
+    for name, field in raw.items():
+        key = _strip_degree(name, degree)
+        if key is None:
+            continue
+        if key == "biomass" or key.startswith("substrate") or key in _CONSTANT_NAMES:
+            known[key] = field
+        else:
+            unused.append(name)
+    _require_both(path, known, raw)
+    if unused:
+        warnings.warn(
+            f"not used from {path.name}: {', '.join(sorted(unused))}", stacklevel=2
+        )
+
+    def converted(field, kind, default):
+        unit = units or field.unit or default
+        factor = conversion_factor(unit, kind, fgc_per_mgc_per_g=grid.fgc_per_mgc_per_g)
+        return factor * field.values
+
+    carbon = lambda field: converted(field, CARBON, PUBLISHED_UNIT)
+    substrate = {
+        name.removeprefix("substrate").lstrip("_") or "given": carbon(field)
+        for name, field in known.items()
+        if name.startswith("substrate")
+    }
+    constants: dict[str, dict[str, Any]] = {}
+    for name, field in known.items():
+        if name not in _CONSTANT_NAMES:
+            continue
+        kinetics, constant = _CONSTANT_NAMES[name]
+        kind = _kind(kinetics, constant)
+        if kind is CARBON:
+            values = carbon(field)
+        else:
+            default = "1/h"
+            if kind is RATE_PER_CARBON:
+                default = f"1/h/({units or PUBLISHED_UNIT})"
+            unit = field.unit or default
+            values = field.values * conversion_factor(
+                unit, kind, fgc_per_mgc_per_g=grid.fgc_per_mgc_per_g
+            )
+        constants.setdefault(kinetics, {})[constant] = values
+    return Supplied(carbon(known["biomass"]), substrate, constants)
+
+
+def _kind(kinetics, constant):
+    kinds = {"1/h": RATE, "1/h/(mgC/g)": RATE_PER_CARBON, "mgC/g": CARBON}
+    units = {d.name: d.unit for d in declarations(KINETICS[kinetics].constants)}
+    return kinds[units[constant]]
+
+
+def _strip_degree(name, degree):
+    """Name without its degree; None for the other degree's field."""
+    for suffix in ("_case1", "_case2"):
+        if name.endswith(suffix):
+            return name.removesuffix(suffix) if suffix == f"_{degree}" else None
+    return name
+
+
+def _require_both(path, known, raw):
+    has_substrate = any(name.startswith("substrate") for name in known)
+    for wanted, present in (
+        ("biomass", "biomass" in known),
+        ("substrate", has_substrate),
+    ):
+        if not present:
+            near = difflib.get_close_matches(wanted, raw, n=1)
+            hint = f"; did you mean {near[0]!r} to be it?" if near else ""
+            found = ", ".join(sorted(raw)) or "nothing"
+            raise ValueError(f"no {wanted} field in {path.name}: found {found}{hint}")
+
+
+def _read(path: Path) -> dict[str, _Raw]:
+    if path.is_dir():
+        fields = {}
+        for file in sorted(path.iterdir()):
+            if file.suffix in (".npy", ".mat"):
+                inner = _read_file(file, whole=True)
+                single = len(inner) == 1
+                fields |= {
+                    (file.stem if single else name): field
+                    for name, field in inner.items()
+                }
+        if not fields:
+            raise ValueError(f"no .npy or .mat file in the folder {str(path)!r}")
+        return fields
+    if not path.exists():
+        raise ValueError(f"no such file: {str(path)!r}")
+    return _read_file(path, whole=False)
+
+
+def _read_file(path: Path, *, whole: bool) -> dict[str, _Raw]:
+    readers = {".npz": _npz, ".npy": _npy, ".nc": _netcdf, ".mat": _mat}
+    if path.suffix not in readers:
+        raise ValueError(
+            f"cannot read fields from {path.name!r}: expected one of "
+            f"{', '.join(readers)} or a folder"
+        )
+    try:
+        fields = readers[path.suffix](path)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"cannot read {path.name}: {reason}") from None
+    if path.suffix == ".npy" and not whole:
+        array = fields[path.stem].values
+        if array.ndim < 2 or array.shape[0] != 2:
+            raise ValueError(
+                f"{path.name} must hold two fields, substrate then biomass, got shape "
+                f"{array.shape}"
+            )
+        return {"substrate": _Raw(array[0], None), "biomass": _Raw(array[1], None)}
+    return fields
+
+
+def _numbers(values):
+    return np.ascontiguousarray(np.asarray(values, dtype=np.float64))
+
+
+def _npz(path):
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: _Raw(_numbers(archive[name]), None) for name in archive.files}
+
+
+def _npy(path):
+    return {path.stem: _Raw(_numbers(np.load(path, allow_pickle=False)), None)}
+
+
+def _netcdf(path):
+    import xarray
+
+    with xarray.open_dataset(path, decode_times=False) as dataset:
+        return {
+            str(name): _Raw(_numbers(variable.values), variable.attrs.get("units"))
+            for name, variable in dataset.data_vars.items()
+        }
+
+
+def _mat(path):
+    import h5py
+    import scipy.io
+
+    if h5py.is_hdf5(path):
+        # MATLAB 7.3 files are HDF5 with axes in reverse order.
+        with h5py.File(path) as file:
+            return {
+                name: _Raw(_numbers(np.asarray(item).T), None)
+                for name, item in file.items()
+                if isinstance(item, h5py.Dataset)
+            }
+    content = scipy.io.loadmat(path)
+    return {
+        name: _Raw(_numbers(values), None)
+        for name, values in content.items()
+        if not name.startswith("__")
+    }

@@ -1,0 +1,181 @@
+"""Results as xarray datasets with units and provenance, and as netCDF-4 files."""
+
+import json
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from jaxsoc.experiments import Run
+from jaxsoc.experiments.run import DIMENSIONS
+from jaxsoc.physics.kinetics import KINETICS
+from jaxsoc.physics.parameters import declarations
+from jaxsoc.physics.units import HOURS_PER_DAY
+
+from .atomic import replacing
+
+_CARBON, _FLUX, _SQUARE = "mgC g-1", "mgC g-1 h-1", "(mgC g-1)2"
+
+# name -> (unit, long name); units of moments of the rate constant depend on the law.
+_SERIES = {
+    "substrate": (_CARBON, "mean substrate carbon per soil"),
+    "biomass": (_CARBON, "mean microbial carbon per soil"),
+    "co2": (_CARBON, "mean carbon respired since the start per soil"),
+    "decomposition": (_FLUX, "mean decomposition rate"),
+    "mortality": (_FLUX, "mean microbial mortality"),
+    "respiration": (_FLUX, "mean respiration rate"),
+    "respiration_mean_field": (
+        _FLUX,
+        "respiration at the mean pools and mean constants (mean-field approximation)",
+    ),
+    "respiration_higher_order": (
+        _FLUX,
+        "mean respiration minus its mean-field approximation",
+    ),
+    "specific_growth_rate": ("h-1", "growth per mean biomass, Y D / B"),
+    "specific_respiration_rate": (
+        "h-1",
+        "respiration per mean biomass, R / B (called SGR in Chakrawal et al. 2020)",
+    ),
+    "substrate_variance": (_SQUARE, "spatial variance of substrate"),
+    "biomass_variance": (_SQUARE, "spatial variance of biomass"),
+    "substrate_biomass_covariance": (
+        _SQUARE,
+        "spatial covariance of substrate and biomass",
+    ),
+    "rate_variance": ("rate2", "spatial variance of the rate constant"),
+    "half_saturation_variance": (
+        _SQUARE,
+        "spatial variance of the half-saturation constant",
+    ),
+    "rate_half_saturation_covariance": (
+        f"rate {_CARBON}",
+        "spatial covariance of the rate and half-saturation constants",
+    ),
+    "rate_substrate_covariance": (
+        f"rate {_CARBON}",
+        "spatial covariance of the rate constant and substrate",
+    ),
+    "rate_biomass_covariance": (
+        f"rate {_CARBON}",
+        "spatial covariance of the rate constant and biomass",
+    ),
+    "half_saturation_substrate_covariance": (
+        _SQUARE,
+        "spatial covariance of the half-saturation constant and substrate",
+    ),
+    "half_saturation_biomass_covariance": (
+        _SQUARE,
+        "spatial covariance of the half-saturation constant and biomass",
+    ),
+    "rate_substrate_biomass_third_moment": (
+        f"rate {_SQUARE}",
+        "third central moment of the rate constant, substrate and biomass",
+    ),
+}
+_CHECKS = {
+    "carbon_balance_error": ("1", "largest relative error of the carbon balance"),
+    "error_estimate": ("1", "estimated relative error of the mean pools"),
+    "respiration_error_estimate": (
+        "1",
+        "estimated error of respiration relative to its peak",
+    ),
+    "largest_damkohler": ("1", "largest Damköhler number of a cell along the run"),
+    "smallest_pool": (_CARBON, "smallest pool of a cell along the run"),
+}
+
+
+def to_dataset(run: Run, attributes: Mapping[str, Any] | None = None) -> xr.Dataset:
+    """A run as a dataset over kinetics, heterogeneity, correlation, member and time.
+
+    **Arguments:** `attributes`: more provenance, for example the command's options;
+    what is not text or a number is stored as JSON.
+    **Returns:** time in days, carbon in mgC per g soil, rates per hour; configuration,
+    seed and versions as attributes. Moments of the rate constant are in the unit of
+    that constant ("rate"), which the attribute `rate_units` names for each kinetics.
+    """
+    design = run.design
+    coordinates = {
+        "kinetics": list(design.kinetics),
+        "heterogeneity": list(design.heterogeneity),
+        "correlation": list(run.correlation),
+        "member": np.arange(design.members),
+        # "d", because tools turn "days" into time differences when they read it.
+        "time": (
+            "time",
+            run.times / HOURS_PER_DAY,
+            {"units": "d", "long_name": "time since the start in days"},
+        ),
+    }
+    variables: dict[str, Any] = {}
+    for table, arrays, dims in (
+        (_SERIES, run.series, (*DIMENSIONS, "time")),
+        (_CHECKS, run.checks, DIMENSIONS),
+    ):
+        for name, (unit, long_name) in table.items():
+            variables[name] = (
+                dims,
+                arrays[name],
+                {"units": unit, "long_name": long_name},
+            )
+    variables["method"] = (
+        DIMENSIONS,
+        run.methods.astype(str),
+        {"long_name": "road through time chosen for the case"},
+    )
+    provenance = {
+        "title": "Respiration of a heterogeneous soil core",
+        "source": f"jaxsoc {version('jaxsoc')}",
+        "references": "https://doi.org/10.5194/gmd-13-1399-2020",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": design.seed,
+        "scenario": design.scenario,
+        "rate_units": {name: _rate_unit(name) for name in design.kinetics},
+        "design": _described(design),
+        "versions": {
+            name: version(name) for name in ("jaxsoc", "jax", "jaxlib", "diffrax")
+        }
+        | {"python": platform.python_version()},
+    }
+    provenance |= dict(attributes or {})
+    return xr.Dataset(
+        variables, coordinates, {k: _plain(v) for k, v in provenance.items()}
+    )
+
+
+def save_dataset(dataset: xr.Dataset, path: Path | str) -> Path:
+    """Writes netCDF-4, compressed; the file is whole or absent.
+
+    **Raises:** `OSError` if it cannot be written.
+    """
+    path = Path(path)
+    encoding = {
+        name: {"zlib": True, "complevel": 4, "shuffle": True}
+        for name, variable in dataset.data_vars.items()
+        if variable.dtype.kind == "f"
+    }
+    with replacing(path) as temporary:
+        dataset.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+    return path
+
+
+def _rate_unit(kinetics):
+    if kinetics not in KINETICS:
+        return "as given"
+    return declarations(KINETICS[kinetics].constants)[0].unit
+
+
+def _described(design):
+    skipped = ("laws",)
+    return {
+        name: str(value) for name, value in vars(design).items() if name not in skipped
+    }
+
+
+def _plain(value):
+    return value if isinstance(value, str | int | float) else json.dumps(value)

@@ -1,0 +1,245 @@
+"""Substrate, biomass and respired CO2 at a point of soil, with any rate law."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+from jaxtyping import Array, Float
+
+from jaxsoc.physics.kinetics import KINETICS, multiplicative
+from jaxsoc.physics.mortality import (
+    LinearMortalityConstants,
+    linear_mortality,
+    power_mortality,
+)
+from jaxsoc.physics.parameters import (
+    FRACTION,
+    NON_NEGATIVE,
+    AbstractParameters,
+    parameter,
+)
+from jaxsoc.physics.shapes import Real
+from jaxsoc.physics.units import FGC_PER_CELL
+
+
+class Pools(NamedTuple):
+    """Carbon in mgC per g soil; `co2` is what has been respired so far."""
+
+    substrate: Any
+    biomass: Any
+    co2: Any
+
+
+class Fluxes(NamedTuple):
+    """Carbon fluxes in mgC per g soil per hour."""
+
+    decomposition: Any
+    mortality: Any
+    growth: Any
+    respiration: Any
+
+
+class TwoPoolParameters(AbstractParameters):
+    """Numbers of the two-pool model; a heterogeneous one carries cell axes."""
+
+    decomposition: Any
+    mortality: Any = LinearMortalityConstants()
+    carbon_use_efficiency: Real["*#cell"] = parameter(
+        0.31, bounds=FRACTION, unit="1", meaning="yield Y"
+    )
+    input: Real["*#cell"] = parameter(
+        125.0 / FGC_PER_CELL,
+        bounds=NON_NEGATIVE,
+        unit="mgC/g/h",
+        meaning="external input of substrate",
+    )
+
+
+class TwoPool(eqx.Module):
+    """Two-pool decomposition model at a point, the tendency of every micro-scale run.
+
+    dS/dt = I - D + T,  dB/dt = Y D - T,  dCO2/dt = R = (1 - Y) D
+
+    **Arguments:** `decomposition`: a law `(substrate, biomass, constants) -> D`;
+    `mortality`: a law `(biomass, constants) -> T`.
+    Source: Chakrawal et al. (2020), doi:10.5194/gmd-13-1399-2020, Eqs 2-3 and 11.
+    """
+
+    decomposition: Callable = multiplicative
+    mortality: Callable = linear_mortality
+
+    def fluxes(self, t: Any, state: Pools, params: TwoPoolParameters) -> Fluxes:
+        """Carbon fluxes at time `t` (h), mgC/g/h."""
+        S, B, _ = state
+        Y = params.carbon_use_efficiency
+        D = self.decomposition(S, B, params.decomposition)
+        T = self.mortality(B, params.mortality)
+        return Fluxes(decomposition=D, mortality=T, growth=Y * D, respiration=D - Y * D)
+
+    def __call__(self, t: Any, state: Pools, params: TwoPoolParameters) -> Pools:
+        """Tendency of the pools at time `t` (h), mgC/g/h."""
+        I = params.input
+        D, T, growth, R = self.fluxes(t, state, params)
+        return Pools(
+            substrate=I - D + T,
+            biomass=growth - T,
+            co2=R,
+        )
+
+    def fastest_rate(
+        self, t: Any, state: Pools, params: TwoPoolParameters, interval: Any
+    ) -> Float[Array, "..."]:
+        """Bound on the rate of change of each cell over the coming `interval` (h).
+
+        λ = max over S of ∂D/∂S at the largest B that the cell can reach,
+            B ≤ Y S + B + Y I Δt, plus |Y ∂D/∂B| at the current state and ∂T/∂B
+
+        The largest B follows from d(Y S + B)/dt = Y I - (1 - Y) T ≤ Y I. ∂D/∂S is
+        taken at S = 0 and at the current S, which bounds every law concave in S.
+        **Returns:** λ in 1/h, per cell.
+        """
+        S, B, _ = state
+        Y, I = params.carbon_use_efficiency, params.input
+        constants = params.decomposition
+        one = jnp.ones_like(S)
+        largest = Y * S + B + Y * I * interval
+
+        def slope_substrate(S, B):
+            law = lambda S: self.decomposition(S, B, constants)
+            return jnp.abs(jax.jvp(law, (S,), (one,))[1])
+
+        D_S = jnp.maximum(
+            slope_substrate(jnp.zeros_like(S), largest), slope_substrate(S, largest)
+        )
+        D_B = jax.jvp(lambda B: self.decomposition(S, B, constants), (B,), (one,))[1]
+        T_B = jax.jvp(lambda B: self.mortality(B, params.mortality), (B,), (one,))[1]
+        return D_S + jnp.abs(Y * D_B) + jnp.abs(T_B)
+
+
+def steady_state(model: TwoPool, params: TwoPoolParameters) -> Pools:
+    """Steady state of each cell: closed form for the known laws, else a root of D.
+
+    D* = I / (1 - Y),  T(B*) = Y D*,  D(S*, B*) = D*
+
+    With linear mortality B* = Y I / ((1 - Y) m); S* of each law as in Table 1 of
+    Chakrawal et al. (2020), doi:10.5194/gmd-13-1399-2020, extended.
+
+    **Arguments:** `params`: scalars or cell fields that broadcast.
+    **Returns:** `Pools` in mgC/g, with `co2` zero.
+    **Raises:** `ValueError` where no steady state exists: no input, or decomposition
+    that cannot keep up with mortality at any substrate (Y k ≤ m for Michaelis-Menten,
+    ECA and the quadratic law). Inside `jit` the same check raises at run time.
+    """
+    Y, I = params.carbon_use_efficiency, params.input
+    decomposition = jnp.asarray(I / (1 - Y))
+    params = _refuse(
+        params,
+        jnp.any(decomposition <= 0),
+        lambda: (
+            f"no unique steady state without input: got input {_span(I)} mgC/g/h; "
+            "the only attractor is zero biomass"
+        ),
+    )
+    biomass = _steady_biomass(model, Y * decomposition, params.mortality)
+    known = {kinetics.law: kinetics for kinetics in KINETICS.values()}
+    if model.decomposition in known:
+        kinetics = known[model.decomposition]
+        substrate = kinetics.substrate_at(decomposition, biomass, params.decomposition)
+    else:
+        substrate = _substrate_root(model, decomposition, biomass, params.decomposition)
+    reachable = (substrate > 0) & (substrate < jnp.inf)
+    substrate = _refuse(
+        substrate,
+        ~jnp.all(reachable),
+        lambda: (
+            "no steady state: decomposition cannot keep up with mortality at any "
+            f"substrate in {int(jnp.sum(~reachable))} of {jnp.size(reachable)} cells; "
+            "the maximum rate k must exceed mortality per yield (Y k > m), got "
+            f"Y {_span(Y)}, {_named(params.decomposition)}, {_named(params.mortality)}"
+        ),
+    )
+    substrate, biomass = jnp.broadcast_arrays(substrate, biomass)
+    return Pools(substrate, biomass, jnp.zeros_like(substrate))
+
+
+def _steady_biomass(model, mortality, constants):
+    if model.mortality is linear_mortality:
+        return mortality / constants.rate
+    if model.mortality is power_mortality:
+        return (mortality / constants.rate) ** (1 / constants.exponent)
+    return _positive_root(model.mortality, mortality, constants)
+
+
+def _substrate_root(model, decomposition, biomass, constants):
+    law = lambda S, args: model.decomposition(S, args[0], args[1])
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves((biomass, constants))]
+    target = jnp.broadcast_to(
+        decomposition, np.broadcast_shapes(decomposition.shape, *shapes)
+    )
+    return _positive_root(law, target, (biomass, constants))
+
+
+# Logarithms of the smallest and largest stock searched for a root, mgC/g.
+_LOG_RANGE = (-60.0, 30.0)
+
+
+def _positive_root(function, target, args):
+    """Elementwise x > 0 with function(x, args) = target; infinite where none is."""
+
+    def root(target, args):
+        low, high = _LOG_RANGE
+        most = function(jnp.exp(high), args)
+        exists = most > target
+        # A reachable target in its place keeps the search, and gradients, finite.
+        target = jnp.where(exists, target, 0.5 * most)
+        residual = lambda log_x, args: function(jnp.exp(log_x), args) / target - 1.0
+        found = optx.root_find(
+            residual,
+            optx.Bisection(rtol=1e-14, atol=1e-14),
+            jnp.zeros_like(target),
+            args,
+            options={"lower": low, "upper": high},
+            throw=False,
+        )
+        return jnp.where(exists, jnp.exp(found.value), jnp.inf)
+
+    return _over_cells(root, jnp.shape(target))(target, args)
+
+
+def _over_cells(function, shape):
+    """Lifts a function of scalars to leaves that are scalars or of this shape."""
+
+    def lifted(*trees):
+        flat = jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf, shape).reshape(-1), trees
+        )
+        return jax.vmap(function)(*flat).reshape(shape)
+
+    return lifted
+
+
+def _refuse(value, condition, sentence):
+    """Raises at once where the condition is known, else when the program runs."""
+    if isinstance(condition, jax.core.Tracer):
+        return eqx.error_if(value, condition, "no steady state for these parameters")
+    if bool(condition):
+        raise ValueError(sentence())
+    return value
+
+
+def _span(value):
+    numbers = np.asarray(value)
+    low, high = numbers.min(), numbers.max()
+    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+
+
+def _named(constants):
+    leaves = jax.tree_util.tree_flatten_with_path(constants)[0]
+    return ", ".join(
+        f"{jax.tree_util.keystr(path).strip('.')} {_span(leaf)}"
+        for path, leaf in leaves
+    )

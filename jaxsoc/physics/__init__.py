@@ -1,0 +1,9 @@
+"""Soil at a point, and the spaces it lives in."""
+
+from . import grids as grids
+from . import kinetics as kinetics
+from . import mortality as mortality
+from . import parameters as parameters
+from . import safe as safe
+from . import shapes as shapes
+from . import units as units

@@ -1,0 +1,93 @@
+"""The spaces that soil lives in: cells of equal size, each well mixed."""
+
+import warnings
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .shapes import Real
+from .units import CM_PER_UM, FGC_PER_MGC
+
+SECONDS_PER_HOUR = 3600.0
+
+# Above this ratio of diffusion time to reaction time, concentration differences inside
+# a cell are no longer negligible.
+WELL_MIXED_LIMIT = 0.1
+
+
+class NotWellMixedWarning(UserWarning):
+    """A cell is too large for the reactions in it to be well mixed."""
+
+
+class CellGrid(eqx.Module):
+    """A block of cubic cells.
+
+    **Arguments:** `shape`: cells along each axis; `edge`: of a cell, µm;
+    `bulk_density`: g soil per cm³.
+
+    **Raises:** `ValueError` for an edge or a density that is not positive.
+
+    Defaults: Chakrawal et al. (2020), doi:10.5194/gmd-13-1399-2020, Sect. 2.3.
+    """
+
+    shape: tuple[int, ...] = (100, 100)
+    edge: float = 50.0
+    bulk_density: float = 1.65
+
+    def __check_init__(self):
+        if not self.shape or min(self.shape) < 1:
+            raise ValueError(f"shape must name at least one cell, got {self.shape}")
+        if not self.edge > 0:
+            raise ValueError(f"edge of a cell must be positive (µm), got {self.edge}")
+        if not self.bulk_density > 0:
+            raise ValueError(
+                f"bulk density must be positive (g/cm³), got {self.bulk_density}"
+            )
+
+    @property
+    def cells(self) -> int:
+        """Number of cells."""
+        return int(np.prod(self.shape))
+
+    @property
+    def soil_per_cell(self) -> float:
+        """g soil per cell."""
+        return self.bulk_density * (self.edge * CM_PER_UM) ** 3
+
+    @property
+    def fgc_per_mgc_per_g(self) -> float:
+        """fgC per cell that make one mgC per g soil (206 250 by default)."""
+        return FGC_PER_MGC * self.soil_per_cell
+
+
+def damkohler_number(
+    turnover_rate: Real["*#cell"], *, edge: float = 50.0, diffusivity: float = 1e-11
+) -> Float[Array, "..."]:
+    """Ratio of the time to diffuse across a cell to the time to react in it.
+
+    Da = (x² / D) λ
+
+    **Arguments:** `turnover_rate`: λ, of the substrate, 1/h; `edge`: x, µm;
+    `diffusivity`: D, m²/s, glucose in water by default.
+    **Returns:** Da, dimensionless; well mixed means Da ≪ 1.
+    Source: Chakrawal et al. (2020), doi:10.5194/gmd-13-1399-2020, Sect. 2.1.1.
+    """
+    diffusion_time = (edge * 1e-6) ** 2 / diffusivity / SECONDS_PER_HOUR
+    return diffusion_time * jnp.asarray(turnover_rate)
+
+
+def warn_unless_well_mixed(damkohler: Any, *, edge: float) -> None:
+    """Warns, as `NotWellMixedWarning`, when cells exceed Da = 0.1."""
+    numbers = np.atleast_1d(np.asarray(damkohler))
+    exceeding = numbers > WELL_MIXED_LIMIT
+    if exceeding.any():
+        warnings.warn(
+            f"a cell of {edge:g} µm is too large to be well mixed: Damköhler number up "
+            f"to {numbers.max():.2g} (limit {WELL_MIXED_LIMIT:g}) in "
+            f"{exceeding.sum()} of {numbers.size} cells; use smaller cells",
+            NotWellMixedWarning,
+            stacklevel=2,
+        )

@@ -1,0 +1,227 @@
+"""Decomposition at a point of soil: `law(substrate, biomass, constants)` -> rate.
+
+A user's own law is any function with the same call; its constants are any pytree.
+
+Source of the four laws: Chakrawal et al. (2020), doi:10.5194/gmd-13-1399-2020, Eqs 4-6
+and the authors' inverse Michaelis-Menten; ECA: Tang and Riley (2013),
+doi:10.5194/bg-10-8329-2013; the quadratic law: Tang (2015),
+doi:10.5194/gmd-8-3823-2015.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .parameters import POSITIVE, AbstractParameters, parameter
+from .shapes import Real
+from .units import FGC_PER_CELL
+
+Rate = Float[Array, "..."]
+
+
+class LinearConstants(AbstractParameters):
+    """Constants of `linear`; fitted to the biomass of Michaelis-Menten kinetics."""
+
+    rate: Real["*#cell"] = parameter(
+        1.605e-3, bounds=POSITIVE, unit="1/h", meaning="decomposition rate constant"
+    )
+
+
+class MultiplicativeConstants(AbstractParameters):
+    """Constants of `multiplicative`."""
+
+    rate: Real["*#cell"] = parameter(
+        7.45e-10 * FGC_PER_CELL,
+        bounds=POSITIVE,
+        unit="1/h/(mgC/g)",
+        meaning="decomposition rate constant per biomass",
+    )
+
+
+class MichaelisMentenConstants(AbstractParameters):
+    """Constants of `michaelis_menten`."""
+
+    rate: Real["*#cell"] = parameter(
+        0.018, bounds=POSITIVE, unit="1/h", meaning="maximum decomposition rate"
+    )
+    half_saturation: Real["*#cell"] = parameter(
+        25.0, bounds=POSITIVE, unit="mgC/g", meaning="half-saturation substrate"
+    )
+
+
+class InverseMichaelisMentenConstants(AbstractParameters):
+    """Constants of `inverse_michaelis_menten`."""
+
+    rate: Real["*#cell"] = parameter(
+        0.0045, bounds=POSITIVE, unit="1/h", meaning="maximum decomposition rate"
+    )
+    half_saturation: Real["*#cell"] = parameter(
+        2.0e6 / FGC_PER_CELL,
+        bounds=POSITIVE,
+        unit="mgC/g",
+        meaning="half-saturation biomass",
+    )
+
+
+class ECAConstants(AbstractParameters):
+    """Constants of `eca` and `quadratic`; defaults those of Michaelis-Menten."""
+
+    rate: Real["*#cell"] = parameter(
+        0.018, bounds=POSITIVE, unit="1/h", meaning="maximum decomposition rate"
+    )
+    half_saturation: Real["*#cell"] = parameter(
+        25.0, bounds=POSITIVE, unit="mgC/g", meaning="affinity constant"
+    )
+
+
+def linear(substrate: Real["*#cell"], biomass: Real["*#cell"], constants: Any) -> Rate:
+    """First-order decomposition.
+
+    D = k S
+
+    **Arguments:** `substrate`, `biomass` in mgC/g; `constants.rate` in 1/h.
+    **Returns:** D in mgC/g/h. Source: Chakrawal et al. (2020), Eq. 4.
+    """
+    S, k = substrate, constants.rate
+    # B enters with weight zero so that every law broadcasts over the same cells.
+    return k * S + 0.0 * biomass
+
+
+def multiplicative(
+    substrate: Real["*#cell"], biomass: Real["*#cell"], constants: Any
+) -> Rate:
+    """Decomposition proportional to substrate and to biomass.
+
+    D = k S B
+
+    **Arguments:** `substrate`, `biomass` in mgC/g; `constants.rate` in 1/h/(mgC/g).
+    **Returns:** D in mgC/g/h. Source: Chakrawal et al. (2020), Eq. 5.
+    """
+    S, B, k = substrate, biomass, constants.rate
+    return jnp.asarray(k * S * B)
+
+
+def michaelis_menten(
+    substrate: Real["*#cell"], biomass: Real["*#cell"], constants: Any
+) -> Rate:
+    """Decomposition that saturates with substrate.
+
+    D = k S B / (K + S)
+
+    **Arguments:** `substrate`, `biomass` in mgC/g; `constants.rate` in 1/h,
+    `constants.half_saturation` in mgC/g.
+    **Returns:** D in mgC/g/h. Source: Chakrawal et al. (2020), Eq. 6.
+    """
+    S, B = substrate, biomass
+    k, K = constants.rate, constants.half_saturation
+    return jnp.asarray(k * S * B / (K + S))
+
+
+def inverse_michaelis_menten(
+    substrate: Real["*#cell"], biomass: Real["*#cell"], constants: Any
+) -> Rate:
+    """Decomposition that saturates with biomass.
+
+    D = k S B / (K + B)
+
+    **Arguments:** as `michaelis_menten`; K is a biomass.
+    **Returns:** D in mgC/g/h. Source: Chakrawal et al. (2020).
+    """
+    S, B = substrate, biomass
+    k, K = constants.rate, constants.half_saturation
+    return jnp.asarray(k * S * B / (K + B))
+
+
+def eca(substrate: Real["*#cell"], biomass: Real["*#cell"], constants: Any) -> Rate:
+    """Equilibrium chemistry approximation: saturates with substrate and biomass.
+
+    D = k S B / (K + S + B)
+
+    **Arguments:** as `michaelis_menten`.
+    **Returns:** D in mgC/g/h. Source: Tang and Riley (2013),
+    doi:10.5194/bg-10-8329-2013.
+    """
+    S, B = substrate, biomass
+    k, K = constants.rate, constants.half_saturation
+    return jnp.asarray(k * S * B / (K + S + B))
+
+
+def quadratic(
+    substrate: Real["*#cell"], biomass: Real["*#cell"], constants: Any
+) -> Rate:
+    """Total quasi-steady-state law, of which `eca` is the first-order approximation.
+
+    D = k/2 [ a - √(a² - 4 S B) ],  a = K + S + B
+
+    **Arguments:** as `michaelis_menten`.
+    **Returns:** D in mgC/g/h. Source: Tang (2015), doi:10.5194/gmd-8-3823-2015.
+    """
+    S, B = substrate, biomass
+    k, K = constants.rate, constants.half_saturation
+    a = K + S + B
+    # a² - 4 S B without cancellation, and the root's conjugate form for the same reason
+    root = jnp.sqrt((S - B) ** 2 + K * (K + 2 * (S + B)))
+    return 2 * k * S * B / (a + root)
+
+
+# The substrate at which a law decomposes at a given rate, D(S, B) = D: the law solved
+# for S. Negative or infinite where no substrate is enough.
+
+
+def _linear_substrate(D, B, c):
+    return D / c.rate
+
+
+def _multiplicative_substrate(D, B, c):
+    return D / (c.rate * B)
+
+
+def _michaelis_menten_substrate(D, B, c):
+    return c.half_saturation * D / (c.rate * B - D)
+
+
+def _inverse_michaelis_menten_substrate(D, B, c):
+    return D * (c.half_saturation + B) / (c.rate * B)
+
+
+def _eca_substrate(D, B, c):
+    return D * (c.half_saturation + B) / (c.rate * B - D)
+
+
+def _quadratic_substrate(D, B, c):
+    d = D / c.rate
+    return d * (c.half_saturation + B - d) / (B - d)
+
+
+Law = Callable[[Any, Any, Any], Any]
+
+
+class Kinetics(NamedTuple):
+    """A law by name: the rate, the class of its constants, the law solved for S."""
+
+    law: Law
+    constants: type[AbstractParameters]
+    substrate_at: Callable[[Any, Any, Any], Any]
+
+
+KINETICS: Mapping[str, Kinetics] = MappingProxyType(
+    {
+        "linear": Kinetics(linear, LinearConstants, _linear_substrate),
+        "multiplicative": Kinetics(
+            multiplicative, MultiplicativeConstants, _multiplicative_substrate
+        ),
+        "michaelis_menten": Kinetics(
+            michaelis_menten, MichaelisMentenConstants, _michaelis_menten_substrate
+        ),
+        "inverse_michaelis_menten": Kinetics(
+            inverse_michaelis_menten,
+            InverseMichaelisMentenConstants,
+            _inverse_michaelis_menten_substrate,
+        ),
+        "eca": Kinetics(eca, ECAConstants, _eca_substrate),
+        "quadratic": Kinetics(quadratic, ECAConstants, _quadratic_substrate),
+    }
+)

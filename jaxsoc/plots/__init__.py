@@ -1,0 +1,9 @@
+"""Pictures: functions of arrays and datasets, no model objects."""
+
+from .figures import figure_fields as figure_fields
+from .figures import figure_parameters as figure_parameters
+from .figures import figure_pools as figure_pools
+from .figures import figure_specific_respiration as figure_specific_respiration
+from .figures import figure_split as figure_split
+from .style import STYLE as STYLE
+from .style import save_figure as save_figure

@@ -1,0 +1,74 @@
+"""How everything looks: colours that the colour-blind tell apart (Okabe and Ito)."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from matplotlib.figure import Figure
+
+STYLE: Mapping[str, object] = MappingProxyType(
+    {
+        "figure.dpi": 110,
+        "savefig.dpi": 150,
+        "font.size": 9.5,
+        "axes.titlesize": 10,
+        "axes.labelsize": 9.5,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.alpha": 0.25,
+        "grid.linewidth": 0.6,
+        "lines.linewidth": 1.6,
+        "legend.frameon": False,
+        "figure.constrained_layout.use": True,
+    }
+)
+
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
+
+# Colour and dashes both tell the cases apart, for print in black and white.
+CORRELATION_LINES = {
+    "positive": {"color": VERMILION, "linestyle": "-"},
+    "negative": {"color": BLUE, "linestyle": "--"},
+    "uncorrelated": {"color": GREEN, "linestyle": "-."},
+}
+OTHER_LINES = (
+    {"color": PURPLE, "linestyle": "-"},
+    {"color": ORANGE, "linestyle": "--"},
+    {"color": SKY, "linestyle": "-."},
+)
+CONTROL_LINE = {"color": BLACK, "linestyle": ":", "linewidth": 1.8}
+
+TITLES = {
+    "linear": "linear",
+    "multiplicative": "multiplicative",
+    "michaelis_menten": "Michaelis-Menten",
+    "inverse_michaelis_menten": "inverse Michaelis-Menten",
+    "eca": "ECA",
+    "quadratic": "quadratic",
+}
+
+
+def title(name: str) -> str:
+    """A name as a reader writes it."""
+    return TITLES.get(name, name.replace("_", " "))
+
+
+def correlation_line(name: str, index: int) -> dict:
+    """Line style of a correlation, of any name."""
+    return CORRELATION_LINES.get(name, OTHER_LINES[index % len(OTHER_LINES)])
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Writes the picture at once, so that no half of it is left behind."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=path.suffix.lstrip(".") or "png")
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_bytes(buffer.getvalue())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

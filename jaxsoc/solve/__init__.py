@@ -1,0 +1,13 @@
+"""Mathematics that has never heard of soil."""
+
+from .integrate import IntegrationError as IntegrationError
+from .integrate import Solution as Solution
+from .integrate import choose_method as choose_method
+from .integrate import integrate as integrate
+from .methods import Adaptive as Adaptive
+from .methods import FixedStep as FixedStep
+from .methods import Method as Method
+from .methods import Substepped as Substepped
+from .precision import require_x64 as require_x64
+from .steppers import heun as heun
+from .steppers import rk4 as rk4

@@ -1,0 +1,105 @@
+"""Roads through time: plain data that say how long the steps are."""
+
+from collections.abc import Callable
+from typing import Any
+
+import diffrax
+import equinox as eqx
+
+from .steppers import rk4
+
+
+class FixedStep(eqx.Module):
+    """Equal steps for all cells.
+
+    **Arguments:** `dt`: longest step, in the unit of the times; each interval between
+    two save times is divided into the smallest even number of steps no longer than
+    `dt`. `stepper`: `tendency -> step`. Supports forward- and reverse-mode gradients.
+
+    **Raises:** `ValueError` for a step that is not positive.
+    """
+
+    dt: float
+    stepper: Callable = rk4
+
+    def __check_init__(self):
+        if not self.dt > 0:
+            raise ValueError(f"dt must be positive, got {self.dt}")
+
+    def tightened(self) -> "FixedStep":
+        """The same road with half the step."""
+        return FixedStep(self.dt / 2, self.stepper)
+
+
+class Substepped(eqx.Module):
+    """Steps as long as each group of cells allows: the road for stiff soils.
+
+    Cells that do not exchange carbon are sorted by their fastest rate into blocks, and
+    each block takes its own number of equal steps between two save times, so that a
+    few cells with a large rate do not set the step of all. The rate is asked for anew
+    at every save time. Stable for any rate, at a cost in proportion to it. Supports
+    forward-mode gradients; for reverse mode use `FixedStep`.
+
+    **Arguments:** `rate`: `(t, state, params, interval) -> rate` per cell, a bound on
+    the cell's fastest rate over the coming interval; `courant`: largest rate × step;
+    `block`: cells per block; `stepper`: `tendency -> step`.
+
+    **Raises:** `ValueError` for a Courant number outside (0, 2] or an empty block.
+    """
+
+    rate: Callable
+    courant: float = 0.5
+    block: int = 512
+    stepper: Callable = rk4
+
+    def __check_init__(self):
+        if not 0 < self.courant <= 2:
+            raise ValueError(f"courant must lie in (0, 2], got {self.courant}")
+        if self.block < 1:
+            raise ValueError(f"block must hold at least one cell, got {self.block}")
+
+    def tightened(self) -> "Substepped":
+        """The same road with half the steps."""
+        return Substepped(self.rate, self.courant / 2, self.block, self.stepper)
+
+
+class Adaptive(eqx.Module):
+    """Steps chosen by diffrax's error control.
+
+    **Arguments:** `solver`: any diffrax solver; `rtol`, `atol`: tolerances of one
+    step; `per_cell`: let every cell choose its own steps, which implicit solvers need
+    (cells must not exchange carbon); `adjoint`: diffrax's choice of gradient, reverse
+    mode by default; `max_steps`: before giving up.
+    """
+
+    solver: diffrax.AbstractSolver = diffrax.Tsit5()
+    rtol: float = 1e-8
+    atol: float = 1e-10
+    per_cell: bool = False
+    adjoint: diffrax.AbstractAdjoint = diffrax.RecursiveCheckpointAdjoint()
+    max_steps: int = 100_000
+
+    def __check_init__(self):
+        if not (self.rtol > 0 and self.atol > 0):
+            raise ValueError(
+                f"tolerances must be positive, got rtol {self.rtol}, atol {self.atol}"
+            )
+
+    def with_tolerances(self, factor: float) -> "Adaptive":
+        """The same road with both tolerances multiplied."""
+        return Adaptive(
+            self.solver,
+            self.rtol * factor,
+            self.atol * factor,
+            self.per_cell,
+            self.adjoint,
+            self.max_steps,
+        )
+
+    def tightened(self) -> "Adaptive":
+        """The same road with a tenth of the tolerances."""
+        return self.with_tolerances(0.1)
+
+
+Method = FixedStep | Substepped | Adaptive
+Rate = Callable[[Any, Any, Any, Any], Any]

@@ -1,0 +1,202 @@
+"""What each road does between two save times; see `methods` for what they are."""
+
+import math
+from functools import singledispatch
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from .methods import Adaptive, FixedStep, Substepped
+
+
+@singledispatch
+def travel(method, fine, tendency, save, state, params, times):
+    """Saved values, mean pools, final state and number of steps along a road.
+
+    `fine=False` takes steps twice as long, for the estimate of the error.
+    """
+    raise TypeError(f"method must be FixedStep, Substepped or Adaptive, got {method!r}")
+
+
+@travel.register
+def _(method: FixedStep, fine, tendency, save, state, params, times):
+    pairs = math.ceil(np.diff(times).max() / (2 * method.dt) * (1 - 1e-12))
+    count = pairs * (2 if fine else 1)
+    return _fixed_step(method.stepper, tendency, save, state, params, times, count)
+
+
+@travel.register
+def _(method: Substepped, fine, tendency, save, state, params, times):
+    dtype = jax.tree.leaves(state)[0].dtype
+    # As arrays, so that one compilation serves every length of step.
+    factor = jnp.asarray(2.0 if fine else 1.0, dtype)
+    courant = jnp.asarray(method.courant, dtype)
+    method = eqx.tree_at(lambda m: m.courant, method, courant)
+    return _substepped(method, tendency, save, state, params, times, factor)
+
+
+@travel.register
+def _(method: Adaptive, fine, tendency, save, state, params, times):
+    if not fine:
+        method = method.with_tolerances(10.0)
+    return _adaptive(method, tendency, save, state, params, times)
+
+
+@eqx.filter_jit
+def _fixed_step(stepper, tendency, save, state, params, times, count):
+    step = stepper(tendency)
+
+    def advance(start, end, state):
+        dt = (end - start) / count
+
+        def one(state, index):
+            return step(start + index * dt, state, params, dt), None
+
+        return lax.scan(one, state, jnp.arange(count, dtype=times.dtype))[0]
+
+    steps = count * (times.size - 1)
+    return *_march(advance, save, state, params, times), jnp.asarray(steps)
+
+
+@eqx.filter_jit
+def _substepped(method, tendency, save, state, params, times, factor):
+    step = method.stepper(tendency)
+    leaf = jax.tree.leaves(state)[0]
+    shape, cells = leaf.shape, leaf.size
+    blocks = max(1, round(cells / method.block))
+    size = -(-cells // blocks)
+
+    # Sorted by rate, filled up with copies of the last cell, cut into blocks.
+    start_rate = method.rate(times[0], state, params, times[1] - times[0])
+    order = jnp.argsort(jnp.broadcast_to(start_rate, shape).reshape(-1))
+    order = jnp.pad(order, (0, blocks * size - cells), mode="edge")
+    place = jnp.zeros(cells, order.dtype).at[order].set(jnp.arange(order.size))
+    into = lambda x: x if x.ndim == 0 else x.reshape(-1)[order].reshape(blocks, size)
+    back = lambda x: x.reshape(-1)[place].reshape(shape)
+    sorted_params = jax.tree.map(into, params)
+    uniform = jax.tree.map(lambda x: x.ndim == 0, params)
+
+    def advance_block(start, end, state, params):
+        interval = end - start
+        fastest = jnp.max(method.rate(start, state, params, interval))
+        pairs = jnp.ceil(interval * fastest / (2 * method.courant))
+        count = factor * jnp.maximum(pairs, 1)
+        dt = interval / count
+
+        def one(index, state):
+            return step(start + index.astype(dt.dtype) * dt, state, params, dt)
+
+        return lax.fori_loop(0, count.astype(int), one, state), count
+
+    def advance(start, end, carried):
+        state, steps = carried
+
+        def one_block(block):
+            state, varying = block
+            params = eqx.combine(varying, constant)
+            return advance_block(start, end, state, params)
+
+        constant, varying = eqx.partition(sorted_params, uniform)
+        state, counts = lax.map(one_block, (state, varying))
+        return state, steps + size * jnp.sum(counts)
+
+    unsorted_save = lambda t, carried, params: save(
+        t, jax.tree.map(back, carried[0]), params
+    )
+    start = (jax.tree.map(into, jax.tree.map(jnp.atleast_1d, state)), 0.0 * factor)
+    values, means, (final, steps) = _march(
+        advance, unsorted_save, start, params, times, pools=lambda carried: carried[0]
+    )
+    return values, means, jax.tree.map(back, final), steps
+
+
+@eqx.filter_jit
+def _adaptive(method, tendency, save, state, params, times):
+    if method.per_cell:
+        return _adaptive_cells(method, tendency, save, state, params, times)
+    measure = lambda t, y, params: (save(t, y, params), _means(y))
+    saveat = diffrax.SaveAt(
+        subs=(
+            diffrax.SubSaveAt(ts=times, fn=measure),
+            diffrax.SubSaveAt(t1=True),
+        )
+    )
+    solution = _diffrax(method, tendency, state, params, times, saveat)
+    (values, means), final = solution.ys
+    final = jax.tree.map(lambda leaf: leaf[0], final)
+    return values, means, final, solution.stats["num_steps"]
+
+
+def _adaptive_cells(method, tendency, save, state, params, times):
+    shape = jax.tree.leaves(state)[0].shape
+    flat = lambda tree: jax.tree.map(lambda x: x.reshape(-1) if x.ndim else x, tree)
+    uniform = jax.tree.map(lambda x: x.ndim == 0, params)
+    constant, varying = eqx.partition(flat(params), uniform)
+
+    def one_cell(cell):
+        state, varying = cell
+        solution = _diffrax(
+            method,
+            tendency,
+            state,
+            eqx.combine(varying, constant),
+            times,
+            diffrax.SaveAt(ts=times),
+        )
+        return solution.ys, solution.stats["num_steps"]
+
+    # Blocks of cells bound the work lost on waiting for the stiffest of them.
+    start = flat(jax.tree.map(jnp.atleast_1d, state))
+    states, steps = lax.map(one_cell, (start, varying), batch_size=256)
+    states = jax.tree.map(lambda x: x.T.reshape(times.shape + shape), states)
+
+    def measure(moment):
+        t, state = moment
+        return save(t, state, params), _means(state)
+
+    values, means = lax.map(measure, (times, states))
+    final = jax.tree.map(lambda x: x[-1], states)
+    return values, means, final, jnp.sum(steps)
+
+
+def _diffrax(method, tendency, state, params, times, saveat):
+    return diffrax.diffeqsolve(
+        diffrax.ODETerm(tendency),
+        method.solver,
+        t0=times[0],
+        t1=times[-1],
+        dt0=None,
+        y0=state,
+        args=params,
+        saveat=saveat,
+        stepsize_controller=diffrax.PIDController(rtol=method.rtol, atol=method.atol),
+        adjoint=method.adjoint,
+        max_steps=method.max_steps,
+    )
+
+
+def _means(state):
+    return [jnp.mean(leaf) for leaf in jax.tree.leaves(state)]
+
+
+def _march(advance, save, state, params, times, pools=lambda state: state):
+    """Carries a state from save time to save time; times lead the saved leaves."""
+
+    def measure(t, state):
+        return save(t, state, params), _means(pools(state))
+
+    def interval(state, window):
+        start, end = window
+        state = advance(start, end, state)
+        return state, measure(end, state)
+
+    times = jnp.asarray(times)
+    first = measure(times[0], state)
+    final, rest = lax.scan(interval, state, (times[:-1], times[1:]))
+    prepend = lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b])
+    values, means = jax.tree.map(prepend, first, rest)
+    return values, means, final

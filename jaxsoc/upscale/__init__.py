@@ -1,0 +1,5 @@
+"""From fields of cells to the means of a core."""
+
+from . import distributions as distributions
+from . import fields as fields
+from . import moments as moments

@@ -1,0 +1,134 @@
+"""Distributions of kinetic constants over cells: white noise, by quantile function."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+LN10 = float(np.log(10.0))
+
+
+class AbstractDistribution(eqx.Module):
+    """Anything with a quantile function."""
+
+    def quantile(self, u: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Value below which a share `u` of the cells lies."""
+        raise NotImplementedError
+
+    def sample(
+        self, key: PRNGKeyArray, shape: tuple[int, ...]
+    ) -> Float[Array, "*cell"]:
+        """Independent draws, one per cell; the same key gives the same field."""
+        return self.quantile(jax.random.uniform(key, shape))
+
+
+class LogUniform(AbstractDistribution):
+    """Density constant in the logarithm, between 10^low and 10^high.
+
+    **Arguments:** `low`, `high`: log10 of the bounds; `scale`: factor for units.
+
+    **Raises:** `ValueError` unless low < high and the scale is positive.
+    Source: Chakrawal et al. (2020), doi:10.5194/gmd-13-1399-2020, Table A3.
+    """
+
+    low: float
+    high: float
+    scale: float = 1.0
+
+    def __check_init__(self):
+        if not self.low < self.high:
+            raise ValueError(
+                f"a log-uniform distribution needs low < high, got {self.low} and "
+                f"{self.high}"
+            )
+        if not self.scale > 0:
+            raise ValueError(f"scale must be positive, got {self.scale}")
+
+    @classmethod
+    def with_mean(cls, mean: float, decades: float) -> "LogUniform":
+        """The log-uniform distribution of a given mean that spans some decades."""
+        lowest = mean * decades * LN10 / (10.0**decades - 1.0)
+        low = float(np.log10(lowest))
+        return cls(low, low + decades)
+
+    @property
+    def width(self) -> float:
+        """Decades between the bounds."""
+        return self.high - self.low
+
+    @property
+    def mean(self) -> float:
+        """E[k] = (10ᵇ - 10ᵃ) / ((b - a) ln 10)."""
+        bounds = 10.0**self.high - 10.0**self.low
+        return self.scale * bounds / (self.width * LN10)
+
+    @property
+    def mean_inverse(self) -> float:
+        """E[1/k] = (10⁻ᵃ - 10⁻ᵇ) / ((b - a) ln 10)."""
+        bounds = 10.0**-self.low - 10.0**-self.high
+        return bounds / (self.width * LN10) / self.scale
+
+    @property
+    def variance(self) -> float:
+        """E[k²] - E[k]²."""
+        bounds = 10.0 ** (2 * self.high) - 10.0 ** (2 * self.low)
+        return self.scale**2 * bounds / (2 * self.width * LN10) - self.mean**2
+
+    def quantile(self, u: Float[Array, "..."]) -> Float[Array, "..."]:
+        """k(u) = 10^(a + (b - a) u)."""
+        return self.scale * 10.0 ** (self.low + self.width * u)
+
+
+class Uniform(AbstractDistribution):
+    """Density constant between `low` and `high`.
+
+    **Raises:** `ValueError` unless low < high.
+    """
+
+    low: float
+    high: float
+
+    def __check_init__(self):
+        if not self.low < self.high:
+            raise ValueError(
+                f"a uniform distribution needs low < high, got {self.low} and "
+                f"{self.high}"
+            )
+
+    @property
+    def mean(self) -> float:
+        """Midpoint of the bounds."""
+        return 0.5 * (self.low + self.high)
+
+    @property
+    def variance(self) -> float:
+        """(b - a)² / 12."""
+        return (self.high - self.low) ** 2 / 12
+
+    def quantile(self, u: Float[Array, "..."]) -> Float[Array, "..."]:
+        """K(u) = a + (b - a) u."""
+        return self.low + (self.high - self.low) * u
+
+
+def sample_constants(
+    key: PRNGKeyArray,
+    distributions: dict[str, AbstractDistribution],
+    shape: tuple[int, ...],
+    *,
+    coupled: bool = False,
+) -> dict[str, Any]:
+    """One field per constant.
+
+    **Arguments:** `distributions`: by name; `coupled`: all constants of a cell follow
+    from one uniform variate (rank correlation 1), as in the published inverse
+    Michaelis-Menten fields, instead of independent ones.
+    """
+    keys = jax.random.split(key, len(distributions))
+    if coupled:
+        keys = [keys[0]] * len(distributions)
+    return {
+        name: distribution.sample(key, shape)
+        for key, (name, distribution) in zip(keys, distributions.items(), strict=True)
+    }
