@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from jaxsoc.experiments import Design
+from jaxsoc.experiments import SCENARIOS, Design
 from jaxsoc.models import TwoPool
 from jaxsoc.physics.grids import CellGrid
 from jaxsoc.physics.kinetics import KINETICS
@@ -62,7 +62,7 @@ class UpscaleConfig(_Table):
     """Everything that `jaxsoc upscale` can be told."""
 
     scenario: int = 2
-    kinetics: list[str] = list(Design().kinetics)
+    kinetics: list[str] | None = None
     heterogeneity: list[str] = list(Design().heterogeneity)
     correlation: list[str] = list(CORRELATIONS)
     fields: Path | None = None
@@ -94,7 +94,7 @@ class UpscaleConfig(_Table):
             )
         return Design(
             scenario=self.scenario,
-            kinetics=tuple(map(canonical_kinetics, self.kinetics)),
+            kinetics=self._kinetics(),
             heterogeneity=tuple(self.heterogeneity),
             correlation=tuple(self.correlation),
             members=self.members,
@@ -113,6 +113,12 @@ class UpscaleConfig(_Table):
             method=self._method(),
             tolerance=self.tolerance,
         )
+
+    def _kinetics(self):
+        if self.kinetics is not None:
+            return tuple(map(canonical_kinetics, self.kinetics))
+        # An unknown scenario is refused by `Design`, in its own words.
+        return SCENARIOS.get(self.scenario, SCENARIOS[2]).kinetics
 
     def _acceptance(self):
         given = self.acceptance

@@ -88,7 +88,9 @@ def _print_summary(console: Console, finished: Run) -> None:
     design = finished.design
     table = Table(title=f"Scenario {design.scenario}, {design.hours / 24:g} days")
     for heading, justify in (
-        ("case", "left"),
+        ("kinetics", "left"),
+        ("heterogeneity", "left"),
+        ("correlation", "left"),
         ("peak day", "right"),
         ("peak R\n(mgC/g/h)", "right"),
         ("ratio to\nhomogeneous", "right"),
@@ -97,12 +99,15 @@ def _print_summary(console: Console, finished: Run) -> None:
         table.add_column(heading, justify=justify)
     last = None
     for row in summarise(finished):
-        if last not in (None, row.kinetics):
+        new_section = last != row.kinetics
+        if new_section:
             table.add_section()
         last = row.kinetics
-        kinetics = row.kinetics.replace("_", " ")
+        kinetics = row.kinetics.replace("michaelis_menten", "MM").replace("_", " ")
         table.add_row(
-            f"{kinetics}, {row.heterogeneity} {row.correlation}".strip(),
+            kinetics if new_section else "",
+            row.heterogeneity,
+            row.correlation,
             f"{row.peak_day:.2f}",
             f"{row.peak_respiration:.5f}",
             "" if np.isnan(row.peak_ratio) else f"{row.peak_ratio:.3f}",
@@ -151,15 +156,16 @@ def _draw(results: Any, finished: Run, folder: Path) -> list[Path]:
         figures["parameters"] = plots.figure_parameters(
             {k: _by_name(c) for k, c in varying.items()},
             {k: _by_name(design.nominal(k)) for k in varying},
-            {
-                k: {d.name: d.unit for d in declarations(type(varying[k]))}
-                for k in varying
-            },
+            {k: _units(c) for k, c in varying.items()},
         )
     return [
         plots.save_figure(figure, folder / f"{name}.png")
         for name, figure in figures.items()
     ]
+
+
+def _units(constants):
+    return {d.name: d.unit for d in declarations(type(constants))}
 
 
 def _by_name(constants):

@@ -19,12 +19,6 @@ from jaxsoc.upscale.fields import CORRELATIONS, Acceptance
 
 from .scenarios import CONTROLS, DEGREES, HETEROGENEITY, SCENARIOS
 
-PUBLISHED_KINETICS = (
-    "multiplicative",
-    "michaelis_menten",
-    "inverse_michaelis_menten",
-)
-
 
 class Supplied(eqx.Module):
     """Fields that take the place of generated ones, in mgC/g and h.
@@ -73,7 +67,7 @@ class Design(eqx.Module):
     """
 
     scenario: int = 2
-    kinetics: tuple[str, ...] = PUBLISHED_KINETICS
+    kinetics: tuple[str, ...] = SCENARIOS[2].kinetics
     heterogeneity: tuple[str, ...] = HETEROGENEITY
     correlation: tuple[str, ...] = CORRELATIONS
     members: int = 1

@@ -14,13 +14,14 @@ CONTROLS = ("nominal", "field-mean")
 
 
 class Scenario(NamedTuple):
-    """Initial means (mgC/g), duration (h) and the recipe of the initial fields."""
+    """Initial means (mgC/g), duration (h), recipe of the fields, published kinetics."""
 
     title: str
     duration: float
     mean_substrate: float
     mean_biomass: float
     recipe: Recipe
+    kinetics: tuple[str, ...]
 
 
 # Scenario 1 starts at the steady state of multiplicative kinetics, S* = m / (Y k) and
@@ -33,6 +34,7 @@ SCENARIOS: Mapping[int, Scenario] = MappingProxyType(
             0.00028 / (0.31 * 7.45e-10 * FGC_PER_CELL),
             0.31 * (125.0 / FGC_PER_CELL) / ((1 - 0.31) * 0.00028),
             STEADY,
+            ("multiplicative",),
         ),
         2: Scenario(
             "transient after a pulse of substrate, 200 days",
@@ -40,6 +42,7 @@ SCENARIOS: Mapping[int, Scenario] = MappingProxyType(
             2.5e7 / FGC_PER_CELL,
             2.5e5 / FGC_PER_CELL,
             TRANSIENT,
+            ("multiplicative", "michaelis_menten", "inverse_michaelis_menten"),
         ),
     }
 )
