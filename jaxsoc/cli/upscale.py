@@ -88,26 +88,21 @@ def _print_summary(console: Console, finished: Run) -> None:
     design = finished.design
     table = Table(title=f"Scenario {design.scenario}, {design.hours / 24:g} days")
     for heading, justify in (
-        ("kinetics", "left"),
-        ("heterogeneity", "left"),
-        ("correlation", "left"),
-        ("peak day", "right"),
-        ("peak R\n(mgC/g/h)", "right"),
+        ("case", "left"),
+        ("peak R\non day", "right"),
+        ("peak R\nmgC/g/h", "right"),
         ("ratio to\nhomogeneous", "right"),
-        ("S at the end\n(mgC/g)", "right"),
+        ("final S\nmgC/g", "right"),
     ):
-        table.add_column(heading, justify=justify)
+        table.add_column(heading, justify=justify, no_wrap=True)
     last = None
     for row in summarise(finished):
-        new_section = last != row.kinetics
-        if new_section:
+        if row.kinetics != last:
             table.add_section()
-        last = row.kinetics
-        kinetics = row.kinetics.replace("michaelis_menten", "MM").replace("_", " ")
+            table.add_row(row.kinetics.replace("_", " "), style="bold")
+            last = row.kinetics
         table.add_row(
-            kinetics if new_section else "",
-            row.heterogeneity,
-            row.correlation,
+            f"  {row.heterogeneity} {row.correlation}",
             f"{row.peak_day:.2f}",
             f"{row.peak_respiration:.5f}",
             "" if np.isnan(row.peak_ratio) else f"{row.peak_ratio:.3f}",

@@ -33,7 +33,7 @@ class Sweep(NamedTuple):
 
 def sweep_heterogeneity(
     design: Design,
-    degrees: Sequence[float],
+    degrees: Sequence[float] | np.ndarray,
     supplied: Supplied | None = None,
     *,
     kinetics: str,

@@ -87,7 +87,7 @@ def linear(substrate: Real["*#cell"], biomass: Real["*#cell"], constants: Any) -
     """
     S, k = substrate, constants.rate
     # B enters with weight zero so that every law broadcasts over the same cells.
-    return k * S + 0.0 * biomass
+    return jnp.asarray(k * S + 0.0 * biomass)
 
 
 def multiplicative(

@@ -18,7 +18,7 @@ class Interval(NamedTuple):
     def contains(self, values: np.ndarray) -> np.ndarray:
         """Elementwise membership; NaN is outside every interval."""
         above = values >= self.low if self.closed_low else values > self.low
-        return above & (values < self.high)
+        return np.asarray(above & (values < self.high))
 
     def __str__(self) -> str:
         return f"{'[' if self.closed_low else '('}{self.low:g}, {self.high:g})"

@@ -142,9 +142,10 @@ def choose_method(
     steps = lambda rate: np.ceil(intervals * rate / substepped.courant).mean()
     if steps(fastest) >= _WORTH_SUBSTEPPING * steps(typical):
         return substepped
+    # Rounded to a power of two, so that similar problems share one compilation.
     longest = float(intervals.max())
-    slowest = substepped.courant / longest
-    return FixedStep(dt=float(substepped.courant / max(fastest, slowest)))
+    pairs = max(longest * float(fastest) / (2 * substepped.courant), 1.0)
+    return FixedStep(dt=longest / 2.0 ** (1 + np.ceil(np.log2(pairs))))
 
 
 def _checked_times(times):

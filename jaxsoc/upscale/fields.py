@@ -279,7 +279,7 @@ def correlated_field(
         raise ValueError("no correlation with a uniform partner field")
     deviation = _deviation(key, partner, target, exponent)
     largest = _largest_variation(deviation)
-    if variation > largest:
+    if not variation <= largest:
         raise ValueError(
             f"a coefficient of variation of {variation:g} at correlation {target:g} "
             f"makes cells negative: at most {largest:.4g} for this field"
@@ -289,6 +289,8 @@ def correlated_field(
 
 def _deviation(key, partner, target, exponent=PUBLISHED_EXPONENT):
     p = _standardised(partner)
+    # A key of its own: a partner drawn from this very key would leave nothing over.
+    key = jax.random.fold_in(key, 1)
     noise = _standardised(spectral_field(key, partner.shape, exponent=exponent))
     e = _standardised(noise - jnp.mean(noise * p) * p)
     return target * p + np.sqrt(1 - target**2) * e

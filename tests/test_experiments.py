@@ -1,0 +1,466 @@
+"""Experiments: what each case is, laws that hold for all of them, user's own parts."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxsoc.experiments import (
+    DISTRIBUTIONS,
+    SCENARIOS,
+    Design,
+    Supplied,
+    case,
+    draw_member,
+    estimate_cost,
+    mean_steady_state,
+    run,
+    summarise,
+    sweep_heterogeneity,
+    two_patches,
+)
+from jaxsoc.models import TwoPool, TwoPoolParameters
+from jaxsoc.physics.grids import CellGrid, NotWellMixedWarning
+from jaxsoc.physics.kinetics import (
+    KINETICS,
+    Kinetics,
+    MichaelisMentenConstants,
+    MultiplicativeConstants,
+    inverse_michaelis_menten,
+    michaelis_menten,
+    multiplicative,
+)
+from jaxsoc.physics.mortality import (
+    LinearMortalityConstants,
+    PowerMortalityConstants,
+    power_mortality,
+)
+from jaxsoc.upscale.distributions import Uniform
+from jaxsoc.upscale.fields import Acceptance
+
+SMALL = Design(grid=CellGrid((24, 24)), duration=240.0)
+
+
+def small(**changes):
+    return dataclasses.replace(SMALL, **changes)
+
+
+@pytest.fixture(scope="module")
+def all_laws():
+    return run(small(kinetics=tuple(KINETICS), every=12.0))
+
+
+def test_carbon_balance_and_split_of_every_case(all_laws):
+    assert all_laws.checks["carbon_balance_error"].max() <= 1e-12
+    assert all_laws.checks["smallest_pool"].min() >= 0
+    assert all_laws.checks["error_estimate"].max() <= 1e-5
+    series = all_laws.series
+    total = series["respiration_mean_field"] + series["respiration_higher_order"]
+    np.testing.assert_allclose(total, series["respiration"], rtol=1e-13)
+    np.testing.assert_allclose(
+        series["respiration"], (1 - 0.31) * series["decomposition"], rtol=1e-12
+    )
+
+
+def test_homogeneous_soil_is_its_own_mean_field(all_laws):
+    part = lambda name, h: all_laws.series[name][:, h]
+    assert np.abs(part("respiration_higher_order", 0)).max() == 0
+    for name in ("substrate_variance", "rate_variance"):
+        assert np.abs(part(name, 0)).max() == 0
+        assert part(name, 3).min() > 0
+
+
+def test_pools_are_uniform_at_the_start_of_a_biochemical_soil_only_there(all_laws):
+    variance = all_laws.series["substrate_variance"][:, 2]
+    assert np.abs(variance[..., 0]).max() < 1e-20
+    assert variance[..., 1:].min() > 1e-12
+
+
+def test_rates_per_biomass(all_laws):
+    s = all_laws.series
+    np.testing.assert_allclose(
+        s["specific_growth_rate"] * 0.69 / 0.31, s["specific_respiration_rate"], 1e-12
+    )
+    np.testing.assert_allclose(
+        s["specific_respiration_rate"] * s["biomass"], s["respiration"], 1e-12
+    )
+
+
+def test_means_of_all_cases_start_alike(all_laws):
+    for name in ("substrate", "biomass"):
+        start = all_laws.series[name][..., 0]
+        np.testing.assert_allclose(start, start.flat[0], rtol=1e-12)
+
+
+def test_summary_reads_the_arrays(all_laws):
+    rows = summarise(all_laws)
+    # homogeneous and biochemical once, biophysical and full by correlation
+    assert len(rows) == 6 * (1 + 3 + 1 + 3)
+    row = next(r for r in rows if r.kinetics == "eca" and r.heterogeneity == "full")
+    k, c = all_laws.design.kinetics.index("eca"), 0
+    R = all_laws.series["respiration"][k, 3, c, 0]
+    assert row.peak_respiration == R.max()
+    assert row.peak_day == all_laws.times[R.argmax()] / 24
+    control = all_laws.series["respiration"][k, 0, c, 0].max()
+    assert row.peak_ratio == pytest.approx(R.max() / control)
+
+
+def test_a_member_does_not_depend_on_how_many_there_are():
+    three = run(small(members=3, kinetics=("multiplicative",), every=60.0))
+    one = run(small(members=1, kinetics=("multiplicative",), every=60.0))
+    for name, values in one.series.items():
+        np.testing.assert_array_equal(values[..., 0, :], three.series[name][..., 0, :])
+    full = three.series["respiration"][0, 3, 0]
+    assert np.ptp(full[:, 2]) > 0
+
+
+def test_another_seed_is_another_soil_and_the_same_seed_the_same():
+    soils = [draw_member(small(seed=s), 0, None) for s in (1, 1, 2)]
+    np.testing.assert_array_equal(soils[0].fields.biomass, soils[1].fields.biomass)
+    assert not np.array_equal(soils[0].fields.biomass, soils[2].fields.biomass)
+
+
+def test_control_with_the_mean_constants_of_the_field():
+    design = small(control="field-mean", kinetics=("michaelis_menten",))
+    member = draw_member(design, 0, None)
+    options = {
+        "kinetics": "michaelis_menten",
+        "heterogeneity": "homogeneous",
+        "correlation": "positive",
+    }
+    soil = case(design, member, **options)
+    field = member.constants["michaelis_menten"]
+    assert float(soil.params.decomposition.rate) == float(jnp.mean(field.rate))
+    nominal = case(small(), draw_member(small(), 0, None), **options)
+    assert nominal.params.decomposition.rate == 0.018
+
+
+def test_narrow_degree_has_a_narrower_field():
+    spread = lambda degree: float(
+        jnp.std(
+            jnp.log10(
+                draw_member(small(degree=degree), 0, None)
+                .constants["michaelis_menten"]
+                .rate
+            )
+        )
+    )
+    assert spread("case2") < 0.4 * spread("case1")
+
+
+def test_published_coupling_ties_the_inverse_pair_alone():
+    member = draw_member(small(coupled=True), 0, None)
+    rank = lambda x: np.argsort(np.argsort(np.ravel(x)))
+    tied = member.constants["inverse_michaelis_menten"]
+    free = member.constants["michaelis_menten"]
+    correlation = lambda c: np.corrcoef(rank(c.rate), rank(c.half_saturation))[0, 1]
+    assert correlation(tied) == pytest.approx(1.0)
+    assert abs(correlation(free)) < 0.15
+
+
+def test_own_nominal_constants_shift_the_fields_with_them():
+    constants = {"michaelis_menten": MichaelisMentenConstants(0.036, 12.5)}
+    own = draw_member(small(constants=constants), 0, None)
+    default = draw_member(small(), 0, None)
+    pick = lambda member: member.constants["michaelis_menten"]
+    np.testing.assert_allclose(pick(own).rate, 2 * pick(default).rate, rtol=1e-13)
+    np.testing.assert_allclose(
+        pick(own).half_saturation, 0.5 * pick(default).half_saturation, rtol=1e-13
+    )
+
+
+def test_users_own_law_runs_beside_the_known_ones():
+    def holling(substrate, biomass, constants):
+        S, K = substrate, constants.half_saturation
+        return constants.rate * biomass * S**2 / (K**2 + S**2)
+
+    laws = dict(KINETICS) | {
+        "holling": Kinetics(holling, MichaelisMentenConstants, lambda *_: None)
+    }
+    design = small(
+        laws=laws,
+        kinetics=("michaelis_menten", "holling"),
+        heterogeneity=("homogeneous", "biophysical"),
+    )
+    result = run(design)
+    assert result.checks["carbon_balance_error"].max() < 1e-12
+    R = result.series["respiration"]
+    assert np.abs(R[0] - R[1]).max() > 0.01 * R.max()
+    with pytest.raises(ValueError, match="no distribution .* constants of holling"):
+        run(dataclasses.replace(design, heterogeneity=("full",)))
+
+
+def test_nonlinear_mortality_runs():
+    mortality = PowerMortalityConstants(1e-4, 1.6)
+    result = run(small(mortality=mortality, kinetics=("multiplicative",), every=60.0))
+    assert result.checks["carbon_balance_error"].max() < 1e-12
+
+
+def test_large_cells_are_warned_about():
+    fast = {"multiplicative": MultiplicativeConstants(0.01)}
+    design = small(
+        grid=CellGrid((24, 24), edge=1000.0),
+        kinetics=("multiplicative",),
+        heterogeneity=("homogeneous",),
+        constants=fast,
+        duration=12.0,
+    )
+    with pytest.warns(NotWellMixedWarning, match="1000 µm"):
+        run(design)
+
+
+def test_saved_times_end_with_the_duration():
+    assert small(every=7.0).times[-1] == 240.0
+    assert small(every=7.0).times[-2] == 238.0
+    assert len(small(every=6.0).times) == 41
+    assert len(Design().times) == 801
+
+
+def test_cost_is_told_without_running():
+    cost = estimate_cost(small())
+    assert cost.cases == 24 and cost.cells == 576
+    assert 1 < cost.seconds < 300 and cost.bytes > 0
+    assert estimate_cost(small(members=4)).seconds > cost.seconds
+
+
+@pytest.mark.parametrize(
+    "change, problem",
+    [
+        ({"scenario": 3}, "unknown scenario 3: expected one of 1, 2"),
+        ({"kinetics": ("monod",)}, "unknown kinetics 'monod'.*linear.*eca"),
+        ({"kinetics": ()}, "no kinetics given"),
+        ({"kinetics": ("eca", "eca")}, "names one twice"),
+        ({"heterogeneity": ("patchy",)}, "unknown heterogeneity 'patchy'.*biochemical"),
+        ({"degree": "case3"}, "unknown parameters 'case3'.*case1, case2"),
+        ({"control": "mean"}, "unknown control 'mean'.*nominal, field-mean"),
+        ({"members": 0}, "members must be at least 1, got 0"),
+        ({"every": 0.0}, "every must be a positive number of hours, got 0"),
+        ({"every": 1e4}, "every must not exceed"),
+        ({"duration": -1.0}, "duration must be positive"),
+        ({"tolerance": 0.0}, "tolerance must be positive"),
+    ],
+)
+def test_impossible_designs_are_refused_when_made(change, problem):
+    with pytest.raises(ValueError, match=problem):
+        small(**change)
+
+
+def test_unknown_correlation_is_refused_when_run():
+    with pytest.raises(ValueError, match="unknown correlation 'weak'.*positive"):
+        run(small(correlation=("weak",)))
+
+
+def fields(shape=(4, 5)):
+    return np.full(shape, 2.0)
+
+
+@pytest.mark.parametrize(
+    "change, problem",
+    [
+        ({"biomass": np.full((3, 3), 1.0)}, r"one shape: .*\(4, 5\).*\(3, 3\)"),
+        ({"substrate": {}}, "no substrate"),
+        (
+            {"substrate": {"positive": np.where(np.eye(4, 5), -1.0, 2.0)}},
+            r"substrate \(positive\) has 4 negative cells of 20; .* \(0, 0\)",
+        ),
+        (
+            {"biomass": np.where(np.eye(4, 5, 1), np.nan, 2.0)},
+            r"biomass has 4 NaN cells of 20; the first is at index \(0, 1\)",
+        ),
+        ({"biomass": np.full((4, 5), np.inf)}, "infinite"),
+        (
+            {"constants": {"eca": {"rate": np.full((4, 5), -1.0)}}},
+            "eca rate has 20 negative",
+        ),
+    ],
+)
+def test_impossible_fields_are_refused(change, problem):
+    given = {"biomass": fields(), "substrate": {"positive": fields()}, "constants": {}}
+    with pytest.raises(ValueError, match=problem):
+        Supplied(**(given | change))
+
+
+def test_supplied_fields_make_one_member():
+    supplied = Supplied(fields(), {"given": fields()}, {})
+    with pytest.raises(ValueError, match="one member, got members 2"):
+        run(small(members=2), supplied)
+    result = run(small(every=60.0, kinetics=("multiplicative",)), supplied)
+    assert result.correlation == ("given",)
+
+
+def test_zero_half_saturation_in_a_field_is_refused():
+    zero = {"michaelis_menten": {"half_saturation": np.zeros((4, 5))}}
+    supplied = Supplied(fields(), {"given": fields()}, zero)
+    with pytest.raises(ValueError, match="half_saturation .* got 0 in 20 of 20 cells"):
+        run(small(), supplied)
+
+
+# --- Mean steady state ---------------------------------------------------------------
+
+SOIL = lambda kinetics, **options: TwoPoolParameters(
+    KINETICS[kinetics].constants(), **options
+)
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(
+    "kinetics, degree, coupled, expected",
+    [
+        ("multiplicative", "case1", False, 15.10),
+        ("multiplicative", "case2", False, 6.533),
+        ("michaelis_menten", "case1", False, 13.265),
+        ("inverse_michaelis_menten", "case1", False, 8.691),
+        ("inverse_michaelis_menten", "case1", True, 4.662),
+    ],
+)
+def test_mean_steady_states_of_the_published_distributions(
+    kinetics, degree, coupled, expected
+):
+    found = mean_steady_state(
+        TwoPool(KINETICS[kinetics].law),
+        SOIL(kinetics),
+        DISTRIBUTIONS[degree][kinetics],
+        coupled=coupled,
+    )
+    assert float(found.substrate) == pytest.approx(expected, rel=4e-4)
+    assert float(found.biomass) == pytest.approx(0.972457, abs=1e-6)
+
+
+def test_mean_steady_states_have_their_closed_forms():
+    """A13, and its analogues for Michaelis-Menten and the inverse law."""
+    Y, m = 0.31, 0.00028
+    biomass = Y * (125 / 206_250) / ((1 - Y) * m)
+    table = DISTRIBUTIONS["case1"]
+    mean = lambda kinetics: float(
+        mean_steady_state(
+            TwoPool(KINETICS[kinetics].law), SOIL(kinetics), table[kinetics]
+        ).substrate
+    )
+    k = table["multiplicative"]["rate"]
+    assert mean("multiplicative") == pytest.approx(m * k.mean_inverse / Y, rel=1e-12)
+    k, K = table["michaelis_menten"].values()
+    low, high = 10**k.low, 10**k.high
+    E = np.log((Y - m / high) / (Y - m / low)) / (k.width * np.log(10))
+    assert mean("michaelis_menten") == pytest.approx(K.mean * m * E / m, rel=1e-11)
+    k, K = table["inverse_michaelis_menten"].values()
+    expected = m * (K.mean + biomass) * k.mean_inverse / Y
+    assert mean("inverse_michaelis_menten") == pytest.approx(expected, rel=1e-12)
+
+
+def test_mean_steady_state_of_fields_is_the_mean_over_cells(rng):
+    rate = 10 ** rng.uniform(-4.5, -3.5, (6, 6))
+    params = TwoPoolParameters(MultiplicativeConstants(rate))
+    found = mean_steady_state(TwoPool(multiplicative), params)
+    assert float(found.substrate) == pytest.approx((0.00028 / (0.31 * rate)).mean())
+
+
+def test_mean_steady_state_of_any_law_and_mortality():
+    own = TwoPool(
+        lambda S, B, c: inverse_michaelis_menten(S, B, c), mortality=power_mortality
+    )
+    known = TwoPool(inverse_michaelis_menten, mortality=power_mortality)
+    params = SOIL(
+        "inverse_michaelis_menten", mortality=PowerMortalityConstants(3e-4, 2.0)
+    )
+    table = DISTRIBUTIONS["case2"]["inverse_michaelis_menten"]
+    by = lambda model: mean_steady_state(model, params, table, nodes=16).substrate
+    assert float(by(own)) == pytest.approx(float(by(known)), rel=1e-11)
+
+
+def test_mean_steady_state_refuses_what_does_not_exist():
+    model, params = TwoPool(michaelis_menten), SOIL("michaelis_menten")
+    with pytest.raises(ValueError, match="constant 'affinity'.*half_saturation"):
+        mean_steady_state(model, params, {"affinity": Uniform(1.0, 2.0)})
+    slow = {"rate": DISTRIBUTIONS["case1"]["michaelis_menten"]["rate"]}
+    hungry = TwoPoolParameters(
+        MichaelisMentenConstants(), LinearMortalityConstants(0.001)
+    )
+    with pytest.raises(ValueError, match=r"in \d+ of 64 cells.*Y k > m"):
+        mean_steady_state(model, hungry, slow)
+
+
+# --- Sweeps and the smallest soil -----------------------------------------------------
+
+
+@pytest.mark.parametrize("kinetics", ["multiplicative", "michaelis_menten", "eca"])
+def test_deviation_from_the_mean_field_falls_as_the_square_of_the_amplitude(kinetics):
+    degrees = np.array([0.02, 0.04, 0.08])
+    sweep = sweep_heterogeneity(
+        small(tolerance=1e-10, duration=1200.0, every=24.0),
+        degrees,
+        kinetics=kinetics,
+        heterogeneity="full",
+        correlation="positive",
+    )
+    slope = np.polyfit(np.log(degrees), np.log(sweep.deviation), 1)[0]
+    assert abs(slope - 2) < 0.05
+    assert sweep.deviation[-1] > 1e-6
+
+
+def test_no_heterogeneity_is_the_mean_field():
+    sweep = sweep_heterogeneity(
+        small(),
+        [0.0, 1.0],
+        kinetics="multiplicative",
+        heterogeneity="biophysical",
+        correlation="negative",
+    )
+    np.testing.assert_allclose(sweep.respiration[0], sweep.mean_field, rtol=1e-9)
+    homogeneous = run(
+        small(kinetics=("multiplicative",), heterogeneity=("homogeneous",))
+    )
+    one = homogeneous.series["respiration"][0, 0, 0, 0]
+    np.testing.assert_allclose(sweep.mean_field, one, rtol=1e-5)
+    full = run(small(kinetics=("multiplicative",), heterogeneity=("biophysical",)))
+    np.testing.assert_allclose(
+        sweep.respiration[1], full.series["respiration"][0, 0, 1, 0], rtol=1e-6
+    )
+
+
+def test_degrees_outside_their_bounds_are_refused():
+    with pytest.raises(ValueError, match=r"\[0, 1\], got 1.5"):
+        sweep_heterogeneity(
+            small(),
+            [1.5],
+            kinetics="eca",
+            heterogeneity="full",
+            correlation="positive",
+        )
+
+
+def test_two_patches_start_as_the_formula_says():
+    """R(0) / R_homogeneous(0) = 1 ± a b for multiplicative kinetics."""
+    a, b = 0.6, 0.9
+    patches = two_patches(substrate_contrast=a, biomass_contrast=b)
+    design = small(
+        kinetics=("multiplicative",), heterogeneity=("homogeneous", "biophysical")
+    )
+    R = run(design, patches).series["respiration"][0, :, :, 0, 0]
+    assert R[1, 0] / R[0, 0] == pytest.approx(1 + a * b, rel=1e-12)
+    assert R[1, 1] / R[0, 1] == pytest.approx(1 - a * b, rel=1e-12)
+    with pytest.raises(ValueError, match="biomass contrast"):
+        two_patches(substrate_contrast=0.5, biomass_contrast=1.5)
+
+
+def test_scenario_1_starts_at_the_steady_state_of_multiplicative_kinetics():
+    design = Design(
+        scenario=1,
+        kinetics=("multiplicative",),
+        heterogeneity=("homogeneous",),
+        duration=8760.0,
+        every=240.0,
+        grid=CellGrid((16, 16)),
+        acceptance=Acceptance(attempts=5000),
+    )
+    result = run(design)
+    R = result.series["respiration"][0, 0, 0, 0]
+    np.testing.assert_allclose(R, 125 / 206_250, rtol=1e-12)
+    S = result.series["substrate"][0, 0, 0, 0]
+    np.testing.assert_allclose(S, SCENARIOS[1].mean_substrate, rtol=1e-12)
+
+
+def test_experiments_refuse_32_bit_floats():
+    with jax.enable_x64(False), pytest.raises(RuntimeError, match="jax_enable_x64"):
+        run(small())

@@ -1,0 +1,263 @@
+"""Random fields: spectrum, totals, correlations, keys; the published recipes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxsoc.experiments import SCENARIOS
+from jaxsoc.upscale import distributions, fields
+
+KEY = jax.random.key(7)
+
+
+@pytest.mark.parametrize("exponent", [-2.0, -3.0, -4.0, 0.0])
+def test_power_spectrum_has_the_exponent_asked_for(exponent):
+    keys = jax.random.split(KEY, 20)
+    draw = jax.vmap(lambda k: fields.spectral_field(k, (64, 64), exponent=exponent))
+    power = np.mean(np.abs(np.fft.fft2(np.asarray(draw(keys)))) ** 2, axis=0)
+    u = np.fft.fftfreq(64)
+    frequency = np.hypot(u[:, None], u[None, :])
+    inner = (frequency > 0.02) & (frequency < 0.5)
+    slope = np.polyfit(np.log(frequency[inner]), np.log(power[inner]), 1)[0]
+    assert slope == pytest.approx(exponent, abs=0.1)
+
+
+def test_periodic_noise_has_zero_mean_and_the_variance_of_its_spectrum():
+    n = 64
+    keys = jax.random.split(KEY, 200)
+    draw = jax.vmap(lambda key: fields.spectral_field(key, (n, n)))(keys)
+    assert np.abs(np.mean(draw, axis=(1, 2))).max() < 1e-15
+    u = np.fft.fftfreq(n)
+    squared = u[:, None] ** 2 + u[None, :] ** 2
+    squared[0, 0] = np.inf
+    expected = (squared**-1.5).sum() / (2 * n**4)
+    assert np.var(draw, axis=(1, 2)).mean() == pytest.approx(expected, rel=0.05)
+
+
+def test_published_size_of_the_noise():
+    field = fields.spectral_field(KEY, (100, 100))
+    assert float(field.std()) == pytest.approx(0.211, abs=0.06)
+    crop = fields.spectral_field(KEY, (100, 100), periodic=False)
+    assert 0.05 < float(crop.std()) < 0.25 and abs(float(crop.mean())) > 1e-6
+
+
+def test_periodic_fields_join_at_the_edges_and_crops_do_not():
+    jump = lambda field: np.abs(field[0] - field[-1]).mean()
+    step = lambda field: np.abs(np.diff(field, axis=0)).mean()
+    keys = jax.random.split(KEY, 10)
+    periodic = [np.asarray(fields.spectral_field(k, (80, 80))) for k in keys]
+    cropped = [
+        np.asarray(fields.spectral_field(k, (80, 80), periodic=False)) for k in keys
+    ]
+    assert np.mean([jump(f) / step(f) for f in periodic]) < 1.5
+    assert np.mean([jump(f) / step(f) for f in cropped]) > 3
+
+
+def draw(key=KEY, scenario=2, shape=(40, 40), **options):
+    setting = SCENARIOS[scenario]
+    return fields.generate_fields(
+        key,
+        setting.recipe,
+        shape,
+        mean_substrate=setting.mean_substrate,
+        mean_biomass=setting.mean_biomass,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("scenario", [1, 2])
+def test_one_key_one_field_with_exact_totals_and_accepted_correlations(scenario):
+    setting = SCENARIOS[scenario]
+    first, second = draw(scenario=scenario), draw(scenario=scenario)
+    other = draw(jax.random.key(8), scenario=scenario)
+    least = setting.recipe.least_correlation
+    assert float(first.biomass.mean()) == pytest.approx(setting.mean_biomass, rel=1e-14)
+    np.testing.assert_array_equal(first.biomass, second.biomass)
+    assert not np.array_equal(first.biomass, other.biomass)
+    for name, field in first.substrate.items():
+        np.testing.assert_array_equal(field, second.substrate[name])
+        assert float(field.mean()) == pytest.approx(setting.mean_substrate, rel=1e-14)
+        assert float(field.min()) >= 0
+        r = float(fields.correlation(field, first.biomass))
+        assert {
+            "positive": r >= least,
+            "negative": r <= -least,
+            "uncorrelated": abs(r) <= 0.05,
+        }[name]
+    dead = float((first.biomass == 0).mean())
+    assert dead == 0 if scenario == 1 else 0.15 < dead < 0.45
+
+
+def test_largest_substrate_is_kept_when_asked_for():
+    limit = fields.LARGEST_SUBSTRATE
+    rule = fields.Acceptance(largest_substrate=limit)
+    kept = draw(acceptance=rule)
+    assert all(float(field.max()) <= limit for field in kept.substrate.values())
+    loose = draw(jax.random.key(3), acceptance=None)
+    assert any(float(field.max()) > limit for field in loose.substrate.values())
+
+
+def test_a_rule_that_nothing_meets_is_refused_in_words():
+    rule = fields.Acceptance(largest_uncorrelated=0.0, attempts=3)
+    with pytest.raises(ValueError, match="no uncorrelated .* in 3 draws.*loosen"):
+        draw(acceptance=rule)
+
+
+@given(st.floats(0, 0.95))
+def test_dead_zones_have_the_asked_size_and_keep_the_total(fraction):
+    biomass = fields.spectral_field(KEY, (20, 20)) + 2.0
+    patchy = fields.with_dead_zones(biomass, fraction)
+    assert int((patchy == 0).sum()) == round(fraction * 400)
+    assert float(patchy.mean()) == pytest.approx(float(biomass.mean()), rel=1e-13)
+    richest = np.argmax(biomass)
+    assert int(np.argmax(patchy)) == richest
+
+
+def test_dead_fraction_outside_its_bounds_is_refused():
+    with pytest.raises(ValueError, match=r"\[0, 1\), got 1.0"):
+        fields.with_dead_zones(jnp.ones((3, 3)), 1.0)
+
+
+@settings(max_examples=20)
+@given(st.floats(-1, 1), st.floats(0.01, 0.2), st.integers(0, 2**31))
+def test_any_correlation_variation_and_mean_are_exact(target, variation, seed):
+    keys = jax.random.split(jax.random.key(seed))
+    partner = fields.spectral_field(keys[0], (16, 16))
+    field = fields.correlated_field(
+        keys[1], partner, mean=12.5, variation=variation, target=target
+    )
+    assert float(field.mean()) == pytest.approx(12.5, rel=1e-13)
+    assert float(field.std() / field.mean()) == pytest.approx(variation, rel=1e-11)
+    r = np.corrcoef(np.ravel(field), np.ravel(partner))[0, 1]
+    assert r == pytest.approx(target, abs=1e-11)
+
+
+def test_equal_variance_triple():
+    biomass = draw().biomass
+    triple = fields.equal_variance_fields(KEY, biomass, mean_substrate=121.2)
+    spreads = [float(f.std()) for f in triple.substrate.values()]
+    np.testing.assert_allclose(spreads, spreads[0], rtol=1e-11)
+    lowest = min(float(f.min()) for f in triple.substrate.values())
+    assert 0 <= lowest < 1e-6
+    for name, r in [("positive", 1), ("negative", -1), ("uncorrelated", 0)]:
+        measured = float(fields.correlation(triple.substrate[name], biomass))
+        assert measured == pytest.approx(r, abs=1e-11)
+
+
+@pytest.mark.parametrize(
+    "change, problem",
+    [
+        ({"target": 1.5}, r"\[-1, 1\], got 1.5"),
+        ({"variation": 0.0}, "positive, got 0.0"),
+        ({"variation": 9.0}, "makes cells negative: at most 0"),
+        ({"partner": jnp.ones((8, 8))}, "uniform partner"),
+    ],
+)
+def test_impossible_correlated_fields_are_refused(change, problem):
+    options = {
+        "partner": fields.spectral_field(KEY, (8, 8)),
+        "mean": 1.0,
+        "variation": 0.1,
+        "target": 0.5,
+    } | change
+    with pytest.raises(ValueError, match=problem):
+        fields.correlated_field(KEY, options.pop("partner"), **options)
+
+
+def test_fields_need_two_axes():
+    with pytest.raises(ValueError, match="two axes"):
+        fields.spectral_field(KEY, (1, 8))
+
+
+# --- Distributions --------------------------------------------------------------------
+
+
+@given(st.floats(-5, 0), st.floats(0.1, 2), st.floats(0.1, 1e5))
+def test_moments_of_the_log_uniform_distribution(low, width, scale):
+    k = distributions.LogUniform(low, low + width, scale)
+    u, weight = np.polynomial.legendre.leggauss(60)
+    values, weight = np.asarray(k.quantile(jnp.asarray(0.5 * (u + 1)))), weight / 2
+    assert k.mean == pytest.approx(weight @ values, rel=1e-12)
+    assert k.mean_inverse == pytest.approx(weight @ (1 / values), rel=1e-12)
+    variance = weight @ (values - k.mean) ** 2
+    assert k.variance == pytest.approx(variance, rel=1e-9)
+    again = distributions.LogUniform.with_mean(k.mean, width)
+    assert again.scale * 10**again.low == pytest.approx(scale * 10**low, rel=1e-11)
+
+
+@pytest.mark.reference
+def test_published_distributions():
+    """Section 2.5 of the specification: means, CV, mean(k) E[1/k]."""
+    from jaxsoc.experiments import DISTRIBUTIONS
+    from jaxsoc.physics.units import FGC_PER_CELL
+
+    wide, narrow = DISTRIBUTIONS["case1"], DISTRIBUTIONS["case2"]
+    rows = [
+        (wide["multiplicative"]["rate"], 7.543e-10 * FGC_PER_CELL, 0.937, 2.6008),
+        (narrow["multiplicative"]["rate"], 7.477e-10 * FGC_PER_CELL, 0.329, 1.11545),
+        (wide["michaelis_menten"]["rate"], 0.0179992, 1.116, 4.058),
+        (wide["inverse_michaelis_menten"]["rate"], 0.0045, 1.116, 4.058),
+    ]
+    for k, mean, variation, product in rows:
+        assert k.mean == pytest.approx(mean, rel=2e-4)
+        assert k.variance**0.5 / k.mean == pytest.approx(variation, abs=6e-4)
+        assert k.mean * k.mean_inverse == pytest.approx(product, rel=2e-4)
+    for kinetics, mean, variation in [
+        ("michaelis_menten", 25.0, 0.572),
+        ("inverse_michaelis_menten", 9.697, 0.518),
+    ]:
+        K = wide[kinetics]["half_saturation"]
+        assert K.mean == pytest.approx(mean, abs=5e-4)
+        assert K.variance**0.5 / K.mean == pytest.approx(variation, abs=6e-4)
+
+
+def test_narrow_distributions_keep_the_mean_of_the_wide_ones():
+    from jaxsoc.experiments import DISTRIBUTIONS
+
+    for kinetics, wide in DISTRIBUTIONS["case1"].items():
+        for name, distribution in wide.items():
+            narrow = DISTRIBUTIONS["case2"][kinetics][name]
+            assert narrow.variance < distribution.variance / 4
+            # the published pair of multiplicative kinetics differs by 0.9 %
+            assert narrow.mean == pytest.approx(distribution.mean, rel=0.01)
+
+
+def test_samples_follow_their_distribution_and_are_reproducible():
+    k = distributions.LogUniform(-3.0, -1.0)
+    sample = np.asarray(k.sample(KEY, (200, 200)))
+    np.testing.assert_array_equal(sample, k.sample(KEY, (200, 200)))
+    assert sample.mean() == pytest.approx(k.mean, rel=0.02)
+    counts = np.histogram(np.log10(sample), bins=10, range=(-3, -1))[0]
+    assert np.abs(counts / 4000 - 1).max() < 0.1
+    K = distributions.Uniform(2.0, 6.0)
+    assert np.asarray(K.sample(KEY, (200, 200))).var() == pytest.approx(
+        K.variance, rel=0.02
+    )
+
+
+def test_constants_of_a_cell_are_independent_or_coupled():
+    pair = {
+        "rate": distributions.LogUniform(-3.0, -1.0),
+        "half_saturation": distributions.Uniform(1.0, 18.0),
+    }
+    rank = lambda x: np.argsort(np.argsort(np.ravel(x)))
+    free = distributions.sample_constants(KEY, pair, (50, 50))
+    tied = distributions.sample_constants(KEY, pair, (50, 50), coupled=True)
+    assert abs(np.corrcoef(*map(rank, free.values()))[0, 1]) < 0.06
+    assert np.corrcoef(*map(rank, tied.values()))[0, 1] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: distributions.LogUniform(1.0, 0.0),
+        lambda: distributions.LogUniform(0.0, 1.0, -2.0),
+        lambda: distributions.Uniform(3.0, 3.0),
+    ],
+)
+def test_impossible_distributions_are_refused(make):
+    with pytest.raises(ValueError, match="got"):
+        make()

@@ -1,0 +1,379 @@
+"""`integrate`: order, agreement of roads, errors that are honest, gradients."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
+from jaxsoc.physics.kinetics import (
+    KINETICS,
+    MichaelisMentenConstants,
+    michaelis_menten,
+)
+from jaxsoc.solve import (
+    Adaptive,
+    FixedStep,
+    IntegrationError,
+    Substepped,
+    choose_method,
+    heun,
+    integrate,
+    rk4,
+)
+
+MODEL = TwoPool(michaelis_menten)
+everything = lambda t, state, params: state
+
+
+def patchy_soil(rng, shape=(30, 20), dead=0.3):
+    rate = 10 ** rng.uniform(-3.0, -1.1, shape)
+    params = TwoPoolParameters(
+        MichaelisMentenConstants(rate, rng.uniform(0.25, 49.75, shape))
+    )
+    biomass = rng.gamma(1.0, 1.2, shape) * (rng.uniform(size=shape) > dead)
+    state = Pools(rng.uniform(0, 250, shape), biomass, np.zeros(shape))
+    return jax.tree.map(jnp.asarray, state), params
+
+
+def logistic(t, x, r):
+    return r * x * (1 - x) + 0.1 * jnp.cos(t)
+
+
+@pytest.mark.parametrize("stepper, order", [(heun, 2), (rk4, 4)])
+def test_order_of_convergence(stepper, order):
+    start, r = jnp.array([0.05, 0.3]), jnp.asarray(1.3)
+    end = lambda method: (
+        integrate(logistic, start, r, [0.0, 4.0], save=everything, method=method).final
+    )
+    exact = end(Adaptive(diffrax.Dopri8(), rtol=1e-13, atol=1e-14))
+    steps = 2.0 ** -np.arange(2, 7)
+    errors = [float(jnp.abs(end(FixedStep(dt, stepper)) - exact).max()) for dt in steps]
+    slope = np.polyfit(np.log(steps), np.log(errors), 1)[0]
+    assert abs(slope - order) < 0.2
+
+
+@pytest.mark.parametrize("stepper, order", [(heun, 2), (rk4, 4)])
+def test_order_of_convergence_of_substeps_on_stiff_soil(stepper, order, rng):
+    state, params = patchy_soil(rng)
+    times = [0.0, 24.0, 48.0]
+    end = lambda method: np.asarray(
+        integrate(MODEL, state, params, times, method=method).final.co2
+    )
+    # no block so slow that the smallest number of steps is enough for it
+    rate = lambda *problem: jnp.maximum(MODEL.fastest_rate(*problem), 0.5)
+    road = lambda courant: Substepped(rate, courant, 64, stepper)
+    courants = 0.4 * 2.0 ** -np.arange(4)
+    exact = end(Substepped(MODEL.fastest_rate, 0.01, 64, rk4))
+    errors = [np.abs(end(road(courant)) - exact).max() for courant in courants]
+    slope = np.polyfit(np.log(courants), np.log(errors), 1)[0]
+    assert abs(slope - order) < 0.2
+
+
+ROADS = {
+    "fixed": FixedStep(0.05),
+    "substepped": Substepped(MODEL.fastest_rate, 0.1, 64),
+    "adaptive": Adaptive(rtol=1e-10, atol=1e-12),
+    "implicit": Adaptive(diffrax.Kvaerno5(), 1e-9, 1e-11, per_cell=True),
+}
+
+
+@pytest.mark.parametrize("name", ROADS)
+def test_all_roads_lead_to_the_same_soil(name, rng):
+    state, params = patchy_soil(rng)
+    times = np.linspace(0.0, 240.0, 11)
+    travel = lambda name: integrate(
+        MODEL, state, params, times, save=everything, method=ROADS[name]
+    )
+    reference, run = travel("fixed"), travel(name)
+    for ours, theirs in zip(run.values, reference.values, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ROADS)
+def test_a_cell_alone_equals_a_cell_in_the_grid(name, rng):
+    """Each cell by itself on the same steps, to 1e-12; adaptive steps to tolerance."""
+    state, params = patchy_soil(rng, (6, 4))
+    times = np.linspace(0.0, 48.0, 9)
+    # one block each, so that the alone cell takes the steps of its block
+    method = ROADS[name]
+    if name == "substepped":
+        method = Substepped(lambda t, s, p, i: jnp.full_like(s.substrate, 9.0), 0.5, 5)
+    grid = integrate(MODEL, state, params, times, save=everything, method=method)
+    tolerance = 2e-7 if name == "adaptive" else 1e-12
+    for index in [(0, 0), (3, 2), (5, 3)]:
+        pick = lambda x, index=index: x[index][None]
+        alone_params = TwoPoolParameters(jax.tree.map(pick, params.decomposition))
+        alone = integrate(
+            MODEL,
+            jax.tree.map(pick, state),
+            alone_params,
+            times,
+            save=everything,
+            method=method,
+        )
+        for one, many in zip(alone.values, grid.values, strict=True):
+            np.testing.assert_allclose(
+                one[:, 0], many[(slice(None), *index)], rtol=tolerance, atol=1e-13
+            )
+
+
+@pytest.mark.parametrize("name", ["fixed", "substepped"])
+def test_estimated_error_bounds_and_resembles_the_true_one(name, rng):
+    state, params = patchy_soil(rng)
+    times = np.linspace(0.0, 120.0, 6)
+    road = {"fixed": FixedStep(0.4), "substepped": Substepped(MODEL.fastest_rate)}
+    run = integrate(MODEL, state, params, times, method=road[name], estimate_error=True)
+    exact = integrate(
+        MODEL, state, params, times, method=Substepped(MODEL.fastest_rate, 0.02, 32)
+    )
+    for pool in range(3):
+        true = np.abs(run.values.mean[pool] - exact.values.mean[pool]).max()
+        estimate = float(run.error.mean[pool])
+        assert true <= 2.5 * estimate + 1e-11
+        assert estimate <= 20 * true + 1e-11
+
+
+def test_the_road_is_chosen_from_the_problem(rng):
+    state, params = patchy_soil(rng, (64, 64))
+    times = np.linspace(0, 48, 9)
+    rate = MODEL.fastest_rate
+    assert isinstance(choose_method(MODEL, state, params, times, rate=rate), Substepped)
+    uniform = TwoPoolParameters(MichaelisMentenConstants())
+    even = jax.tree.map(lambda x: jnp.full_like(x, 2.0), state)
+    assert isinstance(choose_method(MODEL, even, uniform, times, rate=rate), FixedStep)
+    assert isinstance(choose_method(MODEL, state, params, times), Adaptive)
+
+
+def test_the_chosen_road_meets_its_tolerance(rng):
+    state, params = patchy_soil(rng, (64, 64))
+    times = np.linspace(0, 480, 81)
+    exact = integrate(
+        MODEL, state, params, times, method=Substepped(MODEL.fastest_rate, 0.02)
+    )
+    for tolerance in (1e-4, 1e-7, 1e-9):
+        run = integrate(
+            MODEL, state, params, times, rate=MODEL.fastest_rate, tolerance=tolerance
+        )
+        assert float(run.relative_error) <= tolerance
+        for ours, theirs in zip(run.values.mean, exact.values.mean, strict=True):
+            error = np.abs(ours - theirs).max() / np.abs(theirs).max()
+            assert error <= 2 * tolerance
+
+
+def test_statistics_are_saved_by_default(rng):
+    state, params = patchy_soil(rng)
+    run = integrate(MODEL, state, params, [0.0, 6.0, 9.0], method=FixedStep(0.1))
+    assert run.values.mean.substrate.shape == (3,)
+    biomass = np.asarray(state.biomass)
+    assert float(run.values.mean.biomass[0]) == pytest.approx(biomass.mean())
+    assert float(run.values.variance.biomass[0]) == pytest.approx(biomass.var())
+    assert run.final.substrate.shape == (30, 20)
+
+
+def test_cells_keep_their_places_on_the_sorted_road(rng):
+    state, params = patchy_soil(rng, (7, 13))
+    road = Substepped(MODEL.fastest_rate, block=10)
+    run = integrate(MODEL, state, params, [0.0, 6.0], save=everything, method=road)
+    for pool, saved, final in zip(state, run.values, run.final, strict=True):
+        np.testing.assert_array_equal(saved[0], pool)
+        np.testing.assert_array_equal(saved[1], final)
+
+
+def test_forward_and_reverse_gradients_agree(rng):
+    state, params = patchy_soil(rng, (5, 4))
+    times = np.linspace(0.0, 24.0, 5)
+
+    def respired(rate, method):
+        constants = MichaelisMentenConstants(rate, params.decomposition.half_saturation)
+        run = integrate(
+            MODEL, state, TwoPoolParameters(constants), times, method=method
+        )
+        return run.values.mean.co2[-1]
+
+    rate = jnp.asarray(params.decomposition.rate)
+    forward = jax.jacfwd(respired)(rate, FixedStep(0.1))
+    reverse = jax.grad(respired)(rate, FixedStep(0.1))
+    np.testing.assert_allclose(forward, reverse, rtol=1e-10, atol=1e-14)
+    substepped = jax.jacfwd(respired)(rate, ROADS["substepped"])
+    np.testing.assert_allclose(substepped, reverse, rtol=1e-4, atol=1e-8)
+    adaptive = jax.grad(respired)(rate, Adaptive(rtol=1e-9, atol=1e-11))
+    np.testing.assert_allclose(adaptive, reverse, rtol=1e-4, atol=1e-8)
+
+
+def test_single_precision_is_kept_and_as_good_as_it_can_be(rng):
+    state, params = patchy_soil(rng)
+    times = np.linspace(0.0, 240.0, 11)
+    road = FixedStep(0.1)
+    double = integrate(MODEL, state, params, times, method=road)
+    single = integrate(
+        MODEL,
+        jax.tree.map(lambda x: x.astype(jnp.float32), state),
+        params,
+        times,
+        method=road,
+    )
+    assert single.values.mean.substrate.dtype == jnp.float32
+    for a, b in zip(single.values.mean, double.values.mean, strict=True):
+        a, b = np.asarray(a), np.asarray(b)
+        assert np.abs(a - b).max() <= 2e-5 * np.abs(b).max()
+
+
+def test_members_are_a_vmap(rng):
+    state, params = patchy_soil(rng, (5, 4))
+    scale = jnp.array([1.0, 0.5])
+    run = lambda factor: (
+        integrate(
+            MODEL,
+            jax.tree.map(lambda x: x * factor, state),
+            params,
+            [0.0, 12.0, 24.0],
+            method=FixedStep(0.2),
+            throw=False,
+        ).values.mean.co2
+    )
+    many = jax.vmap(run)(scale)
+    for factor, one in zip(scale, many, strict=True):
+        np.testing.assert_allclose(one, run(factor), rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "times, problem",
+    [
+        ([0.0], "at least two"),
+        ([[0.0, 1.0]], "at least two"),
+        ([0.0, 2.0, 1.0], "2 followed by 1 at position 2"),
+        ([0.0, 1.0, 1.0], "1 followed by 1"),
+        ([0.0, np.nan], "must increase"),
+    ],
+)
+def test_impossible_times_are_refused(times, problem, rng):
+    state, params = patchy_soil(rng, (2, 2))
+    with pytest.raises(ValueError, match=problem):
+        integrate(MODEL, state, params, times)
+
+
+def test_shapes_that_do_not_fit_are_refused(rng):
+    state, params = patchy_soil(rng, (4, 5))
+    with pytest.raises(ValueError, match="pools must have one shape"):
+        integrate(MODEL, state._replace(co2=jnp.zeros(3)), params, [0.0, 1.0])
+    wrong = TwoPoolParameters(MichaelisMentenConstants(np.full(7, 0.01)))
+    with pytest.raises(ValueError, match=r"shape \(7,\) does not fit.*\(4, 5\)"):
+        integrate(MODEL, state, wrong, [0.0, 1.0])
+    with pytest.raises(ValueError, match="floating-point"):
+        integrate(MODEL, jax.tree.map(lambda x: x.astype(int), state), params, [0, 1])
+    with pytest.raises(ValueError, match="no arrays"):
+        integrate(MODEL, (), params, [0.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: FixedStep(0.0),
+        lambda: Substepped(MODEL.fastest_rate, 3.0),
+        lambda: Substepped(MODEL.fastest_rate, block=0),
+        lambda: Adaptive(rtol=0.0),
+    ],
+)
+def test_impossible_roads_are_refused(make):
+    with pytest.raises(ValueError, match="got"):
+        make()
+
+
+def test_a_run_that_explodes_says_what_to_try():
+    state, params = jnp.array([1.0]), jnp.asarray(-50.0)
+    tendency = lambda t, x, r: r * x**3
+    with pytest.raises(IntegrationError, match="smaller dt"):
+        integrate(tendency, state, params, [0.0, 50.0], method=FixedStep(5.0))
+    run = integrate(
+        tendency, state, params, [0.0, 50.0], method=FixedStep(5.0), throw=False
+    )
+    assert not bool(run.finite)
+    compiled = jax.jit(
+        lambda x: (
+            integrate(
+                tendency, x, params, [0.0, 50.0], method=FixedStep(5.0)
+            ).values.mean
+        )
+    )
+    with pytest.raises(Exception, match="smaller dt"):
+        jax.block_until_ready(compiled(state))
+
+
+def test_a_tolerance_out_of_reach_is_said():
+    state, params = jnp.array([0.3]), jnp.asarray(1.3)
+    rate = lambda t, x, r, interval: jnp.full_like(x, 1e-3)
+    with pytest.raises(IntegrationError, match="stays above the tolerance 1e-15"):
+        integrate(logistic, state, params, [0.0, 40.0], rate=rate, tolerance=1e-15)
+
+
+def test_no_choice_of_road_inside_grad(rng):
+    state, params = patchy_soil(rng, (2, 2))
+    choose = lambda x: integrate(
+        MODEL,
+        state._replace(substrate=state.substrate * x),
+        params,
+        [0.0, 1.0],
+        rate=MODEL.fastest_rate,
+    ).values.mean.co2[-1]
+    with pytest.raises(ValueError, match="give `method`"):
+        jax.grad(choose)(1.0)
+
+
+# --- Gradients of respiration, with dead cells ----------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(KINETICS))
+def test_gradients_of_respiration_for_every_constant_with_dead_cells(name, rng):
+    """R on days 1, 5 and 20 by every number of the model, 30 % dead cells: 1e-6."""
+    shape = (10, 10)
+    kinetics = KINETICS[name]
+    model = TwoPool(kinetics.law)
+    biomass = rng.gamma(1.0, 1.2, shape)
+    biomass.flat[rng.permutation(100)[:30]] = 0.0
+    state = Pools(rng.uniform(0, 250, shape), biomass, np.zeros(shape))
+    state = jax.tree.map(jnp.asarray, state)
+    spread = 10 ** rng.uniform(-0.5, 0.5, shape)
+    nominal = TwoPoolParameters(kinetics.constants())
+    leaves, structure = jax.tree.flatten(nominal)
+    base = jnp.asarray(leaves)
+
+    def respiration(numbers):
+        params = jax.tree.unflatten(structure, list(numbers))
+        constants = jax.tree.map(lambda c: c * spread, params.decomposition)
+        params = TwoPoolParameters(
+            constants,
+            params.mortality,
+            params.carbon_use_efficiency,
+            params.input,
+        )
+        mean = lambda t, s, p: jnp.mean(model.fluxes(t, s, p).respiration)
+        run = integrate(
+            model,
+            state,
+            params,
+            np.array([0.0, 24.0, 120.0, 480.0]),
+            save=mean,
+            method=FixedStep(0.5),
+        )
+        return run.values
+
+    respiration = jax.jit(respiration)
+    slopes = np.asarray(jax.jacfwd(respiration)(base))
+    reverse = np.asarray(jax.jacrev(respiration)(base))
+    assert np.isfinite(slopes).all() and np.isfinite(reverse).all()
+    np.testing.assert_allclose(slopes, reverse, rtol=1e-9, atol=1e-18)
+    for i in range(base.size):
+        scale = float(base[i])
+        differences = []
+        for h in (2e-3 * scale, 1e-3 * scale):
+            step = jnp.zeros_like(base).at[i].set(h)
+            ahead, behind = respiration(base + step), respiration(base - step)
+            differences.append((ahead - behind) / (2 * h))
+        # Richardson's extrapolation of central differences
+        difference = np.asarray((4 * differences[1] - differences[0]) / 3)
+        size = np.abs(respiration(base)).max() / scale
+        assert np.abs(slopes[:, i] - difference).max() <= 1e-6 * max(
+            np.abs(difference).max(), 1e-2 * size
+        )

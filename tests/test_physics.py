@@ -1,0 +1,130 @@
+"""Units, safe arithmetic, parameters and the size of a cell."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxsoc.physics import grids, safe, units
+from jaxsoc.physics.kinetics import KINETICS, MichaelisMentenConstants
+from jaxsoc.physics.mortality import (
+    LinearMortalityConstants,
+    PowerMortalityConstants,
+    linear_mortality,
+    power_mortality,
+)
+from jaxsoc.physics.parameters import declarations
+
+positive = st.floats(1e-3, 1e3)
+
+
+def test_published_cell_holds_the_published_carbon():
+    grid = grids.CellGrid()
+    assert grid.fgc_per_mgc_per_g == pytest.approx(units.FGC_PER_CELL, rel=1e-14)
+    assert grid.cells == 10_000
+    assert 1.2124e6 / grid.fgc_per_mgc_per_g == pytest.approx(5.878, rel=1e-4)
+
+
+@given(positive, st.sampled_from(["mgC/g", "fgC/cell", "g/kg"]))
+def test_decomposition_does_not_depend_on_the_unit_of_carbon(amount, unit):
+    """k S B has the unit of S per hour, whatever the unit of S, B and k."""
+    factor = units.FGC_PER_CELL
+    carbon = units.conversion_factor(unit, units.CARBON, fgc_per_mgc_per_g=factor)
+    rate_unit = "1/h/(fgC/cell)" if unit == "fgC/cell" else "1/h/(mgC/g)"
+    rate = units.conversion_factor(
+        rate_unit, units.RATE_PER_CARBON, fgc_per_mgc_per_g=factor
+    )
+    outside = 2e-5 * amount * (3 * amount)
+    inside = (rate * 2e-5) * (carbon * amount) * (carbon * 3 * amount)
+    assert inside == pytest.approx(carbon * outside, rel=1e-13)
+
+
+def test_unknown_unit_is_named_with_the_known_ones():
+    with pytest.raises(ValueError, match="unknown units 'lb/acre'.*mgC/g.*fgC/cell"):
+        units.conversion_factor("lb/acre", units.CARBON, fgc_per_mgc_per_g=1.0)
+
+
+@pytest.mark.parametrize("exponent", [0.5, 1.0, 1.3, 2.0, 3.0])
+def test_power_is_the_power_with_finite_slopes_at_zero(exponent):
+    x = jnp.array([0.0, 1e-6, 0.3, 7.0])
+    value, slopes = (
+        safe.power(x, exponent),
+        jax.vmap(jax.grad(safe.power, argnums=(0, 1)), in_axes=(0, None))(x, exponent),
+    )
+    np.testing.assert_allclose(value, np.asarray(x) ** exponent, rtol=1e-14)
+    assert all(np.isfinite(slope).all() for slope in slopes)
+    expected = exponent * np.asarray(x[1:]) ** (exponent - 1)
+    np.testing.assert_allclose(slopes[0][1:], expected, rtol=1e-13)
+    assert slopes[0][0] == (1.0 if exponent == 1 else 0.0)
+
+
+@given(st.floats(-10, 10), st.floats(-10, 10))
+def test_ratio_is_the_quotient_or_zero(x, y):
+    value = float(safe.ratio(x, y))
+    assert value == (0.0 if y == 0 else pytest.approx(x / y))
+    assert np.isfinite(jax.grad(safe.ratio, argnums=(0, 1))(x, 0.0)).all()
+
+
+@given(positive, positive)
+def test_power_mortality_with_exponent_one_is_linear(biomass, rate):
+    nonlinear = power_mortality(biomass, PowerMortalityConstants(rate, 1.0))
+    linear = linear_mortality(biomass, LinearMortalityConstants(rate))
+    assert float(nonlinear) == pytest.approx(float(linear), rel=1e-13)
+
+
+CLASSES = {entry.constants for entry in KINETICS.values()} | {
+    LinearMortalityConstants,
+    PowerMortalityConstants,
+}
+
+
+@pytest.mark.parametrize("cls", sorted(CLASSES, key=lambda c: c.__name__))
+def test_every_parameter_is_declared_once_with_unit_bounds_and_meaning(cls):
+    declared = declarations(cls)
+    assert [d.name for d in declared] == [f.name for f in dataclasses.fields(cls)]
+    for d in declared:
+        assert d.unit and d.meaning
+        assert d.bounds.contains(np.array(d.default))
+        for outside in (-1.0, 0.0, np.nan, np.inf):
+            with pytest.raises(ValueError, match=f"{d.name}.*must lie in"):
+                cls(**{d.name: outside})
+
+
+def test_error_names_value_bounds_unit_and_cells():
+    field = np.full((3, 4), 2.0)
+    field[1, 2] = -7.5
+    with pytest.raises(
+        ValueError,
+        match=r"half_saturation .*\(0, inf\) mgC/g, got -7.5 in 1 of 12 cells",
+    ):
+        MichaelisMentenConstants(half_saturation=field)
+
+
+def test_parameters_survive_transformations():
+    constants = MichaelisMentenConstants()
+    total = lambda c: c.rate * c.half_saturation
+    slopes = jax.jit(jax.grad(total))(jax.tree.map(jnp.asarray, constants))
+    assert slopes.rate == 25.0 and slopes.half_saturation == 0.018
+
+
+def test_damkohler_number_of_the_papers_example_and_its_warning(recwarn):
+    # 50 µm, 1e-11 m²/s, turnover of a day: 250 s against 86 400 s
+    number = grids.damkohler_number(1 / 24)
+    assert float(number) == pytest.approx(250 / 86_400, rel=1e-12)
+    grids.warn_unless_well_mixed(number, edge=50.0)
+    assert not recwarn.list
+    large = grids.damkohler_number(jnp.full(4, 1 / 24), edge=500.0)
+    with pytest.warns(grids.NotWellMixedWarning, match="500 µm.*0.29.*4 of 4"):
+        grids.warn_unless_well_mixed(large, edge=500.0)
+
+
+@pytest.mark.parametrize(
+    "options", [{"edge": 0.0}, {"bulk_density": -1.0}, {"shape": (0, 3)}]
+)
+def test_impossible_cells_are_refused(options):
+    with pytest.raises(ValueError, match=r"edge|density|shape"):
+        grids.CellGrid(**options)
