@@ -386,7 +386,7 @@ def test_mean_steady_state_refuses_what_does_not_exist():
 
 @pytest.mark.parametrize("kinetics", ["multiplicative", "michaelis_menten", "eca"])
 def test_deviation_from_the_mean_field_falls_as_the_square_of_the_amplitude(kinetics):
-    degrees = np.array([0.02, 0.04, 0.08])
+    degrees = np.array([0.0025, 0.005, 0.01])
     sweep = sweep_heterogeneity(
         small(tolerance=1e-10, duration=1200.0, every=24.0),
         degrees,
@@ -396,7 +396,7 @@ def test_deviation_from_the_mean_field_falls_as_the_square_of_the_amplitude(kine
     )
     slope = np.polyfit(np.log(degrees), np.log(sweep.deviation), 1)[0]
     assert abs(slope - 2) < 0.05
-    assert sweep.deviation[-1] > 1e-6
+    assert sweep.deviation[-1] > 1e-4
 
 
 def test_no_heterogeneity_is_the_mean_field():

@@ -308,6 +308,16 @@ def test_a_tolerance_out_of_reach_is_said():
         integrate(logistic, state, params, [0.0, 40.0], rate=rate, tolerance=1e-15)
 
 
+def test_substeps_take_the_bound_given_to_integrate(rng):
+    state, params = patchy_soil(rng, (6, 6))
+    times, rate = [0.0, 6.0], MODEL.fastest_rate
+    given = integrate(MODEL, state, params, times, method=Substepped(), rate=rate)
+    named = integrate(MODEL, state, params, times, method=Substepped(rate))
+    np.testing.assert_array_equal(given.final.co2, named.final.co2)
+    with pytest.raises(ValueError, match="rate=model.fastest_rate"):
+        integrate(MODEL, state, params, times, method=Substepped())
+
+
 def test_no_choice_of_road_inside_grad(rng):
     state, params = patchy_soil(rng, (2, 2))
     choose = lambda x: integrate(

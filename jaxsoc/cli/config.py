@@ -9,7 +9,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jaxsoc.experiments import SCENARIOS, Design
-from jaxsoc.models import TwoPool
 from jaxsoc.physics.grids import CellGrid
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.physics.mortality import (
@@ -149,7 +148,7 @@ class UpscaleConfig(_Table):
             case "adaptive":
                 return Adaptive()
             case "substepped":
-                return Substepped(TwoPool.fastest_rate)
+                return Substepped()
         return None
 
 

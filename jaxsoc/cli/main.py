@@ -17,6 +17,8 @@ app = typer.Typer(
 # Typer carries its own copy of click in some versions and depends on it in others.
 _UsageError = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError")
 
+_INTERRUPTED = 130  # by convention, 128 + SIGINT
+
 
 def main() -> None:
     """Entry point: any foreseen failure is one line on standard error, exit code 2."""
@@ -28,9 +30,9 @@ def main() -> None:
     except _UsageError as error:
         _fail(error.format_message())
     except (ValueError, OSError, RuntimeError) as error:
-        if isinstance(error, typer.Exit):
+        if isinstance(error, typer.Exit) and error.exit_code != _INTERRUPTED:
             sys.exit(error.exit_code)
-        if isinstance(error, typer.Abort):
+        if isinstance(error, typer.Exit | typer.Abort):
             _interrupted()
         _fail(str(error))
     except KeyboardInterrupt:
@@ -46,7 +48,7 @@ def _fail(message: str) -> None:
 
 def _interrupted() -> None:
     print("jaxsoc: interrupted; no unfinished file was left behind", file=sys.stderr)
-    sys.exit(130)
+    sys.exit(_INTERRUPTED)
 
 
 @app.command()

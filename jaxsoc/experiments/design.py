@@ -7,6 +7,7 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
+from jaxsoc.models import TwoPoolParameters
 from jaxsoc.physics.grids import CellGrid
 from jaxsoc.physics.kinetics import KINETICS, Kinetics
 from jaxsoc.physics.mortality import (
@@ -42,6 +43,9 @@ class Supplied(eqx.Module):
             named |= {f"{kinetics} {name}": f for name, f in constants.items()}
         for name, field in named.items():
             _check_field(name, field, self.biomass.shape)
+        for kinetics, constants in self.constants.items():
+            if kinetics in KINETICS:
+                KINETICS[kinetics].constants(**constants)
 
     @property
     def cells(self) -> int:
@@ -93,6 +97,9 @@ class Design(eqx.Module):
         _some_of("heterogeneity", self.heterogeneity, HETEROGENEITY)
         _one_of("parameters", self.degree, DEGREES)
         _one_of("control", self.control, CONTROLS)
+        for kinetics in self.kinetics:
+            # Built once here so that its own checks speak before anything runs.
+            self.parameters(self.nominal(kinetics))
         if self.members < 1:
             raise ValueError(f"members must be at least 1, got {self.members}")
         if not self.every > 0:
@@ -129,6 +136,12 @@ class Design(eqx.Module):
     def nonlinear_mortality(self) -> bool:
         """Whether mortality has an exponent other than 1."""
         return isinstance(self.mortality, PowerMortalityConstants)
+
+    def parameters(self, constants: Any) -> TwoPoolParameters:
+        """Parameters of a soil with these constants of decomposition."""
+        return TwoPoolParameters(
+            constants, self.mortality, self.carbon_use_efficiency, self.input
+        )
 
     def nominal(self, kinetics: str) -> Any:
         """Uniform constants of a kinetics."""

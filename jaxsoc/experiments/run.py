@@ -13,6 +13,7 @@ from jaxsoc.physics.grids import damkohler_number, warn_unless_well_mixed
 from jaxsoc.physics.safe import ratio
 from jaxsoc.solve import IntegrationError, Solution, integrate, require_x64
 from jaxsoc.upscale import moments
+from jaxsoc.upscale.fields import check_shape
 
 from .design import Design, Supplied
 from .soils import Member, Soil, case, draw_member
@@ -131,8 +132,12 @@ def run(
 
 
 def checked_correlations(design: Design, supplied: Supplied | None) -> tuple[str, ...]:
-    """The correlations that a run has: the supplied ones among those asked for."""
+    """The correlations that a run has: the supplied ones among those asked for.
+
+    **Raises:** `ValueError` for a design and fields that do not fit together.
+    """
     if supplied is None:
+        check_shape(design.grid.shape)
         known = Design().correlation
         unknown = [name for name in design.correlation if name not in known]
         if unknown:

@@ -98,10 +98,8 @@ def case(
         design.laws[kinetics].law,
         power_mortality if design.nonlinear_mortality else linear_mortality,
     )
-    params = TwoPoolParameters(
-        constants, design.mortality, design.carbon_use_efficiency, design.input
-    )
-    return Soil(model, Pools(S, B, jnp.zeros_like(S)), params)
+    state = Pools(S, B, jnp.zeros_like(S))
+    return Soil(model, state, design.parameters(constants))
 
 
 def _constants(design, kinetics, given, key, shape):

@@ -1,5 +1,6 @@
 """From a heterogeneous soil down to the mean field, and the smallest soil of all."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from jaxsoc.solve import integrate, require_x64
 from jaxsoc.upscale.fields import shrunk
 
 from .design import Design, Supplied
+from .run import checked_correlations
 from .scenarios import SCENARIOS
 from .soils import Soil, case, draw_member
 
@@ -53,6 +55,17 @@ def sweep_heterogeneity(
     for degree in degrees:
         if not 0 <= degree <= 1:
             raise ValueError(f"degrees must lie in [0, 1], got {degree}")
+    design = dataclasses.replace(
+        design,
+        kinetics=(kinetics,),
+        heterogeneity=(heterogeneity,),
+        correlation=(correlation,),
+    )
+    known = checked_correlations(design, supplied)
+    if correlation not in known:
+        raise ValueError(
+            f"unknown correlation {correlation!r}: expected one of {', '.join(known)}"
+        )
     soil = case(
         design,
         draw_member(design, 0, supplied),

@@ -20,7 +20,7 @@ from .style import (
     title,
 )
 
-Fields = Mapping[str, np.ndarray]
+Fields = Mapping[str, Any]  # arrays by name, of any library
 
 _styled = matplotlib.rc_context(dict(STYLE))
 
@@ -37,17 +37,18 @@ def _figure(rows: int, columns: int, *, width: float, height: float, **options: 
 
 
 @_styled
-def figure_fields(
-    biomass: np.ndarray, substrate: Fields, cell_edge: float = 50.0
-) -> Figure:
+def figure_fields(biomass: Any, substrate: Fields, cell_edge: float = 50.0) -> Figure:
     """Initial fields: biomass, and substrate by correlation (mgC/g)."""
-    panels = {"biomass": biomass} | {
-        f"substrate, {name}": field for name, field in substrate.items()
-    }
+    biomass = np.asarray(biomass)
+    dead = 100 * np.mean(biomass == 0)
+    panels = {f"biomass\n{dead:.0f} % dead cells": biomass}
+    for name, field in substrate.items():
+        r = _correlation(np.asarray(field), biomass)
+        panels[f"substrate, {name}\n{r}"] = np.asarray(field)
     figure, axes = _figure(1, len(panels), width=3.1, height=2.2)
     for ax, (name, field) in zip(axes[0], panels.items(), strict=True):
         field = np.atleast_2d(field)
-        if field.ndim > 2:  # the first slice of a volume
+        while field.ndim > 2:  # the first slice of a volume
             field = field[0]
         millimetres = [0, field.shape[1] * cell_edge / 1e3]
         depth = [0, field.shape[0] * cell_edge / 1e3]
@@ -63,14 +64,15 @@ def figure_fields(
         ax.set(xlabel="x (mm)", ylabel="y (mm)" if ax is axes[0, 0] else "")
         colourbar = figure.colorbar(image, ax=ax, shrink=0.85)
         colourbar.set_label("mgC g$^{-1}$")
-        if name == "biomass":
-            dead = np.mean(field == 0)
-            ax.set_title(f"biomass\n{100 * dead:.0f} % dead cells")
-        else:
-            r = np.corrcoef(field.ravel(), np.atleast_2d(biomass).ravel())[0, 1]
-            ax.set_title(f"{name}\nr = {r:.2f} with biomass")
+        ax.set_title(name)
     figure.suptitle("Initial fields")
     return figure
+
+
+def _correlation(field: np.ndarray, biomass: np.ndarray) -> str:
+    if np.ptp(field) == 0 or np.ptp(biomass) == 0:
+        return "uniform"
+    return f"r = {np.corrcoef(field.ravel(), biomass.ravel())[0, 1]:.2f} with biomass"
 
 
 def _kinds(results: Any) -> list[str]:

@@ -93,6 +93,7 @@ def integrate(
     chosen = method is None
     if method is None:
         method = choose_method(tendency, state, params, times, rate=rate)
+    method = _with_rate(method, rate)
     if estimate_error is None:
         estimate_error = chosen
     solution = _run(method, tendency, save, state, params, times, estimate_error)
@@ -146,6 +147,17 @@ def choose_method(
     longest = float(intervals.max())
     pairs = max(longest * float(fastest) / (2 * substepped.courant), 1.0)
     return FixedStep(dt=longest / 2.0 ** (1 + np.ceil(np.log2(pairs))))
+
+
+def _with_rate(method, rate):
+    if not isinstance(method, Substepped) or method.rate is not None:
+        return method
+    if rate is None:
+        raise ValueError(
+            "the substepped road needs a bound on the rates: give `rate`, for example "
+            "rate=model.fastest_rate"
+        )
+    return Substepped(rate, method.courant, method.block, method.stepper)
 
 
 def _checked_times(times):

@@ -41,13 +41,14 @@ class Substepped(eqx.Module):
     forward-mode gradients; for reverse mode use `FixedStep`.
 
     **Arguments:** `rate`: `(t, state, params, interval) -> rate` per cell, a bound on
-    the cell's fastest rate over the coming interval; `courant`: largest rate × step;
-    `block`: cells per block; `stepper`: `tendency -> step`.
+    the cell's fastest rate over the coming interval, by default the `rate` given to
+    `integrate`; `courant`: largest rate × step; `block`: cells per block; `stepper`:
+    `tendency -> step`.
 
     **Raises:** `ValueError` for a Courant number outside (0, 2] or an empty block.
     """
 
-    rate: Callable
+    rate: Callable | None = None
     courant: float = 0.5
     block: int = 512
     stepper: Callable = rk4

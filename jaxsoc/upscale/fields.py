@@ -56,7 +56,7 @@ def spectral_field(
     Source: Lennon (2000), doi:10.1111/j.1600-0587.2000.tb00265.x, as used by
     Chakrawal et al. (2020).
     """
-    _check_shape(shape)
+    check_shape(shape)
     large = shape if periodic else (2 * shape[0], 2 * shape[1])
     field = spectral_noise(jax.random.uniform(key, large), exponent=exponent)
     return field[: shape[0], : shape[1]]
@@ -206,7 +206,7 @@ def generate_fields(
     **Arguments:** `mean_substrate`, `mean_biomass`: mgC/g.
     **Raises:** `ValueError` if no draw is accepted.
     """
-    _check_shape(shape)
+    check_shape(shape)
     draw = jax.jit(lambda key: draw_noise(key, shape, recipe.crops))
     noise = draw(jax.random.fold_in(key, 0))
     biomass = recipe.biomass(noise, mean_biomass)
@@ -345,6 +345,7 @@ def _standardised(field):
     return centred / jnp.sqrt(jnp.mean(centred**2))
 
 
-def _check_shape(shape):
+def check_shape(shape: tuple[int, ...]) -> None:
+    """Refuses, as `ValueError`, a shape that no field can be drawn on."""
     if len(shape) != 2 or min(shape) < 2:
         raise ValueError(f"a field needs two axes of at least 2 cells, got {shape}")

@@ -1,0 +1,288 @@
+"""The command line: what it writes, what it says, and how it refuses."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from jaxsoc.cli import main
+from jaxsoc.cli.config import UpscaleConfig, read_config
+
+SMALL = """
+days = 2
+every = 12
+kinetics = ["mult", "MM"]
+[cells]
+shape = [16, 16]
+"""
+
+
+@pytest.fixture
+def jaxsoc(monkeypatch, capsys):
+    """Runs the command in this process; returns exit code, output and errors."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["jaxsoc", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        printed = capsys.readouterr()
+        return stopped.value.code or 0, printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture
+def small(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    return path
+
+
+def test_upscale_writes_table_figures_and_one_file(jaxsoc, small, tmp_path):
+    out = tmp_path / "out"
+    code, printed, errors = jaxsoc("upscale", "--config", small, "--out", out)
+    assert (code, errors) == (0, "")
+    for word in ("multiplicative", "michaelis menten", "biophysical", "on day"):
+        assert word in printed
+    assert "carbon balance closes to" in printed
+    assert sorted(path.name for path in out.iterdir()) == [
+        "fields.png",
+        "parameters.png",
+        "pools_michaelis_menten.png",
+        "pools_multiplicative.png",
+        "specific_respiration.png",
+        "split_michaelis_menten.png",
+        "split_multiplicative.png",
+        "upscale.nc",
+    ]
+    with xr.open_dataset(out / "upscale.nc") as dataset:
+        assert dataset.sizes["time"] == 5 and float(dataset.time[-1]) == 2
+        assert dataset.attrs["seed"] == 0
+        assert '"shape": [16, 16]' in dataset.attrs["configuration"]
+
+
+def test_quiet_without_figures_writes_the_file_alone(jaxsoc, small, tmp_path):
+    out = tmp_path / "out"
+    options = ["--out", out, "--no-figures", "--quiet", "--kinetics", "linear"]
+    code, printed, errors = jaxsoc("upscale", "--config", small, *options)
+    assert (code, printed, errors) == (0, "", "")
+    assert [path.name for path in out.iterdir()] == ["upscale.nc"]
+
+
+def test_dry_run_estimates_and_writes_nothing(jaxsoc, small, tmp_path):
+    out = tmp_path / "out"
+    code, printed, _ = jaxsoc("upscale", "--config", small, "--out", out, "--dry-run")
+    assert code == 0
+    assert "16 cases of 256 cells" in printed and " s and " in printed
+    assert list(out.iterdir()) == []
+
+
+def test_own_fields_and_their_units(jaxsoc, small, tmp_path, rng):
+    path = tmp_path / "fields.npz"
+    np.savez(
+        path, biomass=rng.uniform(0, 2, (8, 9)), substrate=rng.uniform(0, 99, (8, 9))
+    )
+    out = tmp_path / "out"
+    options = ["--fields", path, "--units", "mgC/g", "--out", out, "--no-figures"]
+    code, _, _ = jaxsoc("upscale", "--config", small, *options)
+    assert code == 0
+    with xr.open_dataset(out / "upscale.nc") as dataset:
+        assert list(dataset.correlation.values) == ["given"]
+        start = dataset.substrate.isel(time=0).values
+        np.testing.assert_allclose(start, np.load(path)["substrate"].mean())
+
+
+def test_options_on_the_command_line_win_over_the_file(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text('seed = 5\nmembers = 2\nfields = "mine.npz"\n')
+    config = read_config(path, {"seed": 7, "members": None})
+    assert (config.seed, config.members) == (7, 2)
+    assert config.fields == tmp_path / "mine.npz"
+
+
+def test_defaults_are_the_published_experiment():
+    design = UpscaleConfig().design()
+    assert design.hours == 4800 and design.every == 6 and design.members == 1
+    assert design.kinetics == (
+        "multiplicative",
+        "michaelis_menten",
+        "inverse_michaelis_menten",
+    )
+    assert UpscaleConfig(scenario=1).design().kinetics == ("multiplicative",)
+
+
+def test_every_number_of_the_soil_reaches_the_model():
+    design = UpscaleConfig.model_validate(
+        {
+            "soil": {
+                "carbon_use_efficiency": 0.4,
+                "input": 0.001,
+                "mortality_rate": 0.0005,
+                "mortality_exponent": 2.0,
+            },
+            "constants": {"MM": {"rate": 0.03}},
+            "cells": {"edge": 40.0},
+            "acceptance": {"least_correlation": 0.95},
+            "coupling": "published",
+            "method": "fixed",
+        }
+    ).design()
+    assert design.carbon_use_efficiency == 0.4 and design.input == 0.001
+    assert (design.mortality.rate, design.mortality.exponent) == (0.0005, 2.0)
+    assert design.nominal("michaelis_menten").rate == 0.03
+    assert design.nominal("michaelis_menten").half_saturation == 25.0
+    assert design.grid.edge == 40.0 and design.coupled
+    assert design.acceptance.least_correlation == 0.95
+    assert design.method.dt == 0.1
+
+
+@pytest.mark.parametrize("method", ["fixed", "substepped", "adaptive"])
+def test_every_road_can_be_asked_for(jaxsoc, small, tmp_path, method):
+    options = ["--method", method, "--kinetics", "mult", "--heterogeneity", "full"]
+    options += ["--out", tmp_path, "--no-figures", "--quiet"]
+    assert jaxsoc("upscale", "--config", small, *options)[0] == 0
+    with xr.open_dataset(tmp_path / "upscale.nc") as dataset:
+        assert dataset.method.values.flat[0].lower().startswith(method)
+
+
+def one_line(result, *words):
+    code, printed, errors = result
+    assert code == 2
+    assert printed == ""
+    assert errors.count("\n") == 1 and errors.startswith("jaxsoc: error: ")
+    assert "Traceback" not in errors
+    for word in words:
+        assert word in errors, errors
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--kinetics", "monod"], ["'monod'", "linear", "inverse_michaelis_menten"]),
+        (["--members", "0"], ["members must be at least 1, got 0"]),
+        (["--members", "many"], ["'many'"]),
+        (["--scenario", "7"], ["unknown scenario 7", "1, 2"]),
+        (["--heterogeneity", "patchy"], ["'patchy'", "biophysical"]),
+        (["--correlation", "weak"], ["'weak'", "uncorrelated"]),
+        (["--parameters", "case9"], ["'case9'", "case1, case2"]),
+        (["--control", "mean"], ["'mean'", "field-mean"]),
+        (["--coupling", "some"], ["coupling", "'some'"]),
+        (["--method", "euler"], ["method", "'euler'"]),
+        (["--every", "-6"], ["every must be a positive number of hours"]),
+        (["--every", "soon"], ["'soon'"]),
+        (["--units", "fgC/cell"], ["without fields"]),
+        (["--fields", "/absent.npz"], ["no such file: '/absent.npz'"]),
+        (["--config", "/absent.toml"], ["cannot read '/absent.toml'"]),
+        (["--out", "/dev/null/x"], ["cannot write to the folder '/dev/null/x'"]),
+        (["--nonsense"], ["--nonsense"]),
+    ],
+)
+def test_bad_options_are_one_line_and_exit_code_2(jaxsoc, options, words, tmp_path):
+    out = [] if "--out" in options else ["--out", tmp_path / "out"]
+    one_line(jaxsoc("upscale", *options, *out), *words)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("kinetcs = ['linear']", ["unknown key 'kinetcs'", "did you mean 'kinetics'"]),
+        ("[soil]\nmortality = 1", ["[soil]", "'mortality'", "'mortality_rate'"]),
+        ("[constants.monod]\nrate = 1", ["unknown kinetics 'monod'"]),
+        ("[constants.MM]\nrat = 1", ["constant of MM 'rat'", "did you mean 'rate'"]),
+        (
+            "[constants.MM]\nhalf_saturation = 0",
+            ["half_saturation", "(0, inf) mgC/g, got 0"],
+        ),
+        ("[constants.MM]\nhalf_saturation = -2.5", ["half_saturation", "got -2.5"]),
+        ("[soil]\ncarbon_use_efficiency = 1", ["carbon_use_efficiency", "(0, 1)", "1"]),
+        ("[soil]\ncarbon_use_efficiency = -0.1", ["(0, 1)", "got -0.1"]),
+        ("[soil]\ninput = nan", ["input", "got nan"]),
+        ("soil = 3", ["soil must be a table, got 3"]),
+        ("members = 'two'", ["members", "got 'two'"]),
+        ("members = ", ["not valid TOML"]),
+        ("[cells]\nshape = [1, 5]", ["two axes of at least 2 cells"]),
+        ("[cells]\nedge = 0.0", ["edge of a cell must be positive"]),
+    ],
+)
+def test_bad_files_are_one_line_and_exit_code_2(jaxsoc, tmp_path, text, words):
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    one_line(jaxsoc("upscale", "--config", path, "--out", tmp_path / "out"), *words)
+
+
+@pytest.mark.parametrize(
+    "change, options, words",
+    [
+        ({"biomass": -1.0}, [], ["biomass", "1 negative cells of 20", "(1, 2)"]),
+        ({"substrate": np.nan}, [], ["substrate", "1 NaN cells of 20"]),
+        ({"km_mm": 0.0}, ["--kinetics", "MM"], ["half_saturation", "1 of 20 cells"]),
+        ({}, ["--units", "kg/barn"], ["unknown units 'kg/barn'", "mgC/g"]),
+        ({}, ["--members", "3"], ["one member, got members 3"]),
+    ],
+)
+def test_bad_fields_are_one_line_and_exit_code_2(
+    jaxsoc, tmp_path, change, options, words
+):
+    fields = {
+        name: np.full((4, 5), 2.5e5) for name in ("biomass", "substrate", "km_mm")
+    }
+    for name, value in change.items():
+        fields[name][1, 2] = value
+    path = tmp_path / "fields.npz"
+    np.savez(path, **fields)
+    out = ["--out", tmp_path / "out"]
+    one_line(jaxsoc("upscale", "--fields", path, *out, *options), *words)
+
+
+def test_fields_of_unequal_shape_are_refused(jaxsoc, tmp_path):
+    path = tmp_path / "fields.npz"
+    np.savez(path, biomass=np.ones((4, 5)), substrate=np.ones((5, 4)))
+    options = ["--fields", path, "--out", tmp_path / "out"]
+    one_line(jaxsoc("upscale", *options), "one shape", "(5, 4)", "(4, 5)")
+
+
+def test_doctor_prints_the_facts_and_one_sentence(jaxsoc):
+    code, printed, _ = jaxsoc("doctor")
+    for word in ("jaxsoc", "jaxlib", "diffrax", "devices", "cores", "in use", "x64"):
+        assert word in printed
+    assert printed.strip().splitlines()[-1].endswith(".")
+    assert code == 0 or "Nothing is wrong" not in printed
+
+
+def test_doctor_says_what_is_wrong():
+    from jaxsoc.cli import doctor
+
+    facts, _ = doctor.examine()
+    diagnose = lambda **changes: doctor._diagnosis(facts | changes, "")
+    assert "too old" in diagnose(jax="0.4.30", jaxlib="0.4.30")
+    assert "do not match" in diagnose(jax="0.10.2", jaxlib="0.11.0")
+    assert "64-bit floats are off" in diagnose(x64="off")
+    assert "Not installed: xarray" in diagnose(xarray="not installed")
+    assert "no device" in doctor._diagnosis(facts, "cuda is missing")
+
+
+def test_an_interrupted_run_leaves_no_file(tmp_path):
+    out = tmp_path / "out"
+    command = "import jaxsoc.cli; jaxsoc.cli.main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", command, "upscale", "--out", str(out)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
+    deadline = time.monotonic() + 60
+    while not out.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in errors and "Traceback" not in errors
+    assert list(out.iterdir()) == []
