@@ -247,6 +247,14 @@ def test_fields_of_unequal_shape_are_refused(jaxsoc, tmp_path):
     one_line(jaxsoc("upscale", *options), "one shape", "(5, 4)", "(4, 5)")
 
 
+def test_version_and_help(jaxsoc):
+    from jaxsoc import __version__
+
+    assert jaxsoc("--version")[:2] == (0, f"jaxsoc {__version__}\n")
+    code, printed, errors = jaxsoc()
+    assert code == 2 and "upscale" in printed and errors == ""
+
+
 def test_doctor_prints_the_facts_and_one_sentence(jaxsoc):
     code, printed, _ = jaxsoc("doctor")
     for word in ("jaxsoc", "jaxlib", "diffrax", "devices", "cores", "in use", "x64"):

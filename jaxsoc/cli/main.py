@@ -8,7 +8,6 @@ import typer
 
 app = typer.Typer(
     name="jaxsoc",
-    help="Soil carbon from the pore to the globe.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -28,14 +27,14 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except _UsageError as error:
-        _fail(error.format_message())
-    except (ValueError, OSError, RuntimeError) as error:
-        if isinstance(error, typer.Exit) and error.exit_code != _INTERRUPTED:
+        if not error.format_message():  # no verb: the help has been printed
             sys.exit(error.exit_code)
-        if isinstance(error, typer.Exit | typer.Abort):
-            _interrupted()
+        _fail(error.format_message())
+    except (typer.Abort, KeyboardInterrupt):
+        _interrupted()
+    except (ValueError, OSError, RuntimeError) as error:
         _fail(str(error))
-    except KeyboardInterrupt:
+    if code == _INTERRUPTED:
         _interrupted()
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -51,6 +50,24 @@ def _interrupted() -> None:
     sys.exit(_INTERRUPTED)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from jaxsoc import __version__
+
+        print(f"jaxsoc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, help="Print the version."),
+    ] = False,
+) -> None:
+    """Soil carbon from the pore to the globe."""
+
+
 @app.command()
 def doctor() -> None:
     """Print versions, devices, cores and precision, and what is wrong, if anything."""
@@ -64,8 +81,10 @@ def doctor() -> None:
 @app.command()
 def upscale(
     scenario: Annotated[
-        int | None,
-        typer.Option(help="1: steady state, 20 years; 2: transient, 200 days."),
+        str | None,
+        typer.Option(
+            metavar="N", help="1: steady state, 20 years; 2: transient, 200 days."
+        ),
     ] = None,
     kinetics: Annotated[
         str | None,
@@ -124,15 +143,18 @@ def upscale(
         ),
     ] = None,
     every: Annotated[
-        float | None, typer.Option(metavar="HOURS", help="Between saved times (6).")
+        str | None, typer.Option(metavar="HOURS", help="Between saved times (6).")
     ] = None,
     days: Annotated[
-        float | None, typer.Option(help="Duration, if not the scenario's.")
+        str | None,
+        typer.Option(metavar="DAYS", help="Duration, if not the scenario's."),
     ] = None,
     members: Annotated[
-        int | None, typer.Option(help="Draws of the random fields (1).")
+        str | None, typer.Option(metavar="N", help="Draws of the random fields (1).")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the random fields (0).")] = None,
+    seed: Annotated[
+        str | None, typer.Option(metavar="N", help="Of the random fields (0).")
+    ] = None,
     method: Annotated[
         str | None,
         typer.Option(
@@ -140,10 +162,11 @@ def upscale(
         ),
     ] = None,
     step: Annotated[
-        float | None, typer.Option(metavar="HOURS", help="Of the fixed method (0.1).")
+        str | None, typer.Option(metavar="HOURS", help="Of the fixed method (0.1).")
     ] = None,
     tolerance: Annotated[
-        float | None, typer.Option(help="Relative, of the automatic method (1e-5).")
+        str | None,
+        typer.Option(metavar="X", help="Relative, of the automatic method (1e-5)."),
     ] = None,
     config: Annotated[
         Path | None,
@@ -167,6 +190,8 @@ def upscale(
     """Run heterogeneous and homogeneous soil cores and compare their respiration."""
     from .config import read_config
     from .upscale import run_upscale
+
+    # Numbers come as text: the configuration turns them into numbers, or says why not.
 
     names = lambda text: None if text is None else [n.strip() for n in text.split(",")]
     options = {

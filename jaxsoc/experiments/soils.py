@@ -33,7 +33,9 @@ class Member(NamedTuple):
     constants: dict[str, Any]
 
 
-def draw_member(design: Design, member: int, supplied: Supplied | None) -> Member:
+def draw_member(
+    design: Design, member: int = 0, supplied: Supplied | None = None
+) -> Member:
     """Fields of a member: supplied ones where there are, else drawn from its key.
 
     The key is `fold_in(key(seed), member)`, so a member does not depend on how many
