@@ -290,6 +290,14 @@ def test_supplied_fields_make_one_member():
     assert result.correlation == ("given",)
 
 
+def test_controls_of_fields_with_unequal_totals_are_their_own():
+    supplied = Supplied(fields(), {"poor": fields(), "rich": 10 * fields()}, {})
+    design = small(kinetics=("multiplicative",), heterogeneity=("homogeneous",))
+    S = run(design, supplied).series["substrate"][0, 0, :, 0]
+    np.testing.assert_allclose(S[:, 0], [2.0, 20.0])
+    assert S[1, -1] > S[0, -1]
+
+
 def test_zero_half_saturation_in_a_field_is_refused():
     zero = {"michaelis_menten": {"half_saturation": np.zeros((4, 5))}}
     supplied = Supplied(fields(), {"given": fields()}, zero)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from jaxsoc.experiments import SCENARIOS, Design
 from jaxsoc.physics.grids import CellGrid
@@ -35,8 +35,8 @@ class SoilConfig(_Table):
     """Numbers of the soil that all kinetics share."""
 
     carbon_use_efficiency: float = 0.31
-    input: float = Field(125.0 / 206_250.0, description="mgC/g/h")
-    mortality_rate: float = Field(0.00028, description="1/h")
+    input: float = 125.0 / 206_250.0  # mgC/g/h
+    mortality_rate: float = 0.00028  # 1/h
     mortality_exponent: float = 1.0
 
 
@@ -44,8 +44,8 @@ class CellsConfig(_Table):
     """The grid of generated fields, and the size of a cell."""
 
     shape: tuple[int, int] = (100, 100)
-    edge: float = Field(50.0, description="µm")
-    bulk_density: float = Field(1.65, description="g/cm³")
+    edge: float = 50.0  # µm
+    bulk_density: float = 1.65  # g/cm³
 
 
 class AcceptanceConfig(_Table):
@@ -54,7 +54,7 @@ class AcceptanceConfig(_Table):
     rule: Literal["correlation", "first"] = "correlation"
     largest_uncorrelated: float = 0.05
     least_correlation: float | None = None
-    largest_substrate: float | None = Field(None, description="mgC/g")
+    largest_substrate: float | None = None  # mgC/g
 
 
 class UpscaleConfig(_Table):
@@ -69,12 +69,12 @@ class UpscaleConfig(_Table):
     parameters: str = "case1"
     coupling: Literal["independent", "published"] = "independent"
     control: str = "nominal"
-    every: float = Field(6.0, description="hours")
-    days: float | None = Field(None, description="duration, days")
+    every: float = 6.0  # hours
+    days: float | None = None
     members: int = 1
     seed: int = 0
     method: Literal["auto", "fixed", "substepped", "adaptive"] = "auto"
-    step: float = Field(0.1, description="hours, for the fixed method")
+    step: float = 0.1  # hours, of the fixed method
     tolerance: float = 1e-5
     out: Path = Path("jaxsoc-output")
     figures: bool = True

@@ -6,6 +6,7 @@ import shutil
 from importlib.metadata import PackageNotFoundError, version
 
 import jax
+import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
@@ -46,7 +47,7 @@ def examine() -> tuple[dict[str, str], str]:
         problem = ""
     facts["devices"] = ", ".join(devices) or "none"
     facts["cores"] = f"{cores()} of {os.cpu_count()} in use"
-    facts["x64"] = "on" if jax.config.jax_enable_x64 else "off"
+    facts["x64"] = "on" if jnp.result_type(float) == jnp.float64 else "off"
     return facts, _diagnosis(facts, problem)
 
 

@@ -1,8 +1,9 @@
 """The `jaxsoc` command: its verbs, and errors in one line with exit code 2."""
 
+import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -14,7 +15,9 @@ app = typer.Typer(
 )
 
 # Typer carries its own copy of click in some versions and depends on it in others.
-_UsageError = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError")
+_UsageError: type[typer.BadParameter] = next(
+    c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError"
+)
 
 _INTERRUPTED = 130  # by convention, 128 + SIGINT
 
@@ -39,23 +42,27 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     first = " ".join(message.split()) or "failed"
     print(f"jaxsoc: error: {first}", file=sys.stderr)
     sys.exit(2)
 
 
-def _interrupted() -> None:
+def _interrupted() -> NoReturn:
     print("jaxsoc: interrupted; no unfinished file was left behind", file=sys.stderr)
-    sys.exit(_INTERRUPTED)
+    sys.stderr.flush()
+    # Not sys.exit: taking XLA down while it compiles can crash the interpreter, and
+    # whatever had to be cleaned up has been by now.
+    os._exit(_INTERRUPTED)
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> bool:
     if wanted:
         from jaxsoc import __version__
 
         print(f"jaxsoc {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

@@ -87,14 +87,14 @@ def _run_with_bar(console: Console, design: Design, supplied: Supplied | None) -
 def _print_summary(console: Console, finished: Run) -> None:
     design = finished.design
     table = Table(title=f"Scenario {design.scenario}, {design.hours / 24:g} days")
-    for heading, justify in (
-        ("case", "left"),
-        ("peak R\non day", "right"),
-        ("peak R\nmgC/g/h", "right"),
-        ("ratio to\nhomogeneous", "right"),
-        ("final S\nmgC/g", "right"),
+    table.add_column("case", no_wrap=True)
+    for heading in (
+        "peak R\non day",
+        "peak R\nmgC/g/h",
+        "ratio to\nhomogeneous",
+        "final S\nmgC/g",
     ):
-        table.add_column(heading, justify=justify, no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=True)
     last = None
     for row in summarise(finished):
         if row.kinetics != last:

@@ -94,20 +94,19 @@ def run(
     """
     require_x64("an experiment")
     correlations = checked_correlations(design, supplied)
-    axes = (design.kinetics, design.heterogeneity, correlations, range(design.members))
-    shape = tuple(map(len, axes))
+    axes = (design.kinetics, design.heterogeneity, correlations)
+    shape = (*map(len, axes), design.members)
     total, done = int(np.prod(shape)), 0
     series, checks = {}, {}
     methods = np.empty(shape, dtype=object)
-    first = None
+    first = draw_member(design, 0, supplied)
     for m in range(design.members):
-        member = draw_member(design, m, supplied)
-        first = first or member
+        member = draw_member(design, m, supplied) if m else first
         finished: dict[Any, tuple] = {}
         for index in product(*map(range, shape[:3])):
-            kinetics, heterogeneity, correlation = (
-                axis[i] for axis, i in zip(axes, index, strict=False)
-            )
+            k, h, c = index
+            kinetics, heterogeneity = design.kinetics[k], design.heterogeneity[h]
+            correlation = correlations[c]
             progress(done, total, f"{kinetics} {heterogeneity} {correlation}")
             soil = case(
                 design,
@@ -116,8 +115,7 @@ def run(
                 heterogeneity=heterogeneity,
                 correlation=correlation,
             )
-            # Where the pools start uniform, correlation makes no difference.
-            key = index[:2] + (() if _starts_uniform(soil) else index[2:])
+            key = (k, h, _start(soil) or correlation)
             if key not in finished:
                 finished[key] = _run_case(design, soil)
             one_series, one_checks, method = finished[key]
@@ -154,8 +152,14 @@ def checked_correlations(design: Design, supplied: Supplied | None) -> tuple[str
     return named or tuple(supplied.substrate)
 
 
-def _starts_uniform(soil):
-    return all(bool(jnp.all(pool == pool.reshape(-1)[0])) for pool in soil.state)
+def _start(soil):
+    """The one stock that all cells start with, if so: soils that share it are equal.
+
+    Written with 12 digits, since fields meet their totals to rounding alone.
+    """
+    if any(bool(jnp.any(pool != pool.reshape(-1)[0])) for pool in soil.state):
+        return None
+    return tuple(f"{float(pool.reshape(-1)[0]):.12g}" for pool in soil.state)
 
 
 def _run_case(design: Design, soil: Soil):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
 from jaxsoc.physics.mortality import linear_mortality, power_mortality
 from jaxsoc.upscale.distributions import LogUniform, Uniform, sample_constants
-from jaxsoc.upscale.fields import Fields, generate_fields
+from jaxsoc.upscale.fields import Fields, check_shape, generate_fields
 
 from .design import Design, Supplied
 from .scenarios import DISTRIBUTIONS, SCENARIOS
@@ -48,7 +48,7 @@ def draw_member(
         fields = generate_fields(
             fields_key,
             scenario.recipe,
-            design.grid.shape,
+            check_shape(design.grid.shape),
             mean_substrate=scenario.mean_substrate,
             mean_biomass=scenario.mean_biomass,
             acceptance=design.acceptance,

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jaxsoc.physics.kinetics import KINETICS, multiplicative
@@ -22,7 +23,7 @@ from jaxsoc.physics.parameters import (
     AbstractParameters,
     parameter,
 )
-from jaxsoc.physics.shapes import Real
+from jaxsoc.physics.shapes import Number
 from jaxsoc.physics.units import FGC_PER_CELL
 
 
@@ -48,10 +49,10 @@ class TwoPoolParameters(AbstractParameters):
 
     decomposition: Any
     mortality: Any = LinearMortalityConstants()
-    carbon_use_efficiency: Real["*#cell"] = parameter(
+    carbon_use_efficiency: Float[Number, "*#cell"] = parameter(
         0.31, bounds=FRACTION, unit="1", meaning="yield Y"
     )
-    input: Real["*#cell"] = parameter(
+    input: Float[Number, "*#cell"] = parameter(
         125.0 / FGC_PER_CELL,
         bounds=NON_NEGATIVE,
         unit="mgC/g/h",
@@ -224,7 +225,7 @@ def _over_cells(function, shape):
 
 def _refuse(value, condition, sentence):
     """Raises at once where the condition is known, else when the program runs."""
-    if isinstance(condition, jax.core.Tracer):
+    if isinstance(condition, Tracer):
         return eqx.error_if(value, condition, "no steady state for these parameters")
     if bool(condition):
         raise ValueError(sentence())

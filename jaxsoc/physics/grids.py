@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .shapes import Real
+from .shapes import Number
 from .units import CM_PER_UM, FGC_PER_MGC
 
 SECONDS_PER_HOUR = 3600.0
@@ -64,7 +64,10 @@ class CellGrid(eqx.Module):
 
 
 def damkohler_number(
-    turnover_rate: Real["*#cell"], *, edge: float = 50.0, diffusivity: float = 1e-11
+    turnover_rate: Float[Number, "*#cell"],
+    *,
+    edge: float = 50.0,
+    diffusivity: float = 1e-11,
 ) -> Float[Array, "..."]:
     """Ratio of the time to diffuse across a cell to the time to react in it.
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .parameters import POSITIVE, AbstractParameters, parameter
-from .shapes import Real
+from .shapes import Cells
 from .units import FGC_PER_CELL
 
 Rate = Float[Array, "..."]
@@ -25,7 +25,7 @@ Rate = Float[Array, "..."]
 class LinearConstants(AbstractParameters):
     """Constants of `linear`; fitted to the biomass of Michaelis-Menten kinetics."""
 
-    rate: Real["*#cell"] = parameter(
+    rate: Cells = parameter(
         1.605e-3, bounds=POSITIVE, unit="1/h", meaning="decomposition rate constant"
     )
 
@@ -33,7 +33,7 @@ class LinearConstants(AbstractParameters):
 class MultiplicativeConstants(AbstractParameters):
     """Constants of `multiplicative`."""
 
-    rate: Real["*#cell"] = parameter(
+    rate: Cells = parameter(
         7.45e-10 * FGC_PER_CELL,
         bounds=POSITIVE,
         unit="1/h/(mgC/g)",
@@ -44,10 +44,10 @@ class MultiplicativeConstants(AbstractParameters):
 class MichaelisMentenConstants(AbstractParameters):
     """Constants of `michaelis_menten`."""
 
-    rate: Real["*#cell"] = parameter(
+    rate: Cells = parameter(
         0.018, bounds=POSITIVE, unit="1/h", meaning="maximum decomposition rate"
     )
-    half_saturation: Real["*#cell"] = parameter(
+    half_saturation: Cells = parameter(
         25.0, bounds=POSITIVE, unit="mgC/g", meaning="half-saturation substrate"
     )
 
@@ -55,10 +55,10 @@ class MichaelisMentenConstants(AbstractParameters):
 class InverseMichaelisMentenConstants(AbstractParameters):
     """Constants of `inverse_michaelis_menten`."""
 
-    rate: Real["*#cell"] = parameter(
+    rate: Cells = parameter(
         0.0045, bounds=POSITIVE, unit="1/h", meaning="maximum decomposition rate"
     )
-    half_saturation: Real["*#cell"] = parameter(
+    half_saturation: Cells = parameter(
         2.0e6 / FGC_PER_CELL,
         bounds=POSITIVE,
         unit="mgC/g",
@@ -69,15 +69,15 @@ class InverseMichaelisMentenConstants(AbstractParameters):
 class ECAConstants(AbstractParameters):
     """Constants of `eca` and `quadratic`; defaults those of Michaelis-Menten."""
 
-    rate: Real["*#cell"] = parameter(
+    rate: Cells = parameter(
         0.018, bounds=POSITIVE, unit="1/h", meaning="maximum decomposition rate"
     )
-    half_saturation: Real["*#cell"] = parameter(
+    half_saturation: Cells = parameter(
         25.0, bounds=POSITIVE, unit="mgC/g", meaning="affinity constant"
     )
 
 
-def linear(substrate: Real["*#cell"], biomass: Real["*#cell"], constants: Any) -> Rate:
+def linear(substrate: Cells, biomass: Cells, constants: Any) -> Rate:
     """First-order decomposition.
 
     D = k S
@@ -90,9 +90,7 @@ def linear(substrate: Real["*#cell"], biomass: Real["*#cell"], constants: Any) -
     return jnp.asarray(k * S + 0.0 * biomass)
 
 
-def multiplicative(
-    substrate: Real["*#cell"], biomass: Real["*#cell"], constants: Any
-) -> Rate:
+def multiplicative(substrate: Cells, biomass: Cells, constants: Any) -> Rate:
     """Decomposition proportional to substrate and to biomass.
 
     D = k S B
@@ -104,9 +102,7 @@ def multiplicative(
     return jnp.asarray(k * S * B)
 
 
-def michaelis_menten(
-    substrate: Real["*#cell"], biomass: Real["*#cell"], constants: Any
-) -> Rate:
+def michaelis_menten(substrate: Cells, biomass: Cells, constants: Any) -> Rate:
     """Decomposition that saturates with substrate.
 
     D = k S B / (K + S)
@@ -120,9 +116,7 @@ def michaelis_menten(
     return jnp.asarray(k * S * B / (K + S))
 
 
-def inverse_michaelis_menten(
-    substrate: Real["*#cell"], biomass: Real["*#cell"], constants: Any
-) -> Rate:
+def inverse_michaelis_menten(substrate: Cells, biomass: Cells, constants: Any) -> Rate:
     """Decomposition that saturates with biomass.
 
     D = k S B / (K + B)
@@ -135,7 +129,7 @@ def inverse_michaelis_menten(
     return jnp.asarray(k * S * B / (K + B))
 
 
-def eca(substrate: Real["*#cell"], biomass: Real["*#cell"], constants: Any) -> Rate:
+def eca(substrate: Cells, biomass: Cells, constants: Any) -> Rate:
     """Equilibrium chemistry approximation: saturates with substrate and biomass.
 
     D = k S B / (K + S + B)
@@ -149,9 +143,7 @@ def eca(substrate: Real["*#cell"], biomass: Real["*#cell"], constants: Any) -> R
     return jnp.asarray(k * S * B / (K + S + B))
 
 
-def quadratic(
-    substrate: Real["*#cell"], biomass: Real["*#cell"], constants: Any
-) -> Rate:
+def quadratic(substrate: Cells, biomass: Cells, constants: Any) -> Rate:
     """Total quasi-steady-state law, of which `eca` is the first-order approximation.
 
     D = k/2 [ a - √(a² - 4 S B) ],  a = K + S + B

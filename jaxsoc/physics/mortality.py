@@ -7,13 +7,13 @@ from jaxtyping import Array, Float
 
 from .parameters import POSITIVE, AbstractParameters, parameter
 from .safe import power
-from .shapes import Real
+from .shapes import Cells
 
 
 class LinearMortalityConstants(AbstractParameters):
     """Constants of `linear_mortality`."""
 
-    rate: Real["*#cell"] = parameter(
+    rate: Cells = parameter(
         0.00028, bounds=POSITIVE, unit="1/h", meaning="mortality rate"
     )
 
@@ -21,15 +21,15 @@ class LinearMortalityConstants(AbstractParameters):
 class PowerMortalityConstants(AbstractParameters):
     """Constants of `power_mortality`; the unit of `rate` follows from the exponent."""
 
-    rate: Real["*#cell"] = parameter(
+    rate: Cells = parameter(
         0.00028, bounds=POSITIVE, unit="1/h/(mgC/g)^(β-1)", meaning="mortality rate"
     )
-    exponent: Real["*#cell"] = parameter(
+    exponent: Cells = parameter(
         1.0, bounds=POSITIVE, unit="1", meaning="exponent of biomass in mortality"
     )
 
 
-def linear_mortality(biomass: Real["*#cell"], constants: Any) -> Float[Array, "..."]:
+def linear_mortality(biomass: Cells, constants: Any) -> Float[Array, "..."]:
     """First-order mortality.
 
     T = m B
@@ -42,7 +42,7 @@ def linear_mortality(biomass: Real["*#cell"], constants: Any) -> Float[Array, ".
     return jnp.asarray(m * B)
 
 
-def power_mortality(biomass: Real["*#cell"], constants: Any) -> Float[Array, "..."]:
+def power_mortality(biomass: Cells, constants: Any) -> Float[Array, "..."]:
     """Density-dependent mortality.
 
     T = m Bᵝ

@@ -4,8 +4,8 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import numpy as np
+from jax.core import Tracer
 
 
 class Interval(NamedTuple):
@@ -63,14 +63,18 @@ class Declaration(NamedTuple):
 def declarations(parameters: type[AbstractParameters]) -> tuple[Declaration, ...]:
     """The parameters that a class declares, in order."""
     return tuple(
-        Declaration(field.name, field.default, **field.metadata)
+        Declaration(field.name, float(_default(field)), **field.metadata)
         for field in dataclasses.fields(parameters)
         if "bounds" in field.metadata
     )
 
 
+def _default(field: dataclasses.Field) -> Any:
+    return field.default
+
+
 def _check(field: dataclasses.Field, value: Any) -> None:
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return
     try:
         numbers = np.asarray(value, dtype=float)

@@ -3,12 +3,10 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .shapes import Real
+from .shapes import Cells
 
 
-def ratio(
-    numerator: Real["*#cell"], denominator: Real["*#cell"]
-) -> Float[Array, "..."]:
+def ratio(numerator: Cells, denominator: Cells) -> Float[Array, "..."]:
     """Quotient that is zero, with zero gradient, where the denominator is zero.
 
     x / y for y ≠ 0, else 0.
@@ -17,7 +15,7 @@ def ratio(
     return jnp.where(empty, 0.0, numerator / jnp.where(empty, 1.0, denominator))
 
 
-def power(base: Real["*#cell"], exponent: Real["*#cell"]) -> Float[Array, "..."]:
+def power(base: Cells, exponent: Cells) -> Float[Array, "..."]:
     """Power of a non-negative number with finite derivatives at zero.
 
     xᵝ for x > 0. At and below zero (a stepper may overshoot) the value is 0, or x

@@ -1,7 +1,7 @@
 """The figures of a run. `results` is the dataset of `jaxsoc.io.to_dataset`."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import matplotlib
 import numpy as np
@@ -22,7 +22,7 @@ from .style import (
 
 Fields = Mapping[str, Any]  # arrays by name, of any library
 
-_styled = matplotlib.rc_context(dict(STYLE))
+_styled = matplotlib.rc_context(cast(Any, dict(STYLE)))
 
 _POOLS = {
     "substrate": "substrate S\n(mgC g$^{-1}$)",
@@ -121,7 +121,7 @@ def _legend(figure: Figure, results: Any, control: str | None) -> None:
     )
 
 
-_UNIFORM_LINE = {"color": ORANGE, "linestyle": "-"}
+_UNIFORM_LINE: dict[str, Any] = {"color": ORANGE, "linestyle": "-"}
 
 
 def _line(kind, correlation, index):
@@ -169,7 +169,7 @@ def figure_split(results: Any, kinetics: str) -> Figure:
     figure, axes = _figure(
         len(kinds), len(names), width=3.2, height=2.1, sharex=True, sharey="row"
     )
-    parts = {
+    parts: dict[str, tuple[str, dict[str, Any]]] = {
         "respiration": ("R of all cells", {"color": BLACK, "linestyle": "-"}),
         "respiration_mean_field": (
             "mean-field part, R at the means",

@@ -4,10 +4,11 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from matplotlib.figure import Figure
 
-STYLE: Mapping[str, object] = MappingProxyType(
+STYLE: Mapping[str, Any] = MappingProxyType(
     {
         "figure.dpi": 110,
         "savefig.dpi": 150,
@@ -29,17 +30,17 @@ BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 
 # Colour and dashes both tell the cases apart, for print in black and white.
-CORRELATION_LINES = {
+CORRELATION_LINES: dict[str, dict[str, Any]] = {
     "positive": {"color": VERMILION, "linestyle": "-"},
     "negative": {"color": BLUE, "linestyle": "--"},
     "uncorrelated": {"color": GREEN, "linestyle": "-."},
 }
-OTHER_LINES = (
+OTHER_LINES: tuple[dict[str, Any], ...] = (
     {"color": PURPLE, "linestyle": "-"},
     {"color": ORANGE, "linestyle": "--"},
     {"color": SKY, "linestyle": "-."},
 )
-CONTROL_LINE = {"color": BLACK, "linestyle": ":", "linewidth": 1.8}
+CONTROL_LINE: dict[str, Any] = {"color": BLACK, "linestyle": ":", "linewidth": 1.8}
 
 TITLES = {
     "linear": "linear",
@@ -56,7 +57,7 @@ def title(name: str) -> str:
     return TITLES.get(name, name.replace("_", " "))
 
 
-def correlation_line(name: str, index: int) -> dict:
+def correlation_line(name: str, index: int) -> dict[str, Any]:
     """Line style of a correlation, of any name."""
     return CORRELATION_LINES.get(name, OTHER_LINES[index % len(OTHER_LINES)])
 

@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from .methods import Adaptive, FixedStep, Method, Rate, Substepped
@@ -128,7 +129,7 @@ def choose_method(
     if rate is None:
         return Adaptive()
     leaves = jax.tree.leaves((state, params))
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+    if any(isinstance(leaf, Tracer) for leaf in leaves):
         raise ValueError(
             "the road cannot be chosen inside jit or grad: give `method`, for example "
             "FixedStep(dt=1.0)"
@@ -245,7 +246,7 @@ def _delivered(solution, tolerance, throw):
         "the run left the finite numbers: its steps are too long for the fastest rate. "
         "Give a smaller dt, or leave `method` out and give `rate`"
     )
-    if isinstance(solution.finite, jax.core.Tracer):
+    if isinstance(solution.finite, Tracer):
         results = eqx.error_if(
             (solution.values, solution.final), ~solution.finite, failure
         )

@@ -1,6 +1,6 @@
 """Whether numbers carry 64 bits; the library never switches it on by itself."""
 
-import jax
+import jax.numpy as jnp
 
 
 def require_x64(what: str) -> None:
@@ -8,7 +8,7 @@ def require_x64(what: str) -> None:
 
     **Raises:** `RuntimeError` with the line that switches 64-bit floats on.
     """
-    if not jax.config.jax_enable_x64:
+    if jnp.result_type(float) != jnp.float64:
         raise RuntimeError(
             f"{what} needs 64-bit floats, and JAX is set to 32: call "
             "jax.config.update('jax_enable_x64', True) before anything else"

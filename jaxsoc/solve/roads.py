@@ -2,6 +2,7 @@
 
 import math
 from functools import singledispatch
+from typing import Any, cast
 
 import diffrax
 import equinox as eqx
@@ -14,7 +15,9 @@ from .methods import Adaptive, FixedStep, Substepped
 
 
 @singledispatch
-def travel(method, fine, tendency, save, state, params, times):
+def travel(
+    method: Any, fine: bool, tendency, save, state, params, times
+) -> tuple[Any, Any, Any, Any]:
     """Saved values, mean pools, final state and number of steps along a road.
 
     `fine=False` takes steps twice as long, for the estimate of the error.
@@ -126,7 +129,7 @@ def _adaptive(method, tendency, save, state, params, times):
         )
     )
     solution = _diffrax(method, tendency, state, params, times, saveat)
-    (values, means), final = solution.ys
+    (values, means), final = cast(Any, solution.ys)
     final = jax.tree.map(lambda leaf: leaf[0], final)
     return values, means, final, solution.stats["num_steps"]
 

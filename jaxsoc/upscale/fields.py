@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxsoc.physics.shapes import Real
+from jaxsoc.physics.shapes import Number
 
 # Every field of the published study has a power spectrum f^-3.
 PUBLISHED_EXPONENT = -3.0
@@ -93,7 +93,7 @@ def draw_noise(key: PRNGKeyArray, shape: tuple[int, int], crops: frozenset) -> N
     return Noise(uniform=jax.random.uniform(keys["uniform"], shape), **fields)
 
 
-def scaled_to_mean(field: Float[Array, "*cell"], mean: Real[""]) -> Array:
+def scaled_to_mean(field: Float[Array, "*cell"], mean: Float[Number, ""]) -> Array:
     """The field times a factor that makes its mean exact."""
     return field * (mean / jnp.mean(field))
 
@@ -334,7 +334,7 @@ def correlation(a: Float[Array, "*cell"], b: Float[Array, "*cell"]) -> Array:
     return jnp.mean(_standardised(a) * _standardised(b))
 
 
-def shrunk(field: Any, degree: Real[""]) -> Any:
+def shrunk(field: Any, degree: Float[Number, ""]) -> Any:
     """Deviations from the mean multiplied by `degree`; 0 is the mean field."""
     mean = jnp.mean(field)
     return mean + degree * (field - mean)
@@ -345,7 +345,8 @@ def _standardised(field):
     return centred / jnp.sqrt(jnp.mean(centred**2))
 
 
-def check_shape(shape: tuple[int, ...]) -> None:
-    """Refuses, as `ValueError`, a shape that no field can be drawn on."""
+def check_shape(shape: tuple[int, ...]) -> tuple[int, int]:
+    """The shape, if a field can be drawn on it; else a `ValueError`."""
     if len(shape) != 2 or min(shape) < 2:
         raise ValueError(f"a field needs two axes of at least 2 cells, got {shape}")
+    return shape[0], shape[1]
