@@ -58,9 +58,9 @@ def _interrupted() -> NoReturn:
 
 def _print_version(wanted: bool) -> bool:
     if wanted:
-        from jaxsoc import __version__
+        from importlib.metadata import version
 
-        print(f"jaxsoc {__version__}")
+        print(f"jaxsoc {version('jaxsoc')}")
         raise typer.Exit
     return wanted
 
