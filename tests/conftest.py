@@ -1,6 +1,7 @@
 """Tests run with 64-bit floats and with the sloppy things made errors."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import jax
@@ -13,6 +14,10 @@ settings.register_profile("steady", deadline=None, derandomize=True, max_example
 settings.load_profile("steady")
 
 jax.config.update("jax_enable_x64", True)
+# Most of the time of these tests goes into compiling the same programs again.
+_CACHE = tempfile.TemporaryDirectory(prefix="jaxsoc-tests-")
+jax.config.update("jax_compilation_cache_dir", _CACHE.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 
 from .methods import Adaptive, FixedStep, Substepped
 
@@ -29,6 +30,11 @@ def travel(
 def _(method: FixedStep, fine, tendency, save, state, params, times):
     pairs = math.ceil(np.diff(times).max() / (2 * method.dt) * (1 - 1e-12))
     count = pairs * (2 if fine else 1)
+    leaves = jax.tree.leaves((state, params))
+    if not any(isinstance(leaf, Tracer) for leaf in leaves):
+        # Outside of transformations a loop of any length will do, and one compilation
+        # then serves every step; reverse mode needs to know the length beforehand.
+        count = jnp.asarray(count)
     return _fixed_step(method.stepper, tendency, save, state, params, times, count)
 
 
@@ -54,12 +60,12 @@ def _fixed_step(stepper, tendency, save, state, params, times, count):
     step = stepper(tendency)
 
     def advance(start, end, state):
-        dt = (end - start) / count
+        dt = (end - start) / jnp.asarray(count, times.dtype)
 
-        def one(state, index):
-            return step(start + index * dt, state, params, dt), None
+        def one(index, state):
+            return step(start + index.astype(dt.dtype) * dt, state, params, dt)
 
-        return lax.scan(one, state, jnp.arange(count, dtype=times.dtype))[0]
+        return lax.fori_loop(0, count, one, state)
 
     steps = count * (times.size - 1)
     return *_march(advance, save, state, params, times), jnp.asarray(steps)
