@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxsoc.experiments import SCENARIOS
-from jaxsoc.upscale import distributions, fields
+from jaxsoc.experiments import SCENARIOS, Design, initial_means
+from jaxsoc.upscale import distributions, fields, spectral
 
 KEY = jax.random.key(7)
 
@@ -16,7 +16,7 @@ KEY = jax.random.key(7)
 @pytest.mark.parametrize("exponent", [-2.0, -3.0, -4.0, 0.0])
 def test_power_spectrum_has_the_exponent_asked_for(exponent):
     keys = jax.random.split(KEY, 20)
-    draw = jax.vmap(lambda k: fields.spectral_field(k, (64, 64), exponent=exponent))
+    draw = jax.vmap(lambda k: spectral.spectral_field(k, (64, 64), exponent=exponent))
     power = np.mean(np.abs(np.fft.fft2(np.asarray(draw(keys)))) ** 2, axis=0)
     u = np.fft.fftfreq(64)
     frequency = np.hypot(u[:, None], u[None, :])
@@ -28,7 +28,7 @@ def test_power_spectrum_has_the_exponent_asked_for(exponent):
 def test_periodic_noise_has_zero_mean_and_the_variance_of_its_spectrum():
     n = 64
     keys = jax.random.split(KEY, 200)
-    draw = jax.vmap(lambda key: fields.spectral_field(key, (n, n)))(keys)
+    draw = jax.vmap(lambda key: spectral.spectral_field(key, (n, n)))(keys)
     assert np.abs(np.mean(draw, axis=(1, 2))).max() < 1e-15
     u = np.fft.fftfreq(n)
     squared = u[:, None] ** 2 + u[None, :] ** 2
@@ -38,9 +38,9 @@ def test_periodic_noise_has_zero_mean_and_the_variance_of_its_spectrum():
 
 
 def test_published_size_of_the_noise():
-    field = fields.spectral_field(KEY, (100, 100))
+    field = spectral.spectral_field(KEY, (100, 100))
     assert float(field.std()) == pytest.approx(0.211, abs=0.06)
-    crop = fields.spectral_field(KEY, (100, 100), periodic=False)
+    crop = spectral.spectral_field(KEY, (100, 100), periodic=False)
     assert 0.05 < float(crop.std()) < 0.25 and abs(float(crop.mean())) > 1e-6
 
 
@@ -48,9 +48,9 @@ def test_periodic_fields_join_at_the_edges_and_crops_do_not():
     jump = lambda field: np.abs(field[0] - field[-1]).mean()
     step = lambda field: np.abs(np.diff(field, axis=0)).mean()
     keys = jax.random.split(KEY, 10)
-    periodic = [np.asarray(fields.spectral_field(k, (80, 80))) for k in keys]
+    periodic = [np.asarray(spectral.spectral_field(k, (80, 80))) for k in keys]
     cropped = [
-        np.asarray(fields.spectral_field(k, (80, 80), periodic=False)) for k in keys
+        np.asarray(spectral.spectral_field(k, (80, 80), periodic=False)) for k in keys
     ]
     assert np.mean([jump(f) / step(f) for f in periodic]) < 1.5
     assert np.mean([jump(f) / step(f) for f in cropped]) > 3
@@ -58,30 +58,31 @@ def test_periodic_fields_join_at_the_edges_and_crops_do_not():
 
 def draw(key=KEY, scenario=2, shape=(40, 40), **options):
     setting = SCENARIOS[scenario]
-    return fields.generate_fields(
+    substrate, biomass = initial_means(Design(scenario=scenario))
+    return fields.Generator(**options)(
         key,
         setting.recipe,
         shape,
-        mean_substrate=setting.mean_substrate,
-        mean_biomass=setting.mean_biomass,
-        **options,
+        mean_substrate=substrate,
+        mean_biomass=biomass,
     )
 
 
 @pytest.mark.parametrize("scenario", [1, 2])
 def test_one_key_one_field_with_exact_totals_and_accepted_correlations(scenario):
     setting = SCENARIOS[scenario]
+    means = initial_means(Design(scenario=scenario))
     first, second = draw(scenario=scenario), draw(scenario=scenario)
     other = draw(jax.random.key(8), scenario=scenario)
     least = setting.recipe.least_correlation
-    assert float(first.biomass.mean()) == pytest.approx(setting.mean_biomass, rel=1e-14)
+    assert float(first.biomass.mean()) == pytest.approx(means[1], rel=1e-14)
     np.testing.assert_array_equal(first.biomass, second.biomass)
     assert not np.array_equal(first.biomass, other.biomass)
     for name, field in first.substrate.items():
         np.testing.assert_array_equal(field, second.substrate[name])
-        assert float(field.mean()) == pytest.approx(setting.mean_substrate, rel=1e-14)
+        assert float(field.mean()) == pytest.approx(means[0], rel=1e-14)
         assert float(field.min()) >= 0
-        r = float(fields.correlation(field, first.biomass))
+        r = float(spectral.correlation(field, first.biomass))
         assert {
             "positive": r >= least,
             "negative": r <= -least,
@@ -100,6 +101,40 @@ def test_largest_substrate_is_kept_when_asked_for():
     assert any(float(field.max()) > limit for field in loose.substrate.values())
 
 
+def test_the_last_attempt_counts():
+    lenient = fields.Acceptance(1.0, 0.0, attempts=1)
+    assert set(draw(acceptance=lenient).substrate) == set(fields.CORRELATIONS)
+
+
+def test_only_the_fields_that_are_wanted_are_drawn_until_accepted():
+    impossible = fields.Acceptance(largest_uncorrelated=0.0, attempts=1)
+    means = dict(zip(("mean_substrate", "mean_biomass"), (100.0, 1.0), strict=True))
+    generator = fields.Generator(acceptance=impossible)
+    drawn = generator(KEY, fields.TRANSIENT, (40, 40), ("positive",), **means)
+    assert list(drawn.substrate) == ["positive"]
+
+
+def test_fields_with_negative_cells_are_never_returned():
+    """On a few cells the noise of the recipe outgrows its offset."""
+    refused = 0
+    for seed in range(20):
+        try:
+            drawn = draw(jax.random.key(seed), shape=(4, 4), acceptance=None)
+        except ValueError as error:
+            assert "accepted in 1 draws on 4 x 4 cells" in str(error)
+            refused += 1
+        else:
+            assert all(float(f.min()) >= 0 for f in drawn.substrate.values())
+    assert refused > 0
+
+
+def test_choices_beyond_the_papers():
+    equal = draw(equal_variance=True, dead_fraction=0.5, exponent=-2.0)
+    assert float((equal.biomass == 0).mean()) == 0.5
+    spreads = [float(field.std()) for field in equal.substrate.values()]
+    np.testing.assert_allclose(spreads, spreads[0], rtol=1e-10)
+
+
 def test_a_rule_that_nothing_meets_is_refused_in_words():
     rule = fields.Acceptance(largest_uncorrelated=0.0, attempts=3)
     with pytest.raises(ValueError, match="no uncorrelated .* in 3 draws.*loosen"):
@@ -108,8 +143,8 @@ def test_a_rule_that_nothing_meets_is_refused_in_words():
 
 @given(st.floats(0, 0.95))
 def test_dead_zones_have_the_asked_size_and_keep_the_total(fraction):
-    biomass = fields.spectral_field(KEY, (20, 20)) + 2.0
-    patchy = fields.with_dead_zones(biomass, fraction)
+    biomass = spectral.spectral_field(KEY, (20, 20)) + 2.0
+    patchy = spectral.with_dead_zones(biomass, fraction)
     assert int((patchy == 0).sum()) == round(fraction * 400)
     assert float(patchy.mean()) == pytest.approx(float(biomass.mean()), rel=1e-13)
     richest = np.argmax(biomass)
@@ -118,15 +153,15 @@ def test_dead_zones_have_the_asked_size_and_keep_the_total(fraction):
 
 def test_dead_fraction_outside_its_bounds_is_refused():
     with pytest.raises(ValueError, match=r"\[0, 1\), got 1.0"):
-        fields.with_dead_zones(jnp.ones((3, 3)), 1.0)
+        spectral.with_dead_zones(jnp.ones((3, 3)), 1.0)
 
 
 @settings(max_examples=20)
 @given(st.floats(-1, 1), st.floats(0.01, 0.2), st.integers(0, 2**31))
 def test_any_correlation_variation_and_mean_are_exact(target, variation, seed):
     keys = jax.random.split(jax.random.key(seed))
-    partner = fields.spectral_field(keys[0], (16, 16))
-    field = fields.correlated_field(
+    partner = spectral.spectral_field(keys[0], (16, 16))
+    field = spectral.correlated_field(
         keys[1], partner, mean=12.5, variation=variation, target=target
     )
     assert float(field.mean()) == pytest.approx(12.5, rel=1e-13)
@@ -143,7 +178,7 @@ def test_equal_variance_triple():
     lowest = min(float(f.min()) for f in triple.substrate.values())
     assert 0 <= lowest < 1e-6
     for name, r in [("positive", 1), ("negative", -1), ("uncorrelated", 0)]:
-        measured = float(fields.correlation(triple.substrate[name], biomass))
+        measured = float(spectral.correlation(triple.substrate[name], biomass))
         assert measured == pytest.approx(r, abs=1e-11)
 
 
@@ -158,18 +193,18 @@ def test_equal_variance_triple():
 )
 def test_impossible_correlated_fields_are_refused(change, problem):
     options = {
-        "partner": fields.spectral_field(KEY, (8, 8)),
+        "partner": spectral.spectral_field(KEY, (8, 8)),
         "mean": 1.0,
         "variation": 0.1,
         "target": 0.5,
     } | change
     with pytest.raises(ValueError, match=problem):
-        fields.correlated_field(KEY, options.pop("partner"), **options)
+        spectral.correlated_field(KEY, options.pop("partner"), **options)
 
 
 def test_fields_need_two_axes():
     with pytest.raises(ValueError, match="two axes"):
-        fields.spectral_field(KEY, (1, 8))
+        spectral.spectral_field(KEY, (1, 8))
 
 
 # --- Distributions --------------------------------------------------------------------

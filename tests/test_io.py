@@ -101,6 +101,49 @@ def test_units_come_from_the_option_the_file_or_the_papers(tmp_path, arrays):
     )
 
 
+def test_constants_without_a_unit_are_in_the_unit_of_the_pools(tmp_path, arrays):
+    pools = ("biomass", "substrate_positive", "substrate_negative")
+    named = dict.fromkeys(arrays, "") | dict.fromkeys(pools, "mgC g-1")
+    labelled = load_fields(write(tmp_path / "f.nc", arrays, named)).constants
+    half = labelled["michaelis_menten"]["half_saturation"]
+    np.testing.assert_array_equal(half, arrays["km_mm"])
+    rate = labelled["multiplicative"]["rate"]
+    np.testing.assert_array_equal(rate, arrays["k_mult_case1"])
+
+
+def test_the_units_that_datasets_are_written_in_are_read(tmp_path, arrays):
+    by_option = load_fields(write(tmp_path / "f.npz", arrays), units="mgC g-1")
+    np.testing.assert_array_equal(by_option.biomass, arrays["biomass"])
+
+
+def test_an_assumed_unit_that_makes_no_sense_is_doubted(tmp_path, arrays):
+    arrays = {name: np.full(SHAPE, 3.0) for name in ("biomass", "substrate")}
+    with pytest.warns(UserWarning, match="read as fgC/cell.*Is it units mgC/g"):
+        load_fields(write(tmp_path / "f.npz", arrays))
+
+
+def test_text_and_complex_arrays_are_no_fields(tmp_path, arrays):
+    path = tmp_path / "f.npz"
+    np.savez(path, **arrays, note=np.array("by hand"))
+    assert load_fields(path).biomass.shape == SHAPE
+    np.savez(path, substrate=arrays["k_mm"], biomass=arrays["k_mm"] * 1j)
+    with pytest.raises(ValueError, match="no biomass field"):
+        load_fields(path)
+
+
+@pytest.mark.parametrize("name", ["f.npz", "f.mat", "f.nc", "f.npy"])
+@pytest.mark.parametrize("keep", [0, 60])
+def test_truncated_files_are_refused(tmp_path, arrays, name, keep):
+    path = tmp_path / name
+    if path.suffix == ".npy":
+        np.save(path, np.ones((2, 5, 5)))
+    else:
+        write(path, arrays)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=f"{name}"):
+        load_fields(path)
+
+
 def test_larger_cells_hold_more_carbon_at_the_same_concentration(tmp_path, arrays):
     path = write(tmp_path / "f.npz", arrays)
     doubled = load_fields(path, grid=CellGrid(SHAPE, edge=100.0))

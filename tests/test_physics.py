@@ -115,11 +115,11 @@ def test_damkohler_number_of_the_papers_example_and_its_warning(recwarn):
     # 50 µm, 1e-11 m²/s, turnover of a day: 250 s against 86 400 s
     number = grids.damkohler_number(1 / 24)
     assert float(number) == pytest.approx(250 / 86_400, rel=1e-12)
-    grids.warn_unless_well_mixed(number, edge=50.0)
+    grids.warn_unless_well_mixed(float(number), 0.0, edge=50.0)
     assert not recwarn.list
-    large = grids.damkohler_number(jnp.full(4, 1 / 24), edge=500.0)
-    with pytest.warns(grids.NotWellMixedWarning, match="500 µm.*0.29.*4 of 4"):
-        grids.warn_unless_well_mixed(large, edge=500.0)
+    large = float(grids.damkohler_number(1 / 24, edge=500.0))
+    with pytest.warns(grids.NotWellMixedWarning, match="500 µm.*0.29 in it.*25 %"):
+        grids.warn_unless_well_mixed(large, 0.25, edge=500.0, case="it")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxsoc import plots
-from jaxsoc.experiments import Design, run
+from jaxsoc.experiments import Design, Supplied, run
 from jaxsoc.io import to_dataset
 from jaxsoc.physics.grids import CellGrid
 from jaxsoc.plots import style
@@ -100,6 +100,16 @@ def test_fields_of_one_axis_and_of_three_are_drawn():
         figure = plots.figure_fields(field, {"given": field, "even": field * 0 + 1})
         assert "r = 1.00" in figure.axes[1].get_title()
         assert "uniform" in figure.axes[2].get_title()
+
+
+def test_controls_that_differ_are_all_drawn():
+    supplied = Supplied(
+        np.full((4, 4), 1.0), {"poor": np.eye(4) + 1, "rich": 50 * np.eye(4) + 1}
+    )
+    design = Design(kinetics=("multiplicative",), duration=48.0, every=12.0)
+    figure = plots.figure_pools(to_dataset(run(design, supplied)), "multiplicative")
+    biophysical = drawn(figure)[0]
+    assert len(biophysical.lines) == 4  # two soils and a control of each
 
 
 def test_long_runs_are_drawn_in_years(results):

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from jaxsoc.experiments import (
-    SCENARIOS,
     Design,
     Supplied,
     case,
     draw_member,
+    initial_means,
     run,
     summarise,
 )
@@ -20,7 +20,7 @@ from jaxsoc.io import load_fields
 from jaxsoc.physics.units import FGC_PER_CELL
 from jaxsoc.solve import Adaptive, integrate
 from jaxsoc.upscale import fields as random_fields
-from jaxsoc.upscale import moments
+from jaxsoc.upscale import moments, spectral
 
 pytestmark = pytest.mark.reference
 
@@ -218,17 +218,17 @@ def test_dead_zones_hold_carbon_back(published):
 def test_table_7b_on_fields_from_numpys_generator():
     """The recipes, fed with NumPy's random numbers in the specification's order."""
     draw = np.random.default_rng(10)
-    noise = lambda n: random_fields.spectral_noise(
-        jnp.asarray(draw.uniform(size=(n, n)))
-    )[:100, :100]
+    noise = lambda n: spectral.spectral_noise(jnp.asarray(draw.uniform(size=(n, n))))[
+        :100, :100
+    ]
     biomass, negative, positive, uncorrelated = (noise(n) for n in (100, 100, 200, 200))
     u_mult, u_mm, u_half = (draw.uniform(size=(100, 100)) for _ in range(3))
-    setting = SCENARIOS[2]
+    mean_substrate, mean_biomass = initial_means(Design())
     drawn = random_fields.Noise(
         biomass, jnp.zeros((100, 100)), positive, negative, uncorrelated
     )
-    B = random_fields.transient_biomass(drawn, setting.mean_biomass)
-    S = random_fields.transient_substrate(drawn, B, setting.mean_substrate)
+    B = random_fields.transient_biomass(drawn, mean_biomass)
+    S = random_fields.transient_substrate(drawn, B, mean_substrate)
     assert int((B == 0).sum()) == 3313
     assert float(B.std() / B.mean()) == pytest.approx(1.061, abs=5e-4)
     for name, r, variation in [
@@ -236,9 +236,7 @@ def test_table_7b_on_fields_from_numpys_generator():
         ("negative", -0.978, 0.160),
         ("uncorrelated", 0.042, 1.024),
     ]:
-        assert float(random_fields.correlation(S[name], B)) == pytest.approx(
-            r, abs=5e-4
-        )
+        assert float(spectral.correlation(S[name], B)) == pytest.approx(r, abs=5e-4)
         spread = float(S[name].std() / S[name].mean())
         assert spread == pytest.approx(variation, abs=5e-4)
     k_mult = 10 ** (-10.1 + 1.54 * u_mult) * FGC_PER_CELL
@@ -264,9 +262,7 @@ def test_michaelis_menten_full_against_a_tight_implicit_solver(data):
     supplied = load_fields(data / "chakrawal_fields" / "scenario2.npz")
     design = Design(kinetics=(MM,), heterogeneity=("full",), every=24.0, duration=480.0)
     member = draw_member(design, 0, supplied)
-    soil = case(
-        design, member, kinetics=MM, heterogeneity="full", correlation="uncorrelated"
-    )
+    soil = case(design, member, MM, "full", "uncorrelated")
     rate = soil.model.fastest_rate(0.0, soil.state, soil.params, 24.0).reshape(-1)
     order = np.argsort(np.asarray(rate))
     chosen = np.concatenate([order[-60:], order[:-60:166][:60]])
@@ -297,9 +293,7 @@ def test_peak_of_michaelis_menten_full_against_an_implicit_solver(data, correlat
     supplied = load_fields(data / "chakrawal_fields" / "scenario2.npz")
     design = Design(kinetics=(MM,), heterogeneity=("full",), duration=240.0)
     member = draw_member(design, 0, supplied)
-    soil = case(
-        design, member, kinetics=MM, heterogeneity="full", correlation=correlation
-    )
+    soil = case(design, member, MM, "full", correlation)
     save = lambda t, s, p: jnp.mean(soil.model.fluxes(t, s, p).respiration)
     implicit = Adaptive(diffrax.Kvaerno5(), rtol=1e-8, atol=1e-10, per_cell=True)
     ours, theirs = (
@@ -400,9 +394,9 @@ def test_biochemical_second_order_terms_hold_only_at_the_start(data):
     soil = case(
         design,
         draw_member(design, 0, supplied),
-        kinetics=MULT,
-        heterogeneity="biochemical",
-        correlation="positive",
+        MULT,
+        "biochemical",
+        "positive",
     )
     triple = ("substrate", "biomass", "decomposition.rate")
     saver = moments.of(soil.model.fluxes, third=(triple,))

@@ -17,7 +17,8 @@ from jaxsoc.physics.mortality import (
 )
 from jaxsoc.physics.parameters import declarations
 from jaxsoc.solve import Adaptive, FixedStep, Substepped
-from jaxsoc.upscale.fields import CORRELATIONS, Acceptance
+from jaxsoc.upscale.fields import Acceptance, Generator
+from jaxsoc.upscale.spectral import PUBLISHED_EXPONENT
 
 _ALIASES = {
     "lin": "linear",
@@ -48,10 +49,13 @@ class CellsConfig(_Table):
     bulk_density: float = 1.65  # g/cm³
 
 
-class AcceptanceConfig(_Table):
-    """Which generated fields to keep."""
+class GeneratorConfig(_Table):
+    """How fields are drawn, and which draws to keep."""
 
-    rule: Literal["correlation", "first"] = "correlation"
+    exponent: float = PUBLISHED_EXPONENT
+    dead_fraction: float | None = None
+    variance: Literal["recipe", "equal"] = "recipe"
+    keep: Literal["accepted", "first"] = "accepted"
     largest_uncorrelated: float = 0.05
     least_correlation: float | None = None
     largest_substrate: float | None = None  # mgC/g
@@ -63,7 +67,7 @@ class UpscaleConfig(_Table):
     scenario: int = 2
     kinetics: list[str] | None = None
     heterogeneity: list[str] = list(Design().heterogeneity)
-    correlation: list[str] = list(CORRELATIONS)
+    correlation: list[str] | None = None
     fields: Path | None = None
     units: str | None = None
     parameters: str = "case1"
@@ -74,13 +78,13 @@ class UpscaleConfig(_Table):
     members: int = 1
     seed: int = 0
     method: Literal["auto", "fixed", "substepped", "adaptive"] = "auto"
-    step: float = 0.1  # hours, of the fixed method
+    step: float | None = None  # hours, of the fixed method
     tolerance: float = 1e-5
     out: Path = Path("jaxsoc-output")
     figures: bool = True
     soil: SoilConfig = SoilConfig()
     cells: CellsConfig = CellsConfig()
-    acceptance: AcceptanceConfig = AcceptanceConfig()
+    generator: GeneratorConfig = GeneratorConfig()
     constants: dict[str, dict[str, float]] = {}
 
     def design(self) -> Design:
@@ -95,7 +99,7 @@ class UpscaleConfig(_Table):
             scenario=self.scenario,
             kinetics=self._kinetics(),
             heterogeneity=tuple(self.heterogeneity),
-            correlation=tuple(self.correlation),
+            correlation=None if self.correlation is None else tuple(self.correlation),
             members=self.members,
             seed=self.seed,
             degree=self.parameters,
@@ -104,7 +108,7 @@ class UpscaleConfig(_Table):
             every=self.every,
             duration=None if self.days is None else 24.0 * self.days,
             grid=CellGrid(cells.shape, cells.edge, cells.bulk_density),
-            acceptance=self._acceptance(),
+            generator=self._generator(),
             constants=self._constants(),
             mortality=mortality,
             carbon_use_efficiency=soil.carbon_use_efficiency,
@@ -119,12 +123,16 @@ class UpscaleConfig(_Table):
         # An unknown scenario is refused by `Design`, in its own words.
         return SCENARIOS.get(self.scenario, SCENARIOS[2]).kinetics
 
-    def _acceptance(self):
-        given = self.acceptance
-        if given.rule == "first":
-            return None
-        return Acceptance(
+    def _generator(self):
+        given = self.generator
+        rule = Acceptance(
             given.largest_uncorrelated, given.least_correlation, given.largest_substrate
+        )
+        return Generator(
+            given.exponent,
+            given.dead_fraction,
+            given.variance == "equal",
+            rule if given.keep == "accepted" else None,
         )
 
     def _constants(self):
@@ -142,9 +150,13 @@ class UpscaleConfig(_Table):
         return constants
 
     def _method(self):
+        if self.step is not None and self.method != "fixed":
+            raise ValueError(
+                f"step {self.step:g} belongs to method fixed, got method {self.method}"
+            )
         match self.method:
             case "fixed":
-                return FixedStep(self.step)
+                return FixedStep(0.1 if self.step is None else self.step)
             case "adaptive":
                 return Adaptive()
             case "substepped":

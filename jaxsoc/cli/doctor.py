@@ -86,8 +86,6 @@ def _diagnosis(facts, problem):
             f"jax {facts['jax']} and jaxlib {facts['jaxlib']} do not match: install "
             "the same version of both."
         )
-    if facts["x64"] == "off":
-        return "64-bit floats are off: unset JAX_ENABLE_X64 or set it to 1."
     if shutil.which("nvidia-smi") and "gpu" not in facts["devices"]:
         return (
             "There is an NVIDIA GPU that JAX does not use: pip install 'jaxsoc[cuda13]'"

@@ -38,15 +38,17 @@ def run_upscale(config: UpscaleConfig, *, quiet: bool, dry_run: bool) -> None:
         design = config.design()
         supplied = _supplied(config, design)
         checked_correlations(design, supplied)
-        folder = writable_folder(config.out)
         if dry_run:
             _print_estimate(console, design, supplied)
+            _print_warnings(console, noticed)
             return
+        folder = writable_folder(config.out)
         finished = _run_with_bar(console, design, supplied)
     results = to_dataset(finished, {"configuration": config.model_dump(mode="json")})
+    # Before anything is printed: a closed pipe must not cost the results.
+    written = [save_dataset(results, folder / "upscale.nc")]
     _print_summary(console, finished)
     _print_warnings(console, noticed)
-    written = [save_dataset(results, folder / "upscale.nc")]
     if config.figures:
         with console.status("drawing figures"):
             written += _draw(results, finished, folder)
@@ -113,8 +115,7 @@ def _print_summary(console: Console, finished: Run) -> None:
     worst = lambda name: float(checks[name].max())
     console.print(
         f"carbon balance closes to {worst('carbon_balance_error'):.1e}; estimated "
-        f"error of R {worst('respiration_error_estimate'):.1e} of its peak; largest "
-        f"Damköhler number of a cell {worst('largest_damkohler'):.2g}"
+        f"error of R {worst('respiration_error_estimate'):.1e} of its peak"
     )
 
 

@@ -4,8 +4,8 @@ from .cost import Cost as Cost
 from .cost import estimate_cost as estimate_cost
 from .design import Design as Design
 from .design import Supplied as Supplied
+from .design import checked_correlations as checked_correlations
 from .run import Run as Run
-from .run import checked_correlations as checked_correlations
 from .run import run as run
 from .scenarios import DISTRIBUTIONS as DISTRIBUTIONS
 from .scenarios import SCENARIOS as SCENARIOS
@@ -13,6 +13,7 @@ from .soils import Member as Member
 from .soils import Soil as Soil
 from .soils import case as case
 from .soils import draw_member as draw_member
+from .soils import initial_means as initial_means
 from .steady import mean_steady_state as mean_steady_state
 from .summary import Summary as Summary
 from .summary import summarise as summarise

@@ -1,19 +1,20 @@
 """What a design would cost, measured on this machine in a second or two."""
 
 import time
+from itertools import product
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from jaxsoc.solve import FixedStep, integrate, require_x64
+from jaxsoc.solve import FixedStep, Substepped, integrate, require_x64
 
-from .design import Design, Supplied
-from .run import checked_correlations
+from .design import Design, Supplied, checked_correlations
+from .run import uniform_start
 from .soils import Soil, case, draw_member
 
 _STEPS_TIMED = 100
-_COMPILE_SECONDS = 1.5
+_COMPILE_SECONDS = 2.0
 _SERIES_KEPT = 2 * 21  # in the run and in the dataset made of it
 _ARRAYS_ALIVE = 24  # stages of a step, rates and moments, each as large as a pool
 
@@ -35,20 +36,11 @@ def estimate_cost(design: Design, supplied: Supplied | None = None) -> Cost:
     require_x64("an experiment")
     correlations = checked_correlations(design, supplied)
     member = draw_member(design, 0, supplied)
-    soils = []
-    for kinetics in design.kinetics:
-        for heterogeneity in design.heterogeneity:
-            uniform = heterogeneity in ("homogeneous", "biochemical")
-            for correlation in correlations[:1] if uniform else correlations:
-                soils.append(
-                    case(
-                        design,
-                        member,
-                        kinetics=kinetics,
-                        heterogeneity=heterogeneity,
-                        correlation=correlation,
-                    )
-                )
+    distinct = {}
+    for names in product(design.kinetics, design.heterogeneity, correlations):
+        soil = case(design, member, *names)
+        distinct[(*names[:2], uniform_start(soil) or names[2])] = soil
+    soils = list(distinct.values())
     largest = max(soils, key=lambda soil: soil.state.substrate.size)
     speed = _seconds_per_cell_step(largest)
     # The error estimate adds half the steps; one saved time costs about one step.
@@ -78,10 +70,13 @@ def _seconds_per_cell_step(soil: Soil) -> float:
 
 
 def _cell_steps(design: Design, soil: Soil) -> float:
-    """Steps and savings of a run, times cells, as the automatic road would take."""
+    """Steps and savings of a run, times cells, at the rates of the start."""
     model, state, params = soil
     times = design.times
     interval = times[1] - times[0]
     rate = np.asarray(model.fastest_rate(times[0], state, params, interval))
-    steps = np.maximum(np.ceil(interval * np.sort(rate.reshape(-1)) / 0.5), 2.0)
-    return float((steps + 1).sum()) * (len(times) - 1)
+    if isinstance(design.method, FixedStep):
+        steps = np.full(rate.shape, interval / design.method.dt)
+    else:
+        steps = np.ceil(interval * rate / Substepped().courant)
+    return float((np.maximum(steps, 2.0) + 1).sum()) * (len(times) - 1)

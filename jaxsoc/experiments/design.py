@@ -1,7 +1,7 @@
 """What to run: plain choices, checked when they are made."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -16,9 +16,21 @@ from jaxsoc.physics.mortality import (
 )
 from jaxsoc.physics.parameters import AbstractParameters
 from jaxsoc.solve import Method
-from jaxsoc.upscale.fields import CORRELATIONS, Acceptance
+from jaxsoc.upscale.distributions import AbstractDistribution
+from jaxsoc.upscale.fields import CORRELATIONS, Fields, Generator
+from jaxsoc.upscale.spectral import check_shape
 
-from .scenarios import CONTROLS, DEGREES, HETEROGENEITY, SCENARIOS
+from .scenarios import CONTROLS, DEGREES, DISTRIBUTIONS, HETEROGENEITY, SCENARIOS
+
+_MOST_TIMES = 10_000_000
+
+
+def _field(values: Any) -> np.ndarray:
+    return np.asarray(values, dtype=np.float64)
+
+
+def _fields(by_name: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    return {name: _field(values) for name, values in by_name.items()}
 
 
 class Supplied(eqx.Module):
@@ -30,13 +42,17 @@ class Supplied(eqx.Module):
     **Raises:** `ValueError` for fields of unequal shape, negative or NaN cells.
     """
 
-    biomass: np.ndarray
-    substrate: dict[str, np.ndarray]
-    constants: dict[str, dict[str, np.ndarray]]
+    biomass: np.ndarray = eqx.field(converter=_field)
+    substrate: dict[str, np.ndarray] = eqx.field(converter=_fields)
+    constants: dict[str, dict[str, np.ndarray]] = eqx.field(
+        default_factory=dict, converter=lambda c: {k: _fields(v) for k, v in c.items()}
+    )
 
     def __check_init__(self):
         if not self.substrate:
             raise ValueError("no substrate field was given")
+        if not self.biomass.size:
+            raise ValueError("biomass has no cells")
         named = {"biomass": self.biomass}
         named |= {f"substrate ({name})": f for name, f in self.substrate.items()}
         for kinetics, constants in self.constants.items():
@@ -47,11 +63,6 @@ class Supplied(eqx.Module):
             if kinetics in KINETICS:
                 KINETICS[kinetics].constants(**constants)
 
-    @property
-    def cells(self) -> int:
-        """Number of cells."""
-        return self.biomass.size
-
 
 class Design(eqx.Module):
     """One experiment: every combination of the choices named in it.
@@ -61,11 +72,13 @@ class Design(eqx.Module):
     heterogeneity, "case1" (wide) or "case2" (narrow); `control`: constants of the
     homogeneous soil, "nominal" or the "field-mean"; `coupled`: draw the inverse
     Michaelis-Menten pair from one variate, as published; `every`: hours between
-    saved times; `duration`: h, the scenario's by default; `grid`: cells;
-    `acceptance`: of the generated fields, None to keep the first draw; `constants`:
-    nominal constants by kinetics where they differ from the defaults; `mortality`,
-    `carbon_use_efficiency`, `input`: see `TwoPoolParameters`; `method`,
-    `tolerance`: see `integrate`; `laws`: known kinetics by name.
+    saved times; `duration`: h, the scenario's by default; `grid`: cells; `generator`:
+    of the initial fields, a `Generator` or any function with its call; `constants`:
+    nominal constants by kinetics where they differ from the defaults;
+    `distributions`: of constants over the cells, by kinetics and name, where they
+    differ from those of `degree`; `mortality`, `carbon_use_efficiency`, `input`: see
+    `TwoPoolParameters`; `method`, `tolerance`: see `integrate`; `laws`: known
+    kinetics by name.
 
     **Raises:** `ValueError` for a choice that is not known or not possible.
     """
@@ -73,7 +86,7 @@ class Design(eqx.Module):
     scenario: int = 2
     kinetics: tuple[str, ...] = SCENARIOS[2].kinetics
     heterogeneity: tuple[str, ...] = HETEROGENEITY
-    correlation: tuple[str, ...] = CORRELATIONS
+    correlation: tuple[str, ...] | None = None
     members: int = 1
     seed: int = 0
     degree: str = "case1"
@@ -82,8 +95,11 @@ class Design(eqx.Module):
     every: float = 6.0
     duration: float | None = None
     grid: CellGrid = CellGrid()
-    acceptance: Acceptance | None = Acceptance()
-    constants: Mapping[str, AbstractParameters] = eqx.field(default_factory=dict)
+    generator: Callable[..., Fields] = Generator()
+    constants: Mapping[str, Any] = eqx.field(default_factory=dict)
+    distributions: Mapping[str, Mapping[str, AbstractDistribution]] = eqx.field(
+        default_factory=dict
+    )
     mortality: AbstractParameters = LinearMortalityConstants()
     carbon_use_efficiency: float = 0.31
     input: float = 125.0 / 206_250.0
@@ -113,6 +129,13 @@ class Design(eqx.Module):
                 f"every must not exceed the duration of {self.hours:g} hours, got "
                 f"{self.every:g}"
             )
+        if self.hours / self.every > _MOST_TIMES:
+            raise ValueError(
+                f"every {self.every:g} hours for {self.hours:g} hours makes more than "
+                f"{_MOST_TIMES:g} saved times; save less often"
+            )
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must lie in [0, 2^63), got {self.seed}")
         if not self.tolerance > 0:
             raise ValueError(f"tolerance must be positive, got {self.tolerance}")
 
@@ -142,6 +165,21 @@ class Design(eqx.Module):
         return TwoPoolParameters(
             constants, self.mortality, self.carbon_use_efficiency, self.input
         )
+
+    def distributions_of(self, kinetics: str) -> dict[str, AbstractDistribution]:
+        """Distributions of the constants of a kinetics over the cells, if known.
+
+        Those of the papers move with the nominal constants: same shape, scaled.
+        """
+        if kinetics in self.distributions:
+            return dict(self.distributions[kinetics])
+        nominal, default = self.nominal(kinetics), self.laws[kinetics].constants()
+        return {
+            name: distribution.scaled(getattr(nominal, name) / getattr(default, name))
+            for name, distribution in DISTRIBUTIONS[self.degree]
+            .get(kinetics, {})
+            .items()
+        }
 
     def nominal(self, kinetics: str) -> Any:
         """Uniform constants of a kinetics."""
@@ -179,3 +217,21 @@ def _check_field(name, field, shape):
             )
     if not np.isfinite(field).all():
         raise ValueError(f"{name} has infinite cells")
+
+
+def checked_correlations(design: Design, supplied: Supplied | None) -> tuple[str, ...]:
+    """The correlations that a run has: those asked for, else all there are.
+
+    **Raises:** `ValueError` for a design and fields that do not fit together.
+    """
+    known = CORRELATIONS if supplied is None else tuple(supplied.substrate)
+    if supplied is not None and design.members > 1:
+        raise ValueError(
+            f"supplied fields make one member, got members {design.members}"
+        )
+    if supplied is None and isinstance(design.generator, Generator):
+        check_shape(design.grid.shape)
+    if design.correlation is None:
+        return known
+    _some_of("correlation", design.correlation, known)
+    return design.correlation

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
+from jaxsoc.models import Pools, TwoPool, TwoPoolParameters, steady_state
 from jaxsoc.physics.mortality import linear_mortality, power_mortality
-from jaxsoc.upscale.distributions import LogUniform, Uniform, sample_constants
-from jaxsoc.upscale.fields import Fields, check_shape, generate_fields
+from jaxsoc.upscale.distributions import sample_constants
+from jaxsoc.upscale.fields import Fields
 
-from .design import Design, Supplied
-from .scenarios import DISTRIBUTIONS, SCENARIOS
+from .design import Design, Supplied, checked_correlations
+from .scenarios import SCENARIOS
 
 # Laws whose published constants all follow from one variate.
 _COUPLED = ("inverse_michaelis_menten",)
@@ -44,14 +44,14 @@ def draw_member(
     key = jax.random.fold_in(jax.random.key(design.seed), member)
     fields_key, constants_key = jax.random.split(key)
     if supplied is None:
-        scenario = SCENARIOS[design.scenario]
-        fields = generate_fields(
+        substrate, biomass = initial_means(design)
+        fields = design.generator(
             fields_key,
-            scenario.recipe,
-            check_shape(design.grid.shape),
-            mean_substrate=scenario.mean_substrate,
-            mean_biomass=scenario.mean_biomass,
-            acceptance=design.acceptance,
+            SCENARIOS[design.scenario].recipe,
+            design.grid.shape,
+            checked_correlations(design, supplied),
+            mean_substrate=substrate,
+            mean_biomass=biomass,
         )
     else:
         substrate = {k: jnp.asarray(v) for k, v in supplied.substrate.items()}
@@ -67,10 +67,29 @@ def draw_member(
     return Member(fields, constants)
 
 
+def initial_means(design: Design) -> tuple[float, float]:
+    """Mean substrate and biomass (mgC/g) that generated fields start with.
+
+    **Raises:** `ValueError` if the soil of scenario 1 has no steady state.
+    """
+    scenario = SCENARIOS[design.scenario]
+    if scenario.mean_substrate is not None and scenario.mean_biomass is not None:
+        return scenario.mean_substrate, scenario.mean_biomass
+    kinetics = scenario.kinetics[0]
+    star = steady_state(
+        _model(design, kinetics), design.parameters(design.nominal(kinetics))
+    )
+    return float(star.substrate), float(star.biomass)
+
+
+def _model(design, kinetics):
+    mortality = power_mortality if design.nonlinear_mortality else linear_mortality
+    return TwoPool(design.laws[kinetics].law, mortality)
+
+
 def case(
     design: Design,
     member: Member,
-    *,
     kinetics: str,
     heterogeneity: str,
     correlation: str,
@@ -96,36 +115,17 @@ def case(
         S, B = jnp.mean(S)[None], jnp.mean(B)[None]
     elif heterogeneity == "biochemical":
         S, B = jnp.full_like(S, jnp.mean(S)), jnp.full_like(B, jnp.mean(B))
-    model = TwoPool(
-        design.laws[kinetics].law,
-        power_mortality if design.nonlinear_mortality else linear_mortality,
-    )
     state = Pools(S, B, jnp.zeros_like(S))
-    return Soil(model, state, design.parameters(constants))
+    return Soil(_model(design, kinetics), state, design.parameters(constants))
 
 
 def _constants(design, kinetics, given, key, shape):
-    """Constants by cell: given ones, else drawn around the nominal ones; None if no
-    distribution is known."""
-    distributions = DISTRIBUTIONS[design.degree].get(kinetics)
-    cls, nominal = design.laws[kinetics].constants, design.nominal(kinetics)
+    """Constants by cell: given ones, else drawn; None if neither is known."""
+    distributions = design.distributions_of(kinetics)
     given = given or {}
-    distributions = {
-        name: _rescaled(distribution, getattr(nominal, name) / getattr(cls(), name))
-        for name, distribution in (distributions or {}).items()
-    }
     if not distributions and not given:
         return None
     coupled = design.coupled and kinetics in _COUPLED
     drawn = sample_constants(key, distributions, shape, coupled=coupled)
     drawn |= {name: jnp.asarray(field) for name, field in given.items()}
-    return dataclasses.replace(nominal, **drawn)
-
-
-def _rescaled(distribution, factor):
-    match distribution:
-        case LogUniform(low=low, high=high, scale=scale):
-            return LogUniform(low, high, scale * factor)
-        case Uniform(low=low, high=high):
-            return Uniform(low * factor, high * factor)
-    return distribution
+    return dataclasses.replace(design.nominal(kinetics), **drawn)

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,40 +29,65 @@ def mean_steady_state(
     by Gauss-Legendre quadrature over the quantiles.
 
     **Arguments:** `params`: uniform numbers, or fields by cell, whose mean is taken;
-    `distributions`: of constants of decomposition, by name, in place of their numbers;
-    `coupled`: the constants of a cell follow from one variate instead of independent
-    ones; `nodes`: of the quadrature along each constant.
+    `distributions`: in place of numbers, by name: a constant of decomposition, or any
+    other with its path, such as "mortality.rate"; `coupled`: all follow from one
+    variate instead of independent ones; `nodes`: of the quadrature along each.
     **Returns:** `Pools` in mgC/g.
-    **Raises:** `ValueError` as `steady_state` for any cell; an unknown constant.
+    **Raises:** `ValueError` as `steady_state` for any cell; for an unknown name; for a
+    quadrature that has not converged to 1e-6.
     Source: Chakrawal et al. (2020), doi:10.5194/gmd-13-1399-2020, A12-A13.
     """
     require_x64("a mean steady state")
-    distributions = dict(distributions or {})
-    constants = params.decomposition
-    for name in distributions:
-        if not hasattr(constants, name):
-            raise ValueError(
-                f"unknown constant {name!r}: {type(constants).__name__} has "
-                f"{', '.join(vars(constants))}"
-            )
+    if not distributions:
+        return jax.tree.map(jnp.mean, steady_state(model, params))
+    if any(jnp.ndim(leaf) for leaf in jax.tree.leaves(params)):
+        raise ValueError(
+            "distributions replace uniform numbers: give numbers or fields by cell, "
+            "not both"
+        )
+    coarse, fine = (
+        _quadrature(model, params, distributions, coupled, count)
+        for count in (nodes // 2, nodes)
+    )
+    change = jnp.abs(fine.substrate / coarse.substrate - 1)
+    if not float(change) <= 1e-6:
+        raise ValueError(
+            f"the mean over the distributions has not converged with {nodes} nodes "
+            f"(change {float(change):.1g}): some cells are close to having no steady "
+            "state; narrow the distributions or take more nodes"
+        )
+    return fine
+
+
+def _quadrature(model, params, distributions, coupled, nodes):
     points, weights = np.polynomial.legendre.leggauss(nodes)
     points, weights = 0.5 * (points + 1), 0.5 * weights
-    axes = 1 if coupled else max(len(distributions), 1)
+    axes = 1 if coupled else len(distributions)
     grid = np.meshgrid(*[points] * axes, indexing="ij")
     weight = np.ones(())
     for _ in range(axes):
         weight = np.multiply.outer(weight, weights)
-    values: dict[str, Any] = {
-        name: jnp.asarray(distribution.quantile(jnp.asarray(grid[0 if coupled else i])))
-        for i, (name, distribution) in enumerate(distributions.items())
-    }
-    if not distributions:
-        return jax.tree.map(jnp.mean, steady_state(model, params))
-    params = _replaced(params, values)
+    for axis, (name, distribution) in enumerate(distributions.items()):
+        values = distribution.quantile(jnp.asarray(grid[0 if coupled else axis]))
+        path = name.split(".") if "." in name else _path(params, name)
+        params = _replaced(params, path, values)
     pools = steady_state(model, params)
     return jax.tree.map(lambda x: jnp.sum(jnp.asarray(weight) * x), pools)
 
 
-def _replaced(params, values):
-    constants = dataclasses.replace(params.decomposition, **values)
-    return dataclasses.replace(params, decomposition=constants)
+def _path(params, name):
+    own = {field.name for field in dataclasses.fields(params)}
+    return [name] if name in own else ["decomposition", name]
+
+
+def _replaced(module, path, value):
+    first, *rest = path
+    known = [field.name for field in dataclasses.fields(module)]
+    if first not in known:
+        raise ValueError(
+            f"unknown constant {first!r}: {type(module).__name__} has "
+            f"{', '.join(known)}"
+        )
+    if rest:
+        value = _replaced(getattr(module, first), rest, value)
+    return dataclasses.replace(module, **{first: value})

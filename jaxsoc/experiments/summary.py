@@ -38,21 +38,26 @@ def summarise(run: Run) -> list[Summary]:
     rows = []
     for k, kinetics in enumerate(design.kinetics):
         for h, heterogeneity in enumerate(design.heterogeneity):
-            for c, correlation in enumerate(run.correlation):
-                # A soil that starts uniform is the same for every correlation.
-                uniform = heterogeneity in ("homogeneous", "biochemical")
-                if uniform and c > 0:
-                    continue
+            # A soil that starts uniform is the same for every correlation, if the
+            # totals are.
+            uniform = heterogeneity in ("homogeneous", "biochemical")
+            one = uniform and (R[k, h] == R[k, h, :1]).all()
+            for c, correlation in enumerate(("",) if one else run.correlation):
                 case = k, h, c
                 rows.append(
                     Summary(
                         kinetics,
                         heterogeneity,
-                        "" if uniform else correlation,
+                        correlation,
                         float(days[case].mean()),
                         float(peaks[case].mean()),
-                        float((peaks[case] / control[case]).mean()),
+                        float(_ratio(peaks[case], control[case]).mean()),
                         float(final[case].mean()),
                     )
                 )
     return rows
+
+
+def _ratio(peak, control):
+    """NaN where the control respires nothing."""
+    return np.divide(peak, control, out=np.full_like(peak, np.nan), where=control > 0)

@@ -4,18 +4,17 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxsoc.models import TwoPool
 from jaxsoc.solve import integrate, require_x64
-from jaxsoc.upscale.fields import shrunk
+from jaxsoc.upscale.spectral import shrunk
 
-from .design import Design, Supplied
-from .run import checked_correlations
-from .scenarios import SCENARIOS
-from .soils import Soil, case, draw_member
+from .design import Design, Supplied, checked_correlations
+from .soils import Soil, case, draw_member, initial_means
 
 
 class Sweep(NamedTuple):
@@ -61,18 +60,9 @@ def sweep_heterogeneity(
         heterogeneity=(heterogeneity,),
         correlation=(correlation,),
     )
-    known = checked_correlations(design, supplied)
-    if correlation not in known:
-        raise ValueError(
-            f"unknown correlation {correlation!r}: expected one of {', '.join(known)}"
-        )
-    soil = case(
-        design,
-        draw_member(design, 0, supplied),
-        kinetics=kinetics,
-        heterogeneity=heterogeneity,
-        correlation=correlation,
-    )
+    checked_correlations(design, supplied)
+    member = draw_member(design, 0, supplied)
+    soil = case(design, member, kinetics, heterogeneity, correlation)
     curves = []
     for done, degree in enumerate([0.0, *degrees]):
         progress(done, len(degrees) + 1, f"degree {degree:g}")
@@ -101,15 +91,14 @@ def two_patches(
     for name, contrast in contrasts.items():
         if not 0 <= contrast <= 1:
             raise ValueError(f"{name} contrast must lie in [0, 1], got {contrast}")
-    means = SCENARIOS[scenario]
+    substrate, biomass = initial_means(Design(scenario=scenario))
     patches = np.array([1.0, -1.0])
     return Supplied(
-        biomass=means.mean_biomass * (1 + biomass_contrast * patches),
+        biomass=biomass * (1 + biomass_contrast * patches),
         substrate={
-            "positive": means.mean_substrate * (1 + substrate_contrast * patches),
-            "negative": means.mean_substrate * (1 - substrate_contrast * patches),
+            "positive": substrate * (1 + substrate_contrast * patches),
+            "negative": substrate * (1 - substrate_contrast * patches),
         },
-        constants={},
     )
 
 
@@ -126,7 +115,7 @@ def _respiration(design, soil):
         state,
         params,
         design.times,
-        save=_mean_respiration(model),
+        save=_MeanRespiration(model),
         method=design.method,
         rate=model.fastest_rate,
         tolerance=design.tolerance,
@@ -134,5 +123,9 @@ def _respiration(design, soil):
     return np.asarray(solution.values)
 
 
-def _mean_respiration(model: TwoPool):
-    return lambda t, state, params: jnp.mean(model.fluxes(t, state, params).respiration)
+class _MeanRespiration(eqx.Module):
+    # A module rather than a closure: all degrees share one compilation.
+    model: TwoPool
+
+    def __call__(self, t, state, params):
+        return jnp.mean(self.model.fluxes(t, state, params).respiration)

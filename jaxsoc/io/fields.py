@@ -2,10 +2,13 @@
 
 import difflib
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
+from scipy.io.matlab import MatReadError
 
 from jaxsoc.experiments import Supplied
 from jaxsoc.physics.grids import CellGrid
@@ -33,6 +36,19 @@ _CONSTANT_NAMES = _PUBLISHED_NAMES | {
 }
 
 
+# What the readers raise for files that are truncated, empty, or something else.
+_BROKEN = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    EOFError,
+    BadZipFile,
+    MatReadError,
+    zlib.error,
+)
+
+
 class _Raw(NamedTuple):
     values: np.ndarray
     unit: str | None
@@ -53,10 +69,11 @@ def load_fields(
     or `_case2` behind where there are two degrees. A .npy file holds two fields,
     substrate then biomass; a folder holds one file per array.
 
-    **Arguments:** `units`: of carbon, "fgC/cell" or "mgC/g"; by default what a
-    variable's own `units` attribute says (netCDF), else fgC/cell, as published. Rates
-    are per hour and, for multiplicative kinetics, per this unit. `degree`: which of two
-    degrees to take; `grid`: whose cells give fgC per cell a meaning.
+    **Arguments:** `units`: of carbon, "fgC/cell" or "mgC/g"; by default what the
+    `units` attributes say (netCDF), else fgC/cell, as published. Rates are per hour
+    and, for multiplicative kinetics, per this unit, unless they say otherwise.
+    `degree`: which of two degrees to take; `grid`: whose cells give fgC per cell a
+    meaning.
 
     **Raises:** `ValueError` for a file that is missing or of an unknown kind, a missing
     field, unknown units, and as `Supplied`.
@@ -78,35 +95,50 @@ def load_fields(
             f"not used from {path.name}: {', '.join(sorted(unused))}", stacklevel=2
         )
 
-    def converted(field, kind, default):
-        unit = units or field.unit or default
-        factor = conversion_factor(unit, kind, fgc_per_mgc_per_g=grid.fgc_per_mgc_per_g)
-        return factor * field.values
+    # What is said of the pools holds for constants that say nothing themselves.
+    pools = [f for n, f in known.items() if n == "biomass" or n.startswith("substrate")]
+    said = units or next((field.unit for field in pools if field.unit), None)
+    factor = lambda unit, kind: conversion_factor(
+        unit, kind, fgc_per_mgc_per_g=grid.fgc_per_mgc_per_g
+    )
+    carbon = factor(said or PUBLISHED_UNIT, CARBON)
+    defaults = {id(CARBON): carbon, id(RATE): 1.0, id(RATE_PER_CARBON): 1.0 / carbon}
 
-    carbon = lambda field: converted(field, CARBON, PUBLISHED_UNIT)
+    def converted(field, kind):
+        overruled = units and kind is CARBON
+        if field.unit and not overruled:
+            return factor(field.unit, kind) * field.values
+        return defaults[id(kind)] * field.values
+
     substrate = {
-        name.removeprefix("substrate").lstrip("_") or "given": carbon(field)
+        name.removeprefix("substrate").lstrip("_") or "given": converted(field, CARBON)
         for name, field in known.items()
         if name.startswith("substrate")
     }
     constants: dict[str, dict[str, Any]] = {}
     for name, field in known.items():
-        if name not in _CONSTANT_NAMES:
-            continue
-        kinetics, constant = _CONSTANT_NAMES[name]
-        kind = _kind(kinetics, constant)
-        if kind is CARBON:
-            values = carbon(field)
-        else:
-            default = "1/h"
-            if kind is RATE_PER_CARBON:
-                default = f"1/h/({units or PUBLISHED_UNIT})"
-            unit = field.unit or default
-            values = field.values * conversion_factor(
-                unit, kind, fgc_per_mgc_per_g=grid.fgc_per_mgc_per_g
-            )
-        constants.setdefault(kinetics, {})[constant] = values
-    return Supplied(carbon(known["biomass"]), substrate, constants)
+        if name in _CONSTANT_NAMES:
+            kinetics, constant = _CONSTANT_NAMES[name]
+            values = converted(field, _kind(kinetics, constant))
+            constants.setdefault(kinetics, {})[constant] = values
+    supplied = Supplied(converted(known["biomass"], CARBON), substrate, constants)
+    if said is None:
+        _doubt_the_assumed_unit(supplied)
+    return supplied
+
+
+# Mean substrate (mgC/g) outside of which fields without a unit are hardly in fgC/cell.
+_PLAUSIBLE = (0.01, 1000.0)
+
+
+def _doubt_the_assumed_unit(supplied):
+    mean = max(float(field.mean()) for field in supplied.substrate.values())
+    if mean and not _PLAUSIBLE[0] <= mean <= _PLAUSIBLE[1]:
+        warnings.warn(
+            f"no units are given, so that fields are read as {PUBLISHED_UNIT}; this "
+            f"makes a mean substrate of {mean:.2g} mgC/g. Is it units mgC/g?",
+            stacklevel=3,
+        )
 
 
 def _kind(kinetics, constant):
@@ -164,11 +196,11 @@ def _read_file(path: Path, *, whole: bool) -> dict[str, _Raw]:
         )
     try:
         fields = readers[path.suffix](path)
-    except (OSError, ValueError, KeyError) as error:
+    except _BROKEN as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"cannot read {path.name}: {reason}") from None
     if path.suffix == ".npy" and not whole:
-        array = fields[path.stem].values
+        array = fields[path.stem].values if fields else np.empty(0)
         if array.ndim < 2 or array.shape[0] != 2:
             raise ValueError(
                 f"{path.name} must hold two fields, substrate then biomass, got shape "
@@ -178,27 +210,35 @@ def _read_file(path: Path, *, whole: bool) -> dict[str, _Raw]:
     return fields
 
 
-def _numbers(values):
-    return np.ascontiguousarray(np.asarray(values, dtype=np.float64))
+def _gathered(arrays):
+    """Numbers by name; text, structures and complex numbers are no fields."""
+    return {
+        name: _Raw(np.ascontiguousarray(values, dtype=np.float64), unit)
+        for name, (values, unit) in arrays.items()
+        if values.dtype.kind in "fiub"
+    }
 
 
 def _npz(path):
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: _Raw(_numbers(archive[name]), None) for name in archive.files}
+    # Opened here, because NumPy leaves a file open that it cannot read.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        return _gathered({name: (archive[name], None) for name in archive.files})
 
 
 def _npy(path):
-    return {path.stem: _Raw(_numbers(np.load(path, allow_pickle=False)), None)}
+    return _gathered({path.stem: (np.load(path, allow_pickle=False), None)})
 
 
 def _netcdf(path):
     import xarray
 
     with xarray.open_dataset(path, decode_times=False) as dataset:
-        return {
-            str(name): _Raw(_numbers(variable.values), variable.attrs.get("units"))
-            for name, variable in dataset.data_vars.items()
-        }
+        return _gathered(
+            {
+                str(name): (variable.values, variable.attrs.get("units"))
+                for name, variable in dataset.data_vars.items()
+            }
+        )
 
 
 def _mat(path):
@@ -208,14 +248,18 @@ def _mat(path):
     if h5py.is_hdf5(path):
         # MATLAB 7.3 files are HDF5 with axes in reverse order.
         with h5py.File(path) as file:
-            return {
-                name: _Raw(_numbers(np.asarray(item).T), None)
-                for name, item in file.items()
-                if isinstance(item, h5py.Dataset)
-            }
+            return _gathered(
+                {
+                    name: (np.asarray(item).T, None)
+                    for name, item in file.items()
+                    if isinstance(item, h5py.Dataset)
+                }
+            )
     content = scipy.io.loadmat(path)
-    return {
-        name: _Raw(_numbers(values), None)
-        for name, values in content.items()
-        if not name.startswith("__")
-    }
+    return _gathered(
+        {
+            name: (values, None)
+            for name, values in content.items()
+            if not name.startswith("__")
+        }
+    )

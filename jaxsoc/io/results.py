@@ -86,6 +86,10 @@ _CHECKS = {
         "estimated error of respiration relative to its peak",
     ),
     "largest_damkohler": ("1", "largest Damköhler number of a cell along the run"),
+    "share_not_well_mixed": (
+        "1",
+        "largest share of cells with a Damköhler number above 0.1 along the run",
+    ),
     "smallest_pool": (_CARBON, "smallest pool of a cell along the run"),
 }
 

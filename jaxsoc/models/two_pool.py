@@ -100,7 +100,9 @@ class TwoPool(eqx.Module):
             B ≤ Y S + B + Y I Δt, plus |Y ∂D/∂B| at the current state and ∂T/∂B
 
         The largest B follows from d(Y S + B)/dt = Y I - (1 - Y) T ≤ Y I. ∂D/∂S is
-        taken at S = 0 and at the current S, which bounds every law concave in S.
+        taken at S = 0 and at the current S, which bounds every law concave in S with a
+        finite slope at zero. Stocks below a millionth of the largest count as that much
+        where slopes grow without bound, as ∂T/∂B does for β < 1.
         **Returns:** λ in 1/h, per cell.
         """
         S, B, _ = state
@@ -113,11 +115,13 @@ class TwoPool(eqx.Module):
             law = lambda S: self.decomposition(S, B, constants)
             return jnp.abs(jax.jvp(law, (S,), (one,))[1])
 
-        D_S = jnp.maximum(
-            slope_substrate(jnp.zeros_like(S), largest), slope_substrate(S, largest)
-        )
+        at_zero = slope_substrate(jnp.zeros_like(S), largest)
+        at_zero = jnp.where(jnp.isfinite(at_zero), at_zero, 0.0)
+        least = 1e-6 * largest
+        D_S = jnp.maximum(at_zero, slope_substrate(jnp.maximum(S, least), largest))
         D_B = jax.jvp(lambda B: self.decomposition(S, B, constants), (B,), (one,))[1]
-        T_B = jax.jvp(lambda B: self.mortality(B, params.mortality), (B,), (one,))[1]
+        mortality = lambda B: self.mortality(B, params.mortality)
+        T_B = jax.jvp(mortality, (jnp.maximum(B, least),), (one,))[1]
         return D_S + jnp.abs(Y * D_B) + jnp.abs(T_B)
 
 
@@ -125,6 +129,8 @@ def steady_state(model: TwoPool, params: TwoPoolParameters) -> Pools:
     """Steady state of each cell: closed form for the known laws, else a root of D.
 
     D* = I / (1 - Y),  T(B*) = Y D*,  D(S*, B*) = D*
+
+    A user's law must increase with S; mortality, with B.
 
     With linear mortality B* = Y I / ((1 - Y) m); S* of each law as in Table 1 of
     Chakrawal et al. (2020), doi:10.5194/gmd-13-1399-2020, extended.
@@ -146,12 +152,12 @@ def steady_state(model: TwoPool, params: TwoPoolParameters) -> Pools:
         ),
     )
     biomass = _steady_biomass(model, Y * decomposition, params.mortality)
-    known = {kinetics.law: kinetics for kinetics in KINETICS.values()}
-    if model.decomposition in known:
-        kinetics = known[model.decomposition]
-        substrate = kinetics.substrate_at(decomposition, biomass, params.decomposition)
+    known = [k for k in KINETICS.values() if k.law is model.decomposition]
+    constants = params.decomposition
+    if known:
+        substrate = known[0].substrate_at(decomposition, biomass, constants)
     else:
-        substrate = _substrate_root(model, decomposition, biomass, params.decomposition)
+        substrate = _substrate_root(model, decomposition, biomass, constants)
     reachable = (substrate > 0) & (substrate < jnp.inf)
     substrate = _refuse(
         substrate,

@@ -1,7 +1,6 @@
 """The spaces that soil lives in: cells of equal size, each well mixed."""
 
 import warnings
-from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -82,15 +81,20 @@ def damkohler_number(
     return diffusion_time * jnp.asarray(turnover_rate)
 
 
-def warn_unless_well_mixed(damkohler: Any, *, edge: float) -> None:
-    """Warns, as `NotWellMixedWarning`, when cells exceed Da = 0.1."""
-    numbers = np.atleast_1d(np.asarray(damkohler))
-    exceeding = numbers > WELL_MIXED_LIMIT
-    if exceeding.any():
+def warn_unless_well_mixed(
+    largest: float, share: float, *, edge: float, case: str = "this soil"
+) -> None:
+    """Warns, as `NotWellMixedWarning`, when cells exceed Da = 0.1.
+
+    **Arguments:** `largest`: Damköhler number of a cell; `share`: of cells above 0.1;
+    `edge`: of a cell, µm; `case`: its name, for the reader.
+    """
+    if largest > WELL_MIXED_LIMIT:
         warnings.warn(
-            f"a cell of {edge:g} µm is too large to be well mixed: Damköhler number up "
-            f"to {numbers.max():.2g} (limit {WELL_MIXED_LIMIT:g}) in "
-            f"{exceeding.sum()} of {numbers.size} cells; use smaller cells",
+            f"cells of {edge:g} µm are too large to be well mixed where substrate "
+            f"turns over fastest: Damköhler number up to {largest:.2g} in {case} "
+            f"(limit {WELL_MIXED_LIMIT:g}, exceeded in {100 * share:.2g} % of the "
+            "cells at most)",
             NotWellMixedWarning,
             stacklevel=2,
         )

@@ -23,11 +23,20 @@ CARBON: Mapping[str, tuple[float, int]] = MappingProxyType(
         "mg/g": (1.0, 0),
         "gC/kg": (1.0, 0),
         "g/kg": (1.0, 0),
+        "mgC g-1": (1.0, 0),
+        "mg g-1": (1.0, 0),
+        "g kg-1": (1.0, 0),
         "fgC/cell": (1.0, -1),
+        "fgC cell-1": (1.0, -1),
     }
 )
 RATE: Mapping[str, tuple[float, int]] = MappingProxyType(
-    {"1/h": (1.0, 0), "1/d": (1.0 / HOURS_PER_DAY, 0)}
+    {
+        "1/h": (1.0, 0),
+        "h-1": (1.0, 0),
+        "1/d": (1.0 / HOURS_PER_DAY, 0),
+        "d-1": (1.0 / HOURS_PER_DAY, 0),
+    }
 )
 RATE_PER_CARBON: Mapping[str, tuple[float, int]] = MappingProxyType(
     {
@@ -50,8 +59,9 @@ def conversion_factor(
 
     **Raises:** `ValueError` for an unknown unit, with the known ones.
     """
-    name = unit.replace(" ", "")
-    if name not in kind:
+    spaceless = {known.replace(" ", ""): known for known in kind}
+    name = spaceless.get(unit.replace(" ", ""))
+    if name is None:
         raise ValueError(
             f"unknown units {unit!r}: expected one of {', '.join(map(repr, kind))}"
         )

@@ -93,14 +93,13 @@ def _has_control(results):
     return "homogeneous" in results.heterogeneity.values
 
 
-def _cases(results: Any, kind: str):
-    """Correlations to draw; a soil that starts uniform has one curve."""
+def _cases(results: Any, kinetics: str, kind: str) -> list[str]:
+    """Correlations to draw: one, if a soil that starts uniform is the same for all."""
     names = _correlations(results)
-    return names[:1] if kind in ("biochemical", "homogeneous") else names
-
-
-def _label(kind: str, correlation: str) -> str:
-    return "all correlations" if kind == "biochemical" else correlation
+    case = {"kinetics": kinetics, "heterogeneity": kind}
+    R = results.respiration.sel(**case).transpose("correlation", ...).values
+    uniform = kind in ("biochemical", "homogeneous") and (R[:1] == R).all()
+    return names[:1] if uniform else names
 
 
 def _legend(figure: Figure, results: Any, control: str | None) -> None:
@@ -142,7 +141,7 @@ def figure_pools(results: Any, kinetics: str) -> Figure:
         axes[0, column].set_title(f"{kind} heterogeneity")
         for row, (variable, label) in enumerate(_POOLS.items()):
             ax = axes[row, column]
-            for i, correlation in enumerate(_cases(results, kind)):
+            for i, correlation in enumerate(_cases(results, kinetics, kind)):
                 values = _series(
                     results,
                     variable,
@@ -151,10 +150,8 @@ def figure_pools(results: Any, kinetics: str) -> Figure:
                     correlation=correlation,
                 )
                 ax.plot(time.values, values, **_line(kind, correlation, i))
-            if _has_control(results):
-                ax.plot(
-                    time.values, _control(results, variable, kinetics), **CONTROL_LINE
-                )
+            for control in _controls(results, kinetics, variable):
+                ax.plot(time.values, *control, **CONTROL_LINE)
             ax.set_ylabel(label if column == 0 else "")
         axes[-1, column].set_xlabel(time.label)
     _legend(figure, results, "homogeneous" if _has_control(results) else None)
@@ -184,7 +181,8 @@ def figure_split(results: Any, kinetics: str) -> Figure:
     for row, kind in enumerate(kinds):
         for column, correlation in enumerate(names):
             ax = axes[row, column]
-            if kind in ("biochemical", "homogeneous") and column > 0:
+            cases = _cases(results, kinetics, kind)
+            if correlation not in cases:
                 ax.set_axis_off()
                 continue
             for variable, (_, line) in parts.items():
@@ -197,7 +195,8 @@ def figure_split(results: Any, kinetics: str) -> Figure:
                 )
                 ax.plot(time.values, values, **line)
             ax.axhline(0, color=BLACK, linewidth=0.6)
-            ax.set_title(f"{kind}, {_label(kind, correlation)}")
+            one = len(cases) < len(names)
+            ax.set_title(f"{kind}, {'all correlations' if one else correlation}")
             if column == 0:
                 ax.set_ylabel("mgC g$^{-1}$ h$^{-1}$")
             ax.set_xlabel(time.label)
@@ -224,30 +223,26 @@ def figure_specific_respiration(results: Any) -> Figure:
     for row, kinetics in enumerate(names):
         for column, kind in enumerate(kinds):
             ax = axes[row, column]
-            for i, correlation in enumerate(_cases(results, kind)):
+            for i, correlation in enumerate(_cases(results, kinetics, kind)):
                 case = {
                     "kinetics": kinetics,
                     "heterogeneity": kind,
                     "correlation": correlation,
                 }
-                ax.plot(
-                    _series(results, "substrate", **case),
-                    _series(results, variable, **case),
-                    **_line(kind, correlation, i),
-                )
-            if _has_control(results):
-                ax.plot(
-                    _control(results, "substrate", kinetics),
-                    _control(results, variable, kinetics),
-                    **CONTROL_LINE,
-                )
+                S = _series(results, "substrate", **case)
+                line = _line(kind, correlation, i)
+                ax.plot(S, _series(results, variable, **case), **line)
+                start = _series(results, variable, **case)[:1]
+                ax.plot(S[:1], start, marker="o", markersize=4, color=line["color"])
+            for control in _controls(results, kinetics, "substrate", variable):
+                ax.plot(*control, **CONTROL_LINE)
             ax.set_title(f"{title(kinetics)}, {kind}")
             if row == len(names) - 1:
                 ax.set_xlabel("substrate S (mgC g$^{-1}$)")
             if column == 0:
                 ax.set_ylabel("R / B (h$^{-1}$)")
     _legend(figure, results, "homogeneous" if _has_control(results) else None)
-    figure.suptitle("Respiration per biomass against substrate (start: right end)")
+    figure.suptitle("Respiration per biomass against substrate (dots: start)")
     return figure
 
 
@@ -312,11 +307,12 @@ class _time:
         self.label = "time (years)" if long else "time (days)"
 
 
-def _control(results, variable, kinetics):
-    return _series(
-        results,
-        variable,
-        kinetics=kinetics,
-        heterogeneity="homogeneous",
-        correlation=_correlations(results)[0],
-    )
+def _controls(results, kinetics, *variables):
+    """The named variables of each homogeneous soil that differs from the others."""
+    if not _has_control(results):
+        return []
+    case = {"kinetics": kinetics, "heterogeneity": "homogeneous"}
+    return [
+        [_series(results, name, correlation=c, **case) for name in variables]
+        for c in _cases(results, kinetics, "homogeneous")
+    ]

@@ -4,6 +4,7 @@ A state is a pytree of arrays of one shape, the cells; a parameter is a scalar o
 cell axes that broadcast to that shape.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -40,11 +41,11 @@ class Solution(eqx.Module):
     """Outcome of `integrate`.
 
     `values`: what `save` returned, with a leading time axis; `final`: the state at the
-    last time; `method`: the road taken; `steps`: steps times cells, or steps for
-    diffrax; `error`: estimated error of each leaf of `values`, largest over time, in
-    its own unit, or None if not asked for; `relative_error`: the same of the mean
-    pools relative to their largest value, the worst pool; `finite`: whether all is
-    well.
+    last time; `method`: the road taken; `steps`: taken in all, cells that step
+    together counting once; `error`: estimated error of each leaf of `values`, largest
+    over time, in its own unit, or None if not asked for; `relative_error`: the same of
+    the mean pools relative to their largest value, the worst pool; `finite`: whether
+    all is well.
     """
 
     times: Float[Array, " time"]
@@ -126,16 +127,23 @@ def choose_method(
     """
     times = _checked_times(times)
     state, params = _checked_leaves(state, params)
-    if rate is None:
-        return Adaptive()
     leaves = jax.tree.leaves((state, params))
     if any(isinstance(leaf, Tracer) for leaf in leaves):
         raise ValueError(
             "the road cannot be chosen inside jit or grad: give `method`, for example "
             "FixedStep(dt=1.0)"
         )
+    if rate is None:
+        return Adaptive()
     intervals = np.diff(times)
     rates = np.asarray(rate(times[0], state, params, intervals[0]))
+    if not np.isfinite(rates).all():
+        bad = int((~np.isfinite(rates)).sum())
+        raise ValueError(
+            f"the bound on the rates is not finite in {bad} of {rates.size} cells: "
+            "look for NaN or extreme values in the pools and parameters, or give "
+            "`method`"
+        )
     substepped = Substepped(rate)
     if rates.size <= substepped.block:
         fastest, typical = rates.max(), rates.max()
@@ -186,9 +194,12 @@ def _checked_leaves(state, params):
     if len(shapes) > 1:
         raise ValueError(f"pools must have one shape, got {sorted(shapes)}")
     (shape,) = shapes
-    dtype = jnp.result_type(*leaves)
+    dtype = np.result_type(*(leaf.dtype for leaf in leaves))
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"pools must be floating-point numbers, got {dtype}")
+    if not math.prod(shape):
+        raise ValueError(f"pools have no cells: shape {shape}")
+    state = jax.tree.map(lambda leaf: leaf.astype(dtype), state)
     params = jax.tree.map(lambda leaf: _checked_parameter(leaf, shape, dtype), params)
     return state, params
 
@@ -243,8 +254,9 @@ def _delivered(solution, tolerance, throw):
     if not throw:
         return solution
     failure = (
-        "the run left the finite numbers: its steps are too long for the fastest rate. "
-        "Give a smaller dt, or leave `method` out and give `rate`"
+        "the run left the finite numbers, or would have taken more steps than "
+        "allowed: its steps are too long for the fastest rate, or that rate has no "
+        "bound. Give a smaller dt, or leave `method` out and give `rate`"
     )
     if isinstance(solution.finite, Tracer):
         results = eqx.error_if(

@@ -14,6 +14,9 @@ from jax.core import Tracer
 
 from .methods import Adaptive, FixedStep, Substepped
 
+# Pairs of steps that a block may take between two save times.
+_MOST_PAIRS = 1e6
+
 
 @singledispatch
 def travel(
@@ -93,8 +96,12 @@ def _substepped(method, tendency, save, state, params, times, factor):
         interval = end - start
         fastest = jnp.max(method.rate(start, state, params, interval))
         pairs = jnp.ceil(interval * fastest / (2 * method.courant))
-        count = factor * jnp.maximum(pairs, 1)
-        dt = interval / count
+        # A rate that is not a number, or out of all bounds, ends the run as not finite
+        # instead of stopping the clock or running for ever.
+        sound = pairs <= _MOST_PAIRS
+        pairs = jnp.clip(jnp.where(sound, pairs, 1.0), 1.0)
+        count = factor * pairs
+        dt = jnp.where(sound, interval / count, jnp.nan)
 
         def one(index, state):
             return step(start + index.astype(dt.dtype) * dt, state, params, dt)
@@ -111,7 +118,7 @@ def _substepped(method, tendency, save, state, params, times, factor):
 
         constant, varying = eqx.partition(sorted_params, uniform)
         state, counts = lax.map(one_block, (state, varying))
-        return state, steps + size * jnp.sum(counts)
+        return state, steps + jnp.sum(counts)
 
     unsorted_save = lambda t, carried, params: save(
         t, jax.tree.map(back, carried[0]), params
@@ -185,6 +192,8 @@ def _diffrax(method, tendency, state, params, times, saveat):
         stepsize_controller=diffrax.PIDController(rtol=method.rtol, atol=method.atol),
         adjoint=method.adjoint,
         max_steps=method.max_steps,
+        # A failed solve leaves its later results infinite, which `integrate` reports.
+        throw=False,
     )
 
 

@@ -3,3 +3,4 @@
 from . import distributions as distributions
 from . import fields as fields
 from . import moments as moments
+from . import spectral as spectral

@@ -1,5 +1,6 @@
 """Distributions of kinetic constants over cells: white noise, by quantile function."""
 
+from abc import abstractmethod
 from typing import Any
 
 import equinox as eqx
@@ -13,9 +14,13 @@ LN10 = float(np.log(10.0))
 class AbstractDistribution(eqx.Module):
     """Anything with a quantile function."""
 
+    @abstractmethod
     def quantile(self, u: Float[Array, "..."]) -> Float[Array, "..."]:
         """Value below which a share `u` of the cells lies."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def scaled(self, factor: float) -> "AbstractDistribution":
+        """Distribution of `factor` times the variable."""
 
     def sample(
         self, key: PRNGKeyArray, shape: tuple[int, ...]
@@ -80,6 +85,10 @@ class LogUniform(AbstractDistribution):
         """k(u) = 10^(a + (b - a) u)."""
         return self.scale * 10.0 ** (self.low + self.width * u)
 
+    def scaled(self, factor: float) -> "LogUniform":
+        """Distribution of `factor` times the variable."""
+        return LogUniform(self.low, self.high, self.scale * factor)
+
 
 class Uniform(AbstractDistribution):
     """Density constant between `low` and `high`.
@@ -111,6 +120,10 @@ class Uniform(AbstractDistribution):
         """K(u) = a + (b - a) u."""
         return self.low + (self.high - self.low) * u
 
+    def scaled(self, factor: float) -> "Uniform":
+        """Distribution of `factor` times the variable."""
+        return Uniform(self.low * factor, self.high * factor)
+
 
 def sample_constants(
     key: PRNGKeyArray,
@@ -119,16 +132,15 @@ def sample_constants(
     *,
     coupled: bool = False,
 ) -> dict[str, Any]:
-    """One field per constant.
+    """One field per constant, from the variate of its place in the list.
 
     **Arguments:** `distributions`: by name; `coupled`: all constants of a cell follow
     from one uniform variate (rank correlation 1), as in the published inverse
     Michaelis-Menten fields, instead of independent ones.
     """
-    keys = jax.random.split(key, len(distributions))
-    if coupled:
-        keys = [keys[0]] * len(distributions)
     return {
-        name: distribution.sample(key, shape)
-        for key, (name, distribution) in zip(keys, distributions.items(), strict=True)
+        name: distribution.sample(
+            jax.random.fold_in(key, 0 if coupled else place), shape
+        )
+        for place, (name, distribution) in enumerate(distributions.items())
     }

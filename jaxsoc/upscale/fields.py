@@ -1,21 +1,28 @@
-"""Random fields: spectral noise, the published recipes, and what goes beyond them.
+"""Initial fields: the published recipes, and what goes beyond them.
 
 The recipes take their noise as an argument, so that one can be run on any noise; the
 functions that take a key draw it. One key, one field.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxsoc.physics.shapes import Number
-
-# Every field of the published study has a power spectrum f^-3.
-PUBLISHED_EXPONENT = -3.0
+from .spectral import (
+    PUBLISHED_EXPONENT,
+    check_shape,
+    correlated_deviation,
+    correlated_field,
+    correlation,
+    largest_variation,
+    scaled_to_mean,
+    spectral_field,
+    with_dead_zones,
+)
 
 # Largest substrate in a cell: half of its mass is organic matter of 1.1 g/cm³ in soil
 # of 1.65 g/cm³ (Chakrawal et al. 2020, constraint iii), mgC/g.
@@ -41,76 +48,20 @@ class Noise(NamedTuple):
     uncorrelated: Float[Array, "x y"]
 
 
-def spectral_field(
+def draw_noise(
     key: PRNGKeyArray,
     shape: tuple[int, int],
-    *,
+    crops: frozenset[str],
     exponent: float = PUBLISHED_EXPONENT,
-    periodic: bool = True,
-) -> Float[Array, "x y"]:
-    """Gaussian-like noise of zero mean with a power spectrum f^exponent.
-
-    **Arguments:** `shape`: cells; `exponent`: β, 0 is white, more negative is smoother;
-    `periodic`: opposite edges meet; else a corner is cut out of a field twice as large,
-    which then has a mean of its own.
-    Source: Lennon (2000), doi:10.1111/j.1600-0587.2000.tb00265.x, as used by
-    Chakrawal et al. (2020).
-    """
-    check_shape(shape)
-    large = shape if periodic else (2 * shape[0], 2 * shape[1])
-    field = spectral_noise(jax.random.uniform(key, large), exponent=exponent)
-    return field[: shape[0], : shape[1]]
-
-
-def spectral_noise(
-    uniform: Float[Array, "x y"], *, exponent: float = PUBLISHED_EXPONENT
-) -> Float[Array, "x y"]:
-    """Periodic noise from one uniform variate per frequency.
-
-    x = Re F⁻¹[ √P exp(2π i U) ],  P = (u² + v²)^(β/2),  P(0) = 0
-
-    **Arguments:** `uniform`: U in [0, 1), the phases, independent per bin.
-    """
-    u, v = (np.fft.fftfreq(n) for n in uniform.shape)
-    squared = u[:, None] ** 2 + v[None, :] ** 2
-    squared[0, 0] = 1.0
-    amplitude = squared ** (exponent / 4)
-    amplitude[0, 0] = 0.0
-    amplitude = jnp.asarray(amplitude, uniform.dtype)
-    phase = 2 * jnp.pi * uniform
-    spectrum = jax.lax.complex(amplitude * jnp.cos(phase), amplitude * jnp.sin(phase))
-    return jnp.fft.ifft2(spectrum).real
-
-
-def draw_noise(key: PRNGKeyArray, shape: tuple[int, int], crops: frozenset) -> Noise:
+) -> Noise:
     """Independent noise for every part of a recipe; `crops` names the non-periodic."""
     keys = dict(zip(Noise._fields, jax.random.split(key, 5), strict=True))
     fields = {
-        name: spectral_field(key, shape, periodic=name not in crops)
+        name: spectral_field(key, shape, exponent=exponent, periodic=name not in crops)
         for name, key in keys.items()
         if name != "uniform"
     }
     return Noise(uniform=jax.random.uniform(keys["uniform"], shape), **fields)
-
-
-def scaled_to_mean(field: Float[Array, "*cell"], mean: Float[Number, ""]) -> Array:
-    """The field times a factor that makes its mean exact."""
-    return field * (mean / jnp.mean(field))
-
-
-def with_dead_zones(
-    biomass: Float[Array, "*cell"], fraction: float
-) -> Float[Array, "*cell"]:
-    """Sets the poorest share of the cells to zero biomass and keeps the total.
-
-    **Arguments:** `fraction` in [0, 1): rounded to whole cells.
-    **Raises:** `ValueError` for another fraction.
-    """
-    if not 0 <= fraction < 1:
-        raise ValueError(f"dead fraction must lie in [0, 1), got {fraction}")
-    dead = round(fraction * biomass.size)
-    rank = jnp.argsort(jnp.argsort(biomass.reshape(-1))).reshape(biomass.shape)
-    return scaled_to_mean(jnp.where(rank < dead, 0.0, biomass), jnp.mean(biomass))
 
 
 # --- The published recipes (Chakrawal et al. 2020, Sect. 2.3 and the authors' code) ---
@@ -189,115 +140,90 @@ class Acceptance(NamedTuple):
     attempts: int = 1000
 
 
-def generate_fields(
-    key: PRNGKeyArray,
-    recipe: Recipe,
-    shape: tuple[int, int],
-    *,
-    mean_substrate: float,
-    mean_biomass: float,
-    acceptance: Acceptance | None = Acceptance(),  # noqa: B008 (immutable)
-) -> Fields:
-    """Fields of a published recipe with exact totals.
+class Generator(eqx.Module):
+    """Draws the initial fields of one member from a key.
 
-    Biomass is drawn once; each substrate field is drawn anew until it is accepted.
-    `acceptance=None` keeps the first draw, as a plain reading of the papers would.
+    **Arguments:** `exponent`: of the power spectra; `dead_fraction`: share of cells
+    without biomass, None for what the recipe gives; `equal_variance`: substrate of one
+    variance and of correlation 1, -1 and 0 in place of the recipe's; `acceptance`: of
+    the recipe's substrate, None to keep the first draw, as a plain reading of the
+    papers would.
 
-    **Arguments:** `mean_substrate`, `mean_biomass`: mgC/g.
-    **Raises:** `ValueError` if no draw is accepted.
+    The amplitudes of the recipes belong to the published 100 x 100 cells: on smaller
+    grids the noise, and with it patches and dead zones, is more pronounced.
     """
-    check_shape(shape)
-    draw = jax.jit(lambda key: draw_noise(key, shape, recipe.crops))
-    noise = draw(jax.random.fold_in(key, 0))
-    biomass = recipe.biomass(noise, mean_biomass)
-    substrate = recipe.substrate(noise, biomass, mean_substrate)
-    if acceptance is None:
-        return Fields(biomass, substrate)
-    attempt = jax.jit(
-        lambda key: recipe.substrate(
-            draw_noise(key, shape, recipe.crops), biomass, mean_substrate
-        )
-    )
-    waiting = {
-        name
-        for name, field in substrate.items()
-        if not _accepted(name, field, biomass, recipe, acceptance)
-    }
-    for number in range(1, acceptance.attempts):
-        if not waiting:
-            return Fields(biomass, substrate)
-        drawn = attempt(jax.random.fold_in(key, number))
-        for name in sorted(waiting):
-            if _accepted(name, drawn[name], biomass, recipe, acceptance):
-                substrate[name] = drawn[name]
-                waiting.discard(name)
-    raise ValueError(
-        f"no {' and no '.join(sorted(waiting))} substrate field was accepted in "
-        f"{acceptance.attempts} draws: loosen {acceptance}"
-    )
 
+    exponent: float = PUBLISHED_EXPONENT
+    dead_fraction: float | None = None
+    equal_variance: bool = False
+    acceptance: Acceptance | None = Acceptance()
 
-def _accepted(name, field, biomass, recipe, acceptance):
-    limit = acceptance.largest_substrate
-    if limit is not None and float(jnp.max(field)) > limit:
-        return False
-    r = float(correlation(field, biomass))
-    least = acceptance.least_correlation or recipe.least_correlation
-    return {
-        "positive": r >= least,
-        "negative": r <= -least,
-        "uncorrelated": abs(r) <= acceptance.largest_uncorrelated,
-    }[name]
+    def __call__(
+        self,
+        key: PRNGKeyArray,
+        recipe: Recipe,
+        shape: tuple[int, ...],
+        names: tuple[str, ...] = CORRELATIONS,
+        *,
+        mean_substrate: float,
+        mean_biomass: float,
+    ) -> Fields:
+        """Fields with exact totals.
 
+        Biomass is drawn once; each substrate field is drawn anew until it is accepted.
 
-# --- Beyond the papers ---------------------------------------------------------------
-
-
-def correlated_field(
-    key: PRNGKeyArray,
-    partner: Float[Array, "x y"],
-    *,
-    mean: float,
-    variation: float,
-    target: float,
-    exponent: float = PUBLISHED_EXPONENT,
-) -> Float[Array, "x y"]:
-    """A field with exact mean, coefficient of variation and correlation to a partner.
-
-    S = mean [ 1 + CV ( r p + √(1 - r²) e ) ], with p the partner and e spectral noise
-    orthogonal to it, both of mean 0 and variance 1.
-
-    **Arguments:** `mean`: mgC/g; `variation`: CV; `target`: r in [-1, 1].
-    **Raises:** `ValueError` for r outside [-1, 1], a CV that is not positive, a uniform
-    partner, or a CV so large that a cell would be negative (names the largest one).
-    """
-    if not -1 <= target <= 1:
-        raise ValueError(f"target correlation must lie in [-1, 1], got {target}")
-    if not variation > 0:
-        raise ValueError(f"coefficient of variation must be positive, got {variation}")
-    if not float(jnp.std(partner)) > 0:
-        raise ValueError("no correlation with a uniform partner field")
-    deviation = _deviation(key, partner, target, exponent)
-    largest = _largest_variation(deviation)
-    if not variation <= largest:
+        **Arguments:** `shape`: cells; `names`: of the substrate fields wanted;
+        `mean_substrate`, `mean_biomass`: mgC/g.
+        **Raises:** `ValueError` if no draw is accepted, or none without negative cells.
+        """
+        shape = check_shape(shape)
+        draw = jax.jit(lambda key: draw_noise(key, shape, recipe.crops, self.exponent))
+        noise = draw(jax.random.fold_in(key, 0))
+        biomass = recipe.biomass(noise, mean_biomass)
+        if self.dead_fraction is not None:
+            biomass = with_dead_zones(biomass, self.dead_fraction)
+        if self.equal_variance:
+            triple = equal_variance_fields(
+                key, biomass, mean_substrate=mean_substrate, exponent=self.exponent
+            )
+            return Fields(biomass, {name: triple.substrate[name] for name in names})
+        wanted = jax.jit(lambda noise: recipe.substrate(noise, biomass, mean_substrate))
+        attempts = 1 if self.acceptance is None else self.acceptance.attempts
+        found: dict[str, Array] = {}
+        for number in range(attempts):
+            if number:
+                noise = draw(jax.random.fold_in(key, number))
+            drawn = wanted(noise)
+            for name in names:
+                if name not in found and self._accepts(
+                    name, drawn[name], biomass, recipe
+                ):
+                    found[name] = drawn[name]
+            if len(found) == len(names):
+                return Fields(biomass, {name: found[name] for name in names})
+        missing = " and no ".join(name for name in names if name not in found)
         raise ValueError(
-            f"a coefficient of variation of {variation:g} at correlation {target:g} "
-            f"makes cells negative: at most {largest:.4g} for this field"
+            f"no {missing} substrate field was accepted in {attempts} draws on "
+            f"{shape[0]} x {shape[1]} cells: take more, or loosen {self.acceptance}"
         )
-    return mean * (1 + variation * deviation)
 
-
-def _deviation(key, partner, target, exponent=PUBLISHED_EXPONENT):
-    p = _standardised(partner)
-    # A key of its own: a partner drawn from this very key would leave nothing over.
-    key = jax.random.fold_in(key, 1)
-    noise = _standardised(spectral_field(key, partner.shape, exponent=exponent))
-    e = _standardised(noise - jnp.mean(noise * p) * p)
-    return target * p + np.sqrt(1 - target**2) * e
-
-
-def _largest_variation(deviation):
-    return float(-1 / jnp.min(deviation)) * (1 - 1e-12)
+    def _accepts(self, name, field, biomass, recipe):
+        # Not `min < 0`: a field of NaN is refused as well.
+        if not float(jnp.min(field)) >= 0:
+            return False
+        rule = self.acceptance
+        if rule is None:
+            return True
+        limit, least = rule.largest_substrate, rule.least_correlation
+        if limit is not None and float(jnp.max(field)) > limit:
+            return False
+        least = recipe.least_correlation if least is None else least
+        r = float(correlation(field, biomass))
+        return {
+            "positive": r >= least,
+            "negative": r <= -least,
+            "uncorrelated": abs(r) <= rule.largest_uncorrelated,
+        }[name]
 
 
 def equal_variance_fields(
@@ -306,6 +232,7 @@ def equal_variance_fields(
     *,
     mean_substrate: float,
     variation: float | None = None,
+    exponent: float = PUBLISHED_EXPONENT,
 ) -> Fields:
     """Positive, negative and uncorrelated substrate of one and the same variance.
 
@@ -318,35 +245,19 @@ def equal_variance_fields(
     """
     targets = dict(zip(CORRELATIONS, (1.0, -1.0, 0.0), strict=True))
     if variation is None:
-        deviations = [_deviation(key, biomass, r) for r in targets.values()]
-        variation = min(map(_largest_variation, deviations))
+        deviations = [
+            correlated_deviation(key, biomass, r, exponent) for r in targets.values()
+        ]
+        variation = min(map(largest_variation, deviations))
     substrate = {
         name: correlated_field(
-            key, biomass, mean=mean_substrate, variation=variation, target=target
+            key,
+            biomass,
+            mean=mean_substrate,
+            variation=variation,
+            target=target,
+            exponent=exponent,
         )
         for name, target in targets.items()
     }
     return Fields(biomass, substrate)
-
-
-def correlation(a: Float[Array, "*cell"], b: Float[Array, "*cell"]) -> Array:
-    """Pearson's correlation over cells."""
-    return jnp.mean(_standardised(a) * _standardised(b))
-
-
-def shrunk(field: Any, degree: Float[Number, ""]) -> Any:
-    """Deviations from the mean multiplied by `degree`; 0 is the mean field."""
-    mean = jnp.mean(field)
-    return mean + degree * (field - mean)
-
-
-def _standardised(field):
-    centred = field - jnp.mean(field)
-    return centred / jnp.sqrt(jnp.mean(centred**2))
-
-
-def check_shape(shape: tuple[int, ...]) -> tuple[int, int]:
-    """The shape, if a field can be drawn on it; else a `ValueError`."""
-    if len(shape) != 2 or min(shape) < 2:
-        raise ValueError(f"a field needs two axes of at least 2 cells, got {shape}")
-    return shape[0], shape[1]

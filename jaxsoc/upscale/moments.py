@@ -84,7 +84,9 @@ def _deviations(tree, mean):
     """Deviations by name; a uniform parameter has none."""
     fields, means = _by_name(tree), _by_name(mean)
     return {
-        name: field - means[name] for name, field in fields.items() if field.ndim > 0
+        name: field - means[name]
+        for name, field in fields.items()
+        if jnp.ndim(field) > 0
     }
 
 
