@@ -9,13 +9,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from jaxsoc.experiments import SCENARIOS, Design
+from jaxsoc.models import TwoPoolParameters
 from jaxsoc.physics.grids import CellGrid
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.physics.mortality import (
     LinearMortalityConstants,
     PowerMortalityConstants,
 )
-from jaxsoc.physics.parameters import declarations
+from jaxsoc.physics.parameters import declarations, default
 from jaxsoc.solve import Adaptive, FixedStep, Substepped
 from jaxsoc.upscale.fields import Acceptance, Generator
 from jaxsoc.upscale.spectral import PUBLISHED_EXPONENT
@@ -35,18 +36,18 @@ class _Table(BaseModel):
 class SoilConfig(_Table):
     """Numbers of the soil that all kinetics share."""
 
-    carbon_use_efficiency: float = 0.31
-    input: float = 125.0 / 206_250.0  # mgC/g/h
-    mortality_rate: float = 0.00028  # 1/h
-    mortality_exponent: float = 1.0
+    carbon_use_efficiency: float = default(TwoPoolParameters, "carbon_use_efficiency")
+    input: float = default(TwoPoolParameters, "input")  # mgC/g/h
+    mortality_rate: float = default(PowerMortalityConstants, "rate")  # 1/h
+    mortality_exponent: float = default(PowerMortalityConstants, "exponent")
 
 
 class CellsConfig(_Table):
     """The grid of generated fields, and the size of a cell."""
 
     shape: tuple[int, int] = (100, 100)
-    edge: float = 50.0  # µm
-    bulk_density: float = 1.65  # g/cm³
+    edge: float = CellGrid().edge  # µm
+    bulk_density: float = CellGrid().bulk_density  # g/cm³
 
 
 class GeneratorConfig(_Table):

@@ -14,7 +14,7 @@ from jaxsoc.physics.mortality import (
     LinearMortalityConstants,
     PowerMortalityConstants,
 )
-from jaxsoc.physics.parameters import AbstractParameters
+from jaxsoc.physics.parameters import AbstractParameters, default
 from jaxsoc.solve import Method
 from jaxsoc.upscale.distributions import AbstractDistribution
 from jaxsoc.upscale.fields import CORRELATIONS, Fields, Generator
@@ -101,8 +101,8 @@ class Design(eqx.Module):
         default_factory=dict
     )
     mortality: AbstractParameters = LinearMortalityConstants()
-    carbon_use_efficiency: float = 0.31
-    input: float = 125.0 / 206_250.0
+    carbon_use_efficiency: float = default(TwoPoolParameters, "carbon_use_efficiency")
+    input: float = default(TwoPoolParameters, "input")
     method: Method | None = None
     tolerance: float = 1e-5
     laws: Mapping[str, Kinetics] = eqx.field(default_factory=lambda: dict(KINETICS))

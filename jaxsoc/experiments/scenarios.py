@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from jaxsoc.physics.kinetics import KINETICS
+from jaxsoc.physics.parameters import default
 from jaxsoc.physics.units import FGC_PER_CELL, HOURS_PER_DAY, HOURS_PER_YEAR
 from jaxsoc.upscale.distributions import AbstractDistribution, LogUniform, Uniform
 from jaxsoc.upscale.fields import STEADY, TRANSIENT, Recipe
@@ -57,6 +59,10 @@ _WIDE, _NARROW = 1.54, 0.5
 _SHRINK = _NARROW / _WIDE
 
 
+def _mean(kinetics: str) -> float:
+    return default(KINETICS[kinetics].constants, "rate")
+
+
 def _narrowed(wide: Uniform) -> Uniform:
     half = 0.5 * (wide.high - wide.low) * _SHRINK
     return Uniform(wide.mean - half, wide.mean + half)
@@ -68,7 +74,7 @@ _IMM_RATE = LogUniform(-3.0, -1.0978, scale=0.25)
 _IMM_HALF_SATURATION = Uniform(1.0, 16 * 2.5e5 / FGC_PER_CELL - 1.0)
 _MM_WIDE = {"rate": _MM_RATE, "half_saturation": _MM_HALF_SATURATION}
 _MM_NARROW = {
-    "rate": LogUniform.with_mean(0.018, _MM_RATE.width * _SHRINK),
+    "rate": LogUniform.with_mean(_mean("michaelis_menten"), _MM_RATE.width * _SHRINK),
     "half_saturation": _narrowed(_MM_HALF_SATURATION),
 }
 
@@ -78,7 +84,7 @@ DISTRIBUTIONS: Mapping[str, Mapping[str, dict[str, AbstractDistribution]]] = (
     MappingProxyType(
         {
             "case1": {
-                "linear": {"rate": LogUniform.with_mean(1.605e-3, _WIDE)},
+                "linear": {"rate": LogUniform.with_mean(_mean("linear"), _WIDE)},
                 "multiplicative": {"rate": LogUniform(-10.1, -8.56, FGC_PER_CELL)},
                 "michaelis_menten": _MM_WIDE,
                 "inverse_michaelis_menten": {
@@ -89,11 +95,13 @@ DISTRIBUTIONS: Mapping[str, Mapping[str, dict[str, AbstractDistribution]]] = (
                 "quadratic": _MM_WIDE,
             },
             "case2": {
-                "linear": {"rate": LogUniform.with_mean(1.605e-3, _NARROW)},
+                "linear": {"rate": LogUniform.with_mean(_mean("linear"), _NARROW)},
                 "multiplicative": {"rate": LogUniform(-9.4, -8.9, FGC_PER_CELL)},
                 "michaelis_menten": _MM_NARROW,
                 "inverse_michaelis_menten": {
-                    "rate": LogUniform.with_mean(0.0045, _IMM_RATE.width * _SHRINK),
+                    "rate": LogUniform.with_mean(
+                        _mean("inverse_michaelis_menten"), _IMM_RATE.width * _SHRINK
+                    ),
                     "half_saturation": _narrowed(_IMM_HALF_SATURATION),
                 },
                 "eca": _MM_NARROW,

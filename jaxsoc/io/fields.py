@@ -59,7 +59,7 @@ def load_fields(
     *,
     units: str | None = None,
     degree: str = "case1",
-    grid: CellGrid = CellGrid(),  # noqa: B008 (immutable)
+    grid: CellGrid = CellGrid(),
 ) -> Supplied:
     """Initial fields, and fields of kinetic constants where there are any.
 

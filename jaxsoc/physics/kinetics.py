@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .parameters import POSITIVE, AbstractParameters, parameter
+from .parameters import POSITIVE, AbstractParameters, default, parameter
 from .shapes import Cells
 from .units import FGC_PER_CELL
 
@@ -70,10 +70,16 @@ class ECAConstants(AbstractParameters):
     """Constants of `eca` and `quadratic`; defaults those of Michaelis-Menten."""
 
     rate: Cells = parameter(
-        0.018, bounds=POSITIVE, unit="1/h", meaning="maximum decomposition rate"
+        default(MichaelisMentenConstants, "rate"),
+        bounds=POSITIVE,
+        unit="1/h",
+        meaning="maximum decomposition rate",
     )
     half_saturation: Cells = parameter(
-        25.0, bounds=POSITIVE, unit="mgC/g", meaning="affinity constant"
+        default(MichaelisMentenConstants, "half_saturation"),
+        bounds=POSITIVE,
+        unit="mgC/g",
+        meaning="affinity constant",
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .parameters import POSITIVE, AbstractParameters, parameter
+from .parameters import POSITIVE, AbstractParameters, default, parameter
 from .safe import power
 from .shapes import Cells
 
@@ -22,7 +22,10 @@ class PowerMortalityConstants(AbstractParameters):
     """Constants of `power_mortality`; the unit of `rate` follows from the exponent."""
 
     rate: Cells = parameter(
-        0.00028, bounds=POSITIVE, unit="1/h/(mgC/g)^(β-1)", meaning="mortality rate"
+        default(LinearMortalityConstants, "rate"),
+        bounds=POSITIVE,
+        unit="1/h/(mgC/g)^(β-1)",
+        meaning="mortality rate",
     )
     exponent: Cells = parameter(
         1.0, bounds=POSITIVE, unit="1", meaning="exponent of biomass in mortality"

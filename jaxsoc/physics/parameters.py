@@ -69,6 +69,11 @@ def declarations(parameters: type[AbstractParameters]) -> tuple[Declaration, ...
     )
 
 
+def default(parameters: type[AbstractParameters], name: str) -> float:
+    """The default that a class declares for a parameter."""
+    return {d.name: d.default for d in declarations(parameters)}[name]
+
+
 def _default(field: dataclasses.Field) -> Any:
     return field.default
 
