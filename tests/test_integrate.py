@@ -119,6 +119,24 @@ def test_a_cell_alone_equals_a_cell_in_the_grid(name, rng):
             )
 
 
+def test_a_cell_alone_equals_a_cell_among_faster_ones_to_the_error(rng):
+    """Its neighbours set the steps of its block, which the result must not show."""
+    state, params = patchy_soil(rng, (12, 10))
+    times = np.linspace(0.0, 240.0, 41)
+    road = Substepped(MODEL.fastest_rate, 0.1, 16)
+    travel = lambda *problem: (
+        integrate(MODEL, *problem, times, save=everything, method=road).values
+    )
+    grid = travel(state, params)
+    rate = np.asarray(params.decomposition.rate)
+    for index in (np.unravel_index(rate.argmin(), rate.shape), (3, 2), (7, 9)):
+        pick = lambda x, index=index: x[index][None]
+        own = TwoPoolParameters(jax.tree.map(pick, params.decomposition))
+        for one, many in zip(travel(jax.tree.map(pick, state), own), grid, strict=True):
+            among = many[(slice(None), *index)]
+            np.testing.assert_allclose(one[:, 0], among, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["fixed", "substepped"])
 def test_estimated_error_bounds_and_resembles_the_true_one(name, rng):
     state, params = patchy_soil(rng)

@@ -69,7 +69,7 @@ def test_specific_respiration_against_substrate(results):
     assert axes[0].get_ylabel() == "R / B (h$^{-1}$)"
     assert "substrate" in axes[-1].get_xlabel()
     # of multiplicative kinetics, the homogeneous soil is a straight line (Fig. 9)
-    S, rate = axes[0].lines[-1].get_data()
+    S, rate = axes[0].lines[-2].get_data()
     np.testing.assert_allclose(rate / S, 0.69 * 7.45e-10 * 206_250, rtol=1e-12)
 
 

@@ -106,7 +106,7 @@ def _print_summary(console: Console, finished: Run) -> None:
         table.add_row(
             f"  {row.heterogeneity} {row.correlation}",
             f"{row.peak_day:.2f}",
-            f"{row.peak_respiration:.5f}",
+            f"{row.peak_respiration:.5g}",
             "" if np.isnan(row.peak_ratio) else f"{row.peak_ratio:.3f}",
             f"{row.final_substrate:.3f}",
         )

@@ -216,9 +216,7 @@ def figure_specific_respiration(results: Any) -> Figure:
     """Respiration per biomass against substrate: one curve if soils were well mixed."""
     kinds = _kinds(results)
     names = [str(name) for name in results.kinetics.values]
-    figure, axes = _figure(
-        len(names), len(kinds), width=3.2, height=2.2, sharex="row", sharey="row"
-    )
+    figure, axes = _figure(len(names), len(kinds), width=3.2, height=2.2, sharey="row")
     variable = "specific_respiration_rate"
     for row, kinetics in enumerate(names):
         for column, kind in enumerate(kinds):
@@ -234,8 +232,9 @@ def figure_specific_respiration(results: Any) -> Figure:
                 ax.plot(S, _series(results, variable, **case), **line)
                 start = _series(results, variable, **case)[:1]
                 ax.plot(S[:1], start, marker="o", markersize=4, color=line["color"])
-            for control in _controls(results, kinetics, "substrate", variable):
-                ax.plot(*control, **CONTROL_LINE)
+            for S, rate in _controls(results, kinetics, "substrate", variable):
+                ax.plot(S, rate, **CONTROL_LINE)
+                ax.plot(S[:1], rate[:1], marker="o", markersize=4, color=BLACK)
             ax.set_title(f"{title(kinetics)}, {kind}")
             if row == len(names) - 1:
                 ax.set_xlabel("substrate S (mgC g$^{-1}$)")
