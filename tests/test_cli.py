@@ -204,7 +204,10 @@ def test_bad_options_are_one_line_and_exit_code_2(jaxsoc, options, words, tmp_pa
             ["half_saturation", "(0, inf) mgC/g, got 0"],
         ),
         ("[constants.MM]\nhalf_saturation = -2.5", ["half_saturation", "got -2.5"]),
-        ("[soil]\ncarbon_use_efficiency = 1", ["carbon_use_efficiency", "(0, 1)", "1"]),
+        (
+            "[soil]\ncarbon_use_efficiency = 1",
+            ["carbon_use_efficiency", "(0, 1), got 1"],
+        ),
         ("[soil]\ncarbon_use_efficiency = -0.1", ["(0, 1)", "got -0.1"]),
         ("[soil]\ninput = nan", ["input", "got nan"]),
         ("soil = 3", ["soil must be a table, got 3"]),

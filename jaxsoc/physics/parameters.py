@@ -93,6 +93,7 @@ def _check(field: dataclasses.Field, value: Any) -> None:
     if outside.any():
         where = f" in {outside.sum()} of {numbers.size} cells" if numbers.ndim else ""
         raise ValueError(
-            f"{field.name} ({field.metadata['meaning']}) must lie in {bounds} {unit}, "
-            f"got {numbers[outside].flat[0]:g}{where}"
+            f"{field.name} ({field.metadata['meaning']}) must lie in {bounds}"
+            f"{'' if unit == '1' else ' ' + unit}, got "
+            f"{numbers[outside].flat[0]:g}{where}"
         )
