@@ -7,6 +7,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from . import interrupt
+
 app = typer.Typer(
     name="jaxsoc",
     no_args_is_help=True,
@@ -27,6 +29,7 @@ def main() -> None:
     import jax
 
     jax.config.update("jax_enable_x64", True)
+    interrupt.install()
     try:
         code = app(standalone_mode=False)
     except _UsageError as error:

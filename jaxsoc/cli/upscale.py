@@ -23,6 +23,7 @@ from jaxsoc.experiments import (
 from jaxsoc.io import load_fields, save_dataset, to_dataset, writable_folder
 from jaxsoc.physics.parameters import declarations
 
+from . import interrupt
 from .config import UpscaleConfig
 
 
@@ -81,6 +82,7 @@ def _run_with_bar(console: Console, design: Design, supplied: Supplied | None) -
         task = bar.add_task("starting", total=None)
 
         def progress(done, total, case):
+            interrupt.check()
             bar.update(task, completed=done, total=total, description=case)
 
         return run(design, supplied, progress=progress)
