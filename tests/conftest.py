@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from jaxsoc.solve import use_all_cores
+
 # The same examples every time, and no verdict on how long one takes to compile.
 settings.register_profile("steady", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("steady")
 
+use_all_cores()
 jax.config.update("jax_enable_x64", True)
 # Most of the time of these tests goes into compiling the same programs again.
 _CACHE = tempfile.TemporaryDirectory(prefix="jaxsoc-tests-")

@@ -15,7 +15,7 @@ TABLE = {
     "physics": (set(), CORE),
     "solve": (set(), CORE | {"diffrax"}),
     "models": ({"physics"}, CORE | {"optimistix"}),
-    "upscale": ({"physics"}, CORE),
+    "upscale": ({"physics", "solve"}, CORE),
     "experiments": ({"physics", "solve", "models", "upscale"}, CORE),
     "io": ({"physics", "experiments"}, {"numpy", "scipy", "xarray", "h5py"}),
     "plots": (set(), {"numpy", "matplotlib"}),

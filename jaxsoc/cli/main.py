@@ -28,6 +28,9 @@ def main() -> None:
     """Entry point: any foreseen failure is one line on standard error, exit code 2."""
     import jax
 
+    from jaxsoc.solve import use_all_cores
+
+    use_all_cores()
     jax.config.update("jax_enable_x64", True)
     interrupt.install()
     try:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .parameters import POSITIVE, AbstractParameters, default, parameter
+from .safe import quotient
 from .shapes import Cells
 from .units import FGC_PER_CELL
 
@@ -119,7 +120,7 @@ def michaelis_menten(substrate: Cells, biomass: Cells, constants: Any) -> Rate:
     """
     S, B = substrate, biomass
     k, K = constants.rate, constants.half_saturation
-    return jnp.asarray(k * S * B / (K + S))
+    return quotient(k * S * B, K + S)
 
 
 def inverse_michaelis_menten(substrate: Cells, biomass: Cells, constants: Any) -> Rate:
@@ -132,7 +133,7 @@ def inverse_michaelis_menten(substrate: Cells, biomass: Cells, constants: Any) -
     """
     S, B = substrate, biomass
     k, K = constants.rate, constants.half_saturation
-    return jnp.asarray(k * S * B / (K + B))
+    return quotient(k * S * B, K + B)
 
 
 def eca(substrate: Cells, biomass: Cells, constants: Any) -> Rate:
@@ -146,7 +147,7 @@ def eca(substrate: Cells, biomass: Cells, constants: Any) -> Rate:
     """
     S, B = substrate, biomass
     k, K = constants.rate, constants.half_saturation
-    return jnp.asarray(k * S * B / (K + S + B))
+    return quotient(k * S * B, K + S + B)
 
 
 def quadratic(substrate: Cells, biomass: Cells, constants: Any) -> Rate:

@@ -1,13 +1,17 @@
 """Mathematics that has never heard of soil."""
 
+from . import reductions as reductions
+from .cores import use_all_cores as use_all_cores
 from .integrate import IntegrationError as IntegrationError
 from .integrate import Solution as Solution
 from .integrate import choose_method as choose_method
 from .integrate import integrate as integrate
 from .methods import Adaptive as Adaptive
 from .methods import FixedStep as FixedStep
+from .methods import Fused as Fused
 from .methods import Method as Method
 from .methods import Substepped as Substepped
 from .precision import require_x64 as require_x64
+from .statistics import AbstractStatistic as AbstractStatistic
 from .steppers import heun as heun
 from .steppers import rk4 as rk4

@@ -6,7 +6,7 @@ cell axes that broadcast to that shape.
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,11 +15,13 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from .methods import Adaptive, FixedStep, Method, Rate, Substepped
+from .methods import Adaptive, FixedStep, Fused, Method, Rate, Substepped
 from .roads import travel
+from .statistics import AbstractStatistic, Statistics
 from .steppers import ORDER, Tendency
 
 Save = Callable[[Any, Any, Any], Any]
+_DEFAULT_STATISTICS = Statistics()
 
 # Rates this many times slower than the fastest make it worth while to let groups of
 # cells choose their own steps.
@@ -28,13 +30,6 @@ _WORTH_SUBSTEPPING = 2.0
 
 class IntegrationError(RuntimeError):
     """A run that failed, with a sentence that says what to try."""
-
-
-class Statistics(NamedTuple):
-    """What `integrate` saves unless told otherwise: mean and variance over cells."""
-
-    mean: Any
-    variance: Any
 
 
 class Solution(eqx.Module):
@@ -58,20 +53,13 @@ class Solution(eqx.Module):
     finite: Any
 
 
-def statistics(t: Any, state: Any, params: Any) -> Statistics:
-    """Mean and variance over cells of every pool."""
-    mean = jax.tree.map(jnp.mean, state)
-    variance = jax.tree.map(lambda x, m: jnp.mean((x - m) ** 2), state, mean)
-    return Statistics(mean, variance)
-
-
 def integrate(
     tendency: Tendency,
     state: Any,
     params: Any,
     times: Any,
     *,
-    save: Save = statistics,
+    save: Save = _DEFAULT_STATISTICS,
     method: Method | None = None,
     rate: Rate | None = None,
     tolerance: float = 1e-5,
@@ -95,6 +83,8 @@ def integrate(
     chosen = method is None
     if method is None:
         method = choose_method(tendency, state, params, times, rate=rate)
+        if isinstance(save, AbstractStatistic):
+            method = _fused(method, times)
     method = _with_rate(method, rate)
     if estimate_error is None:
         estimate_error = chosen
@@ -156,6 +146,17 @@ def choose_method(
     longest = float(intervals.max())
     pairs = max(longest * float(fastest) / (2 * substepped.courant), 1.0)
     return FixedStep(dt=longest / 2.0 ** (1 + np.ceil(np.log2(pairs))))
+
+
+def _fused(method, times):
+    """The same steps, by blocks that stay in the cache."""
+    match method:
+        case FixedStep():
+            return Fused(method.dt, stepper=method.stepper)
+        case Substepped():
+            longest = float(np.diff(times).max())
+            return Fused(longest, method.rate, method.courant, method.stepper)
+    return method
 
 
 def _with_rate(method, rate):

@@ -12,10 +12,15 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from .methods import Adaptive, FixedStep, Substepped
+from . import reductions
+from .fused import Pace, fused
+from .methods import Adaptive, FixedStep, Fused, Substepped
+from .statistics import AbstractStatistic, Both, Means
 
 # Pairs of steps that a block may take between two save times.
 _MOST_PAIRS = 1e6
+# Cells whose pools, parameters and stages fit the first-level cache of a core.
+_CPU_BLOCK = 256
 
 
 @singledispatch
@@ -26,7 +31,9 @@ def travel(
 
     `fine=False` takes steps twice as long, for the estimate of the error.
     """
-    raise TypeError(f"method must be FixedStep, Substepped or Adaptive, got {method!r}")
+    raise TypeError(
+        f"method must be FixedStep, Substepped, Fused or Adaptive, got {method!r}"
+    )
 
 
 @travel.register
@@ -52,6 +59,29 @@ def _(method: Substepped, fine, tendency, save, state, params, times):
 
 
 @travel.register
+def _(method: Fused, fine, tendency, save, state, params, times):
+    if not isinstance(save, AbstractStatistic):
+        raise ValueError(
+            "the fused road merges what is saved from blocks of cells, which needs an "
+            f"AbstractStatistic such as moments.of(fluxes), got save={save!r}; or give "
+            "another method"
+        )
+    pairs = math.ceil(np.diff(times).max() / (2 * method.dt) * (1 - 1e-12))
+    count, factor = pairs * (2 if fine else 1), 2 if fine else 1
+    leaves = jax.tree.leaves((state, params))
+    if method.rate is None and any(isinstance(leaf, Tracer) for leaf in leaves):
+        # Reverse mode needs to know the number of steps beforehand.
+        return _fused(method, tendency, save, state, params, times, count, None)
+    dtype = jax.tree.leaves(state)[0].dtype
+    dynamic = lambda value: jnp.asarray(value, dtype)
+    method = eqx.tree_at(
+        lambda m: (m.dt, m.courant), method, (0.0, dynamic(method.courant))
+    )
+    arguments = (dynamic(2 * pairs), dynamic(factor))
+    return _fused(method, tendency, save, state, params, times, *arguments)
+
+
+@travel.register
 def _(method: Adaptive, fine, tendency, save, state, params, times):
     if not fine:
         method = method.with_tolerances(10.0)
@@ -72,6 +102,20 @@ def _fixed_step(stepper, tendency, save, state, params, times, count):
 
     steps = count * (times.size - 1)
     return *_march(advance, save, state, params, times), jnp.asarray(steps)
+
+
+@eqx.filter_jit
+def _fused(method, tendency, save, state, params, times, count, factor):
+    accelerated = jax.default_backend() != "cpu"
+    cells = jax.tree.leaves(state)[0].size
+    block = method.block or (cells if accelerated else _CPU_BLOCK)
+    devices = method.devices or jax.device_count()
+    pace = Pace(count, method.rate, method.courant, factor)
+    step = method.stepper(tendency)
+    (values, means), final, steps = fused(
+        step, Both(save, Means()), state, params, times, pace, block, devices
+    )
+    return values, means, final, steps
 
 
 @eqx.filter_jit
@@ -198,7 +242,7 @@ def _diffrax(method, tendency, state, params, times, saveat):
 
 
 def _means(state):
-    return [jnp.mean(leaf) for leaf in jax.tree.leaves(state)]
+    return [reductions.mean(leaf) for leaf in jax.tree.leaves(state)]
 
 
 def _march(advance, save, state, params, times, pools=lambda state: state):

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from itertools import combinations_with_replacement
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from jaxsoc.solve import AbstractStatistic, reductions
+from jaxsoc.solve.statistics import merge_covariance, merge_means
 
 
 class Moments(NamedTuple):
@@ -36,7 +38,7 @@ class Moments(NamedTuple):
 
 def of(
     fluxes: Callable, *, third: tuple[tuple[str, str, str], ...] = ()
-) -> Callable[[Any, Any, Any], Moments]:
+) -> AbstractStatistic:
     """Saver for `integrate`: fields in, `Moments` out.
 
     **Arguments:** `fluxes`: `(t, state, params) -> fluxes` at a point; `third`:
@@ -47,16 +49,17 @@ def of(
     return _Saver(fluxes, third)
 
 
-class _Saver(eqx.Module):
+class _Saver(AbstractStatistic):
     # A module rather than a closure: two equal savers share one compilation.
     fluxes: Callable
     third: tuple[tuple[str, str, str], ...]
 
     def __call__(self, t: Any, state: Any, params: Any) -> Moments:
-        mean_state = jax.tree.map(jnp.mean, state)
-        mean_params = jax.tree.map(jnp.mean, params)
+        mean = reductions.mean
+        mean_state = jax.tree.map(mean, state)
+        mean_params = jax.tree.map(mean, params)
         deviations = _deviations(state, mean_state) | _deviations(params, mean_params)
-        product = lambda names: jnp.mean(_product(deviations, names))
+        product = lambda names: mean(_product(deviations, names))
         pairs = combinations_with_replacement(deviations, 2)
         triples = [names for names in self.third if set(names) <= set(deviations)]
         return Moments(
@@ -64,15 +67,59 @@ class _Saver(eqx.Module):
             parameter_mean=_by_name(mean_params),
             covariance={pair_name(*names): product(names) for names in pairs},
             third={pair_name(*names): product(names) for names in triples},
-            flux=jax.tree.map(jnp.mean, self.fluxes(t, state, params)),
+            flux=jax.tree.map(mean, self.fluxes(t, state, params)),
             mean_field_flux=self.fluxes(t, mean_state, mean_params),
-            minimum=jax.tree.map(jnp.min, state),
+            minimum=jax.tree.map(reductions.smallest, state),
         )
+
+    def merge(self, one: Moments, other: Moments, share: Any) -> Moments:
+        gap = _gaps(one, other)
+        product = lambda names: _product(gap, names)
+
+        def covariance(name):
+            x, y = name.split(_SEPARATOR)
+            parts = one.covariance[name], other.covariance[name]
+            return merge_covariance(*parts, gap[x], gap[y], share)
+
+        def third(name):
+            names = name.split(_SEPARATOR)
+            within = merge_means(one.third[name], other.third[name], share)
+            crossed = sum(
+                gap[x] * (_pair(other.covariance, y, z) - _pair(one.covariance, y, z))
+                for x, y, z in _rotations(names)
+            )
+            between = (1 - 2 * share) * product(names)
+            return within + share * (1 - share) * (crossed + between)
+
+        mean, parameters, flux = merge_means(
+            (one.mean, one.parameter_mean, one.flux),
+            (other.mean, other.parameter_mean, other.flux),
+            share,
+        )
+        return Moments(
+            mean=mean,
+            parameter_mean=parameters,
+            covariance={name: covariance(name) for name in one.covariance},
+            third={name: third(name) for name in one.third},
+            flux=flux,
+            # That of the merged means, which `finish` puts in its place.
+            mean_field_flux=one.mean_field_flux,
+            minimum=jax.tree.map(jnp.minimum, one.minimum, other.minimum),
+        )
+
+    def finish(self, t: Any, values: Moments, params: Any) -> Moments:
+        names, structure = _by_name(params), jax.tree.structure(params)
+        means = [values.parameter_mean[name] for name in names]
+        mean_params = jax.tree.unflatten(structure, means)
+        return values._replace(mean_field_flux=self.fluxes(t, values.mean, mean_params))
+
+
+_SEPARATOR = ","
 
 
 def pair_name(*names: str) -> str:
     """Key of a moment: the names of its quantities, in the order of `Moments`."""
-    return ",".join(names)
+    return _SEPARATOR.join(names)
 
 
 def _by_name(tree):
@@ -95,3 +142,21 @@ def _product(deviations, names):
     for name in names[1:]:
         product = product * deviations[name]
     return product
+
+
+def _gaps(one, other):
+    """Differences of the means, by name."""
+    first = _by_name(one.mean) | one.parameter_mean
+    second = _by_name(other.mean) | other.parameter_mean
+    return {name: second[name] - first[name] for name in first}
+
+
+def _pair(covariance, x, y):
+    """Covariance of two quantities, named in either order."""
+    name = pair_name(x, y)
+    return covariance[name if name in covariance else pair_name(y, x)]
+
+
+def _rotations(names):
+    x, y, z = names
+    return (x, y, z), (y, z, x), (z, x, y)

@@ -1,0 +1,275 @@
+"""Blocks of cells that stay in the cache, time loop inside, every device at work.
+
+A step over a large grid reads and writes all of it: the processor waits for memory.
+Cells that do not exchange carbon can instead be taken a block at a time through all of
+time; what is asked of them is gathered on the way, block by block.
+"""
+
+import math
+from functools import partial
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import AxisType, PartitionSpec
+
+from .statistics import AbstractStatistic, merge_all
+
+# Sizes of a block are multiples of the lanes in which statistics are added up.
+_LANES = 16
+_AXIS = "device"
+# Pairs of steps that a block may take between two save times.
+_MOST_PAIRS = 1e6
+
+
+class Layout(NamedTuple):
+    """Cells as `devices` x `blocks` blocks of `size` cells, and a `rest`."""
+
+    devices: int
+    blocks: int
+    size: int
+    rest: int
+
+
+def layout(cells: int, target: int, devices: int) -> Layout:
+    """Blocks of about `target` cells that leave the least to do twice.
+
+    The rest is a block of its own, run by every device, since it is small.
+    """
+    best = Layout(devices, 0, 0, cells)
+    shortest = cells
+    low, high = max(1, target // (2 * _LANES)), max(1, 2 * target // _LANES)
+    sizes = [_LANES * count for count in range(low, high + 1)]
+    for size in sorted(sizes, key=lambda size: abs(size - target)):
+        blocks = cells // (size * devices)
+        rest = cells - blocks * size * devices
+        longest = blocks * size + rest
+        if blocks and longest < shortest:
+            best, shortest = Layout(devices, blocks, size, rest), longest
+    return best
+
+
+class Pace(NamedTuple):
+    """How the steps between two save times are counted.
+
+    `count`: at least as many, a plain number where reverse-mode gradients are wanted;
+    `rate`, `courant`: as many that no cell of the block exceeds the Courant number, or
+    None; `factor`: 1, or 2 for the finer of two runs that are compared.
+    """
+
+    count: Any
+    rate: Any = None
+    courant: Any = None
+    factor: Any = 1
+
+
+def fused(
+    step: Any,
+    statistic: AbstractStatistic,
+    state: Any,
+    params: Any,
+    times: Any,
+    pace: Pace,
+    block: int,
+    devices: int,
+) -> tuple[Any, Any, Any]:
+    """Merged values of all blocks, final state and number of steps.
+
+    **Arguments:** `state`, `params`: leaves of one shape, parameters also scalars;
+    `block`: cells wanted in one; `devices`: to share them out to.
+    """
+    leaf = jax.tree.leaves(state)[0]
+    shape, cells = leaf.shape, leaf.size
+    flat = lambda x: x.reshape(-1) if x.ndim else x
+    state = jax.tree.map(lambda x: x.reshape(-1), state)
+    params = jax.tree.map(flat, params)
+    back = None
+    if pace.rate is not None:
+        rate = pace.rate(times[0], state, params, times[1] - times[0])
+        order = jnp.argsort(jnp.broadcast_to(rate, (cells,)))
+        back = jnp.zeros(cells, order.dtype).at[order].set(jnp.arange(cells))
+        arrange = lambda x: x[order] if x.ndim else x
+        state, params = jax.tree.map(arrange, (state, params))
+    plan = layout(cells, block, devices)
+    run = partial(_run_block, step, statistic, pace)
+    values, final, steps = _run_all(run, statistic, state, params, times, plan)
+    if back is not None:
+        final = jax.tree.map(lambda x: x[back], final)
+    values = jax.vmap(statistic.finish, in_axes=(0, 0, None))(times, values, params)
+    return values, jax.tree.map(lambda x: x.reshape(shape), final), steps
+
+
+def _run_all(run, statistic, state, params, times, plan):
+    devices, blocks, size, rest = plan
+    uniform = jax.tree.map(lambda x: x.ndim == 0, params)
+    constant, varying = eqx.partition(params, uniform)
+    cells, cut = (state, varying), devices * blocks * size
+    if not blocks:
+        values, final, steps = run(state, varying, constant, times)
+        return values, final, steps
+    # Everything has a device axis, so that gradients need no special treatment.
+    fold = lambda x: x[:cut].reshape(devices, blocks, size)
+    each = lambda x: jnp.broadcast_to(x, (devices, *jnp.shape(x)))
+    tail = jax.tree.map(lambda x: each(x[cut:]), cells) if rest else None
+    on_device = partial(_run_device, run, statistic, plan)
+    if devices > 1:
+        mesh = jax.make_mesh((devices,), (_AXIS,), axis_types=(AxisType.Auto,))
+        spec = PartitionSpec(_AXIS)
+        on_device = jax.shard_map(
+            on_device, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
+        )
+    shared = jax.tree.map(each, (constant, times))
+    values, final, steps = on_device(jax.tree.map(fold, cells), tail, shared)
+    merged = merge_all(statistic, values, np.ones(devices, times.dtype))
+    final, end = jax.tree.map(lambda x: x.reshape(-1), final[0]), final[1]
+    if rest:
+        join = lambda x, last: jnp.concatenate([x, last[0]])
+        final = jax.tree.map(join, final, end)
+    return merged, final, jnp.sum(steps)
+
+
+def _run_device(run, statistic, plan, cells, tail, shared):
+    """All blocks of one device, merged as they come.
+
+    The rest is too small to share out: every device runs it, and counts its part.
+    """
+    cells, tail, (constant, times) = jax.tree.map(lambda x: x[0], (cells, tail, shared))
+    head = jax.tree.map(lambda x: x[0], cells)
+    start_values, start_final, start_steps = run(*head, constant, times)
+
+    def add(carried, block):
+        merged, done, steps = carried
+        values, final, more = run(*block, constant, times)
+        merged = statistic.merge(merged, values, 1 / (done + 1))
+        return (merged, done + 1, steps + more), final
+
+    start = (start_values, jnp.ones((), times.dtype), start_steps)
+    others = jax.tree.map(lambda x: x[1:], cells)
+    (values, _, steps), finals = lax.scan(add, start, others)
+    finals = jax.tree.map(
+        lambda a, b: jnp.concatenate([a[None], b]), start_final, finals
+    )
+    end = None
+    if plan.rest:
+        last, end, more = run(*tail, constant, times)
+        part = plan.rest / plan.devices
+        share = part / (plan.blocks * plan.size + part)
+        values = statistic.merge(values, last, jnp.asarray(share, times.dtype))
+        steps = steps + more / plan.devices
+    return jax.tree.map(lambda x: x[None], (values, (finals, end), steps))
+
+
+def _run_block(step, statistic, pace, state, varying, constant, times):
+    """One block through all of time: its values, its end, the steps it took."""
+    params = eqx.combine(varying, constant)
+    shapes = jax.eval_shape(statistic, times[0], state, params)
+    packed = partial(_packed, statistic)
+    if isinstance(pace.count, int) and pace.rate is None:
+        values, final = _in_segments(step, packed, pace.count, state, params, times)
+        steps = jnp.asarray(pace.count * (times.size - 1), times.dtype)
+    else:
+        (final, steps), values = _counted(step, packed, pace, state, params, times)
+    first = packed(times[0], state, params)
+    return _unpacked(jnp.concatenate([first[None], values]), shapes), final, steps
+
+
+def _packed(statistic, t, state, params):
+    """All values in one vector: one write per save time instead of dozens."""
+    leaves = jax.tree.leaves(statistic(t, state, params))
+    # The barrier keeps XLA from computing each value in the loop that writes it.
+    leaves = lax.optimization_barrier([leaf.reshape(-1) for leaf in leaves])
+    return jnp.concatenate(leaves)
+
+
+def _unpacked(values, shapes):
+    leaves, structure = jax.tree.flatten(shapes)
+    ends = np.cumsum([leaf.size for leaf in leaves])
+    parts = jnp.split(values, ends[:-1], axis=1)
+    lead = values.shape[:1]
+    parts = [
+        part.reshape(lead + leaf.shape).astype(leaf.dtype)
+        for part, leaf in zip(parts, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, parts)
+
+
+def _counted(step, statistic, pace, state, params, times):
+    """Steps counted on the way: any rate, forward-mode gradients."""
+
+    def interval(carried, window):
+        state, taken = carried
+        start, end = window
+        pairs = jnp.asarray(pace.count / 2, times.dtype)
+        if pace.rate is not None:
+            fastest = jnp.max(pace.rate(start, state, params, end - start))
+            wanted = jnp.ceil((end - start) * fastest / (2 * pace.courant))
+            # A rate that is not a number, or out of all bounds, ends the run as not
+            # finite instead of stopping the clock or running for ever.
+            pairs = jnp.where(
+                wanted <= _MOST_PAIRS, jnp.maximum(wanted, pairs), jnp.nan
+            )
+        sound = jnp.isfinite(pairs)
+        count = 2 * jnp.where(sound, jnp.maximum(jnp.ceil(pairs), 1), 1)
+        count = count * pace.factor / 2
+        dt = jnp.where(sound, (end - start) / count, jnp.nan)
+        one = lambda i, state: step(start + i.astype(dt.dtype) * dt, state, params, dt)
+        state = lax.fori_loop(0, count.astype(int), one, state)
+        return (state, taken + count), statistic(end, state, params)
+
+    windows = (times[:-1], times[1:])
+    return lax.scan(interval, (state, jnp.zeros((), times.dtype)), windows)
+
+
+def _in_segments(step, statistic, count, state, params, times):
+    """A known number of steps, in segments of about √steps.
+
+    Reverse mode stores the state at their ends, and repeats one at a time: memory in
+    proportion to √steps, for the price of one more forward run.
+    """
+    length = max(1, round(math.sqrt(count * (times.size - 1))))
+    together = max(1, round(length / count))  # intervals in a segment
+    advance = _interval(step, count, length if together == 1 else count)
+
+    def interval(state, window):
+        state = advance(state, params, *window)
+        return state, statistic(window[1], state, params)
+
+    windows = (times[:-1], times[1:])
+    if together == 1:
+        final, values = lax.scan(interval, state, windows)
+        return values, final
+    segment = jax.checkpoint(partial(lax.scan, interval), prevent_cse=False)
+    whole = (times.size - 1) // together
+    fold = lambda x: x[: whole * together].reshape(whole, together)
+    state, values = lax.scan(segment, state, jax.tree.map(fold, windows))
+    values = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), values)
+    if whole * together < times.size - 1:
+        rest = jax.tree.map(lambda x: x[whole * together :], windows)
+        state, more = segment(state, rest)
+        join = lambda a, b: jnp.concatenate([a, b])
+        values = jax.tree.map(join, values, more)
+    return values, state
+
+
+def _interval(step, count, length):
+    """Advances a state between two save times by `count` steps, in segments."""
+
+    def advance(state, params, start, end):
+        dt = (end - start) / jnp.asarray(count, start.dtype)
+        once = lambda state, t: step(t, state, params, dt)
+        one = jax.checkpoint(once, prevent_cse=False)
+        scan = lambda state, t: lax.scan(lambda s, t: (one(s, t), None), state, t)
+        clock = start + dt * jnp.arange(count, dtype=start.dtype)
+        if length >= count:
+            return scan(state, clock)[0]
+        segment = jax.checkpoint(scan, prevent_cse=False)
+        whole = count // length
+        state, _ = lax.scan(segment, state, clock[: whole * length].reshape(whole, -1))
+        if whole * length < count:
+            state, _ = segment(state, clock[whole * length :])
+        return state
+
+    return advance
