@@ -1,0 +1,196 @@
+"""One case: accuracy first, by rules fixed beforehand, then time."""
+
+import gc
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxsoc.experiments import Soil
+
+from . import ours, rivals
+from .cases import cast, sample
+from .climit import CLimit, Steps, law_of, names, respiration
+from .timing import medians
+
+ACCURACY = 1e-5
+"""Largest error of daily mean respiration, relative to its peak, on every side."""
+EVEN = tuple(Steps(n) for n in (2, 4, 6, 8, 12, 16, 24))
+COURANT = tuple(Steps(courant=c) for c in (2.0, 1.5, 1.0, 0.75, 0.5, 0.35, 0.25, 0.18))
+RTOL = tuple(10.0**-n for n in range(3, 11))
+FINE, FINE_STIFF = Steps(32), Steps(courant=0.1)
+LSODA_CELLS, SCIPY_CELLS = 200, 100
+WIDTHS = ("float64", "float32")
+
+
+class Settings(NamedTuple):
+    """How much to do: repeats of each timing, and cells of a batch of diffrax."""
+
+    repeats: int = 7
+    batches: tuple[int, ...] = (1000, 10_000)
+    solve_ivp: bool = True
+
+
+class Bench(NamedTuple):
+    """A case with all that is needed to measure it; `limit` is None without gcc."""
+
+    soil: Soil
+    times: np.ndarray
+    stiff: bool
+    limit: CLimit | None
+    settings: Settings
+
+    @property
+    def cells(self) -> int:
+        """How many there are."""
+        return self.soil.state.substrate.size
+
+    def mean_respiration(self, soil: Soil, steps: Steps) -> np.ndarray:
+        """By time; from C where it is there, which `agreement` compares with ours."""
+        if self.limit is None:
+            values = ours.prepare(soil, self.times, steps)()
+            return ours.columns(values)["flux respiration"]
+        return respiration(self.limit.prepare(soil, self.times, steps)()[0])
+
+    def reference(self, soil: Soil) -> np.ndarray:
+        """Mean respiration by time, from steps far shorter than any that are timed."""
+        return self.mean_respiration(soil, FINE_STIFF if self.stiff else FINE)
+
+
+def error(found: np.ndarray, reference: np.ndarray) -> float:
+    """Largest difference over time, relative to the peak."""
+    worst = np.max(np.abs(found - reference)) / np.max(reference)
+    return float(worst) if np.isfinite(worst) else float("inf")
+
+
+def loosest(
+    settings: Sequence[Any], error_of: Callable[[Any], float]
+) -> tuple[Any, float]:
+    """First setting, from loose to tight, that is accurate enough; else the last."""
+    for setting in settings:
+        found = error_of(setting)
+        if found <= ACCURACY:
+            break
+    return setting, found
+
+
+def measure(bench: Bench) -> dict[str, Any]:
+    """Every number of one case: settings, errors, seconds and ratios."""
+    reference = bench.reference(bench.soil)
+    steps, _ = loosest(
+        COURANT if bench.stiff else EVEN,
+        lambda s: error(bench.mean_respiration(bench.soil, s), reference),
+    )
+    result: dict[str, Any] = {"cells": bench.cells, "steps": str(steps)}
+    result |= _checks(bench)
+    for dtype in WIDTHS:
+        result |= _against_c(bench, steps, dtype, reference)
+        gc.collect()
+    result |= _gradient(bench, steps)
+    result |= _against_lsoda(bench, result["seconds"])
+    result |= _against_diffrax(bench, result["seconds"])
+    return result
+
+
+def _checks(bench):
+    """The reference itself, against SciPy on some cells."""
+    some = sample(bench.soil, SCIPY_CELLS)
+    mine = bench.reference(some)
+    if bench.stiff:
+        pools = rivals.lsoda(some, bench.times, 1e-10)
+        theirs = rivals.mean_respiration(some, pools)
+    else:
+        theirs = rivals.dop853(some, bench.times)
+    return {"reference_minus_scipy": error(mine, theirs)}
+
+
+def _against_c(bench, steps, dtype, reference):
+    end = "" if dtype == "float64" else "_f32"
+    soil = cast(bench.soil, dtype)
+    sides: dict[str, Callable] = {"ours": ours.prepare(soil, bench.times, steps)}
+    columns = ours.columns(sides["ours"]())
+    found = {f"error{end}": error(columns["flux respiration"], reference)}
+    if bench.limit is not None:
+        sides["c"] = bench.limit.prepare(bench.soil, bench.times, steps, dtype)
+        moments, work = sides["c"]()
+        found[f"error_c{end}"] = error(respiration(moments), reference)
+        if dtype == "float64":
+            found["moments_minus_c"] = disagreement(columns, moments, law_of(soil))
+    seconds = medians(sides, bench.settings.repeats)
+    found[f"seconds{end}"] = seconds["ours"]
+    c = seconds.get("c")
+    found[f"seconds_c{end}"] = c
+    found[f"fraction_of_c_limit{end}"] = None if c is None else c / seconds["ours"]
+    if c is not None:
+        found[f"cell_steps_per_s{end}"] = work / seconds["ours"]
+        found[f"cell_steps_per_s_c{end}"] = work / c
+    return found
+
+
+def disagreement(columns: dict[str, np.ndarray], moments: np.ndarray, law: int) -> Any:
+    """Largest difference of any moment, relative to its largest value over time."""
+    worst = 0.0
+    for name, theirs in zip(names(law), moments.T, strict=True):
+        scale = max(float(np.max(np.abs(theirs))), 1e-300)
+        worst = max(worst, float(np.max(np.abs(columns[name] - theirs))) / scale)
+    return worst
+
+
+def _gradient(bench, steps):
+    if not ours.reversible(steps, bench.cells):
+        return {"gradient_over_forward": None}
+    sides = {
+        "forward": ours.prepare(bench.soil, bench.times, steps),
+        "gradient": ours.prepare_gradient(bench.soil, bench.times, steps),
+    }
+    seconds = medians(sides, bench.settings.repeats)
+    return {
+        "gradient_over_forward": seconds["gradient"] / seconds["forward"],
+        "seconds_gradient": seconds["gradient"],
+    }
+
+
+def _against_lsoda(bench, seconds):
+    some = sample(bench.soil, LSODA_CELLS)
+    reference = bench.reference(some)
+    found: dict[str, Any] = {}
+    for key, road in (("lsoda", rivals.lsoda), ("solve_ivp", rivals.solve_ivp_lsoda)):
+        if key == "solve_ivp" and not bench.settings.solve_ivp:
+            continue
+        run = rivals.prepare_lsoda(some, bench.times, road)
+        rtol, off = loosest(RTOL, lambda rtol, run=run: error(run(rtol), reference))
+        spent = medians({key: lambda run=run, rtol=rtol: run(rtol)}, 5)[key]
+        scaled = spent * bench.cells / some.state.substrate.size
+        found |= {
+            f"{key}_rtol": rtol,
+            f"error_{key}": off,
+            f"seconds_{key}": scaled,
+            f"speedup_over_{key}_per_cell": scaled / seconds,
+        }
+    return found
+
+
+def _against_diffrax(bench, seconds):
+    """The batch with the least time per cell; accuracy is settled on the smallest."""
+    sizes = sorted({min(n, bench.cells) for n in bench.settings.batches})
+    if bench.stiff:
+        sizes = sizes[:1]
+    small = sample(bench.soil, sizes[0])
+    run = rivals.prepare_diffrax(small, bench.times, bench.stiff)
+    reference = bench.reference(small)
+    rtol, off = loosest(RTOL, lambda rtol: error(run(rtol), reference))
+    spent = {}
+    for size in sizes:
+        if size != sizes[0]:
+            batch = sample(bench.soil, size)
+            run = rivals.prepare_diffrax(batch, bench.times, bench.stiff)
+        median = medians({"": lambda run=run: run(rtol)}, 5)[""]
+        spent[size] = median * bench.cells / size
+    best = min(spent, key=lambda size: spent[size])
+    return {
+        "diffrax_rtol": rtol,
+        "diffrax_cells": best,
+        "error_diffrax": off,
+        "seconds_diffrax": spent[best],
+        "speedup_over_diffrax_vmap": spent[best] / seconds,
+    }
