@@ -28,7 +28,7 @@ class Settings(NamedTuple):
 
     repeats: int = 7
     batches: tuple[int, ...] = (1000, 10_000)
-    solve_ivp: bool = True
+    stiff_batch: int = 1000
 
 
 class Bench(NamedTuple):
@@ -84,9 +84,8 @@ def measure(bench: Bench) -> dict[str, Any]:
     result: dict[str, Any] = {"cells": bench.cells, "steps": str(steps)}
     result |= _checks(bench)
     for dtype in WIDTHS:
-        result |= _against_c(bench, steps, dtype, reference)
+        result |= _timed(bench, steps, dtype, reference)
         gc.collect()
-    result |= _gradient(bench, steps)
     result |= _against_lsoda(bench, result["seconds"])
     result |= _against_diffrax(bench, result["seconds"])
     return result
@@ -104,7 +103,7 @@ def _checks(bench):
     return {"reference_minus_scipy": error(mine, theirs)}
 
 
-def _against_c(bench, steps, dtype, reference):
+def _timed(bench, steps, dtype, reference):
     end = "" if dtype == "float64" else "_f32"
     soil = cast(bench.soil, dtype)
     sides: dict[str, Callable] = {"ours": ours.prepare(soil, bench.times, steps)}
@@ -116,8 +115,15 @@ def _against_c(bench, steps, dtype, reference):
         found[f"error_c{end}"] = error(respiration(moments), reference)
         if dtype == "float64":
             found["moments_minus_c"] = disagreement(columns, moments, law_of(soil))
+    if dtype == "float64" and ours.reversible(steps, bench.cells):
+        sides["gradient"] = ours.prepare_gradient(soil, bench.times, steps)
     seconds = medians(sides, bench.settings.repeats)
     found[f"seconds{end}"] = seconds["ours"]
+    if dtype == "float64":
+        backward = seconds.get("gradient")
+        found["seconds_gradient"] = backward
+        ratio = None if backward is None else backward / seconds["ours"]
+        found["gradient_over_forward"] = ratio
     c = seconds.get("c")
     found[f"seconds_c{end}"] = c
     found[f"fraction_of_c_limit{end}"] = None if c is None else c / seconds["ours"]
@@ -136,27 +142,11 @@ def disagreement(columns: dict[str, np.ndarray], moments: np.ndarray, law: int) 
     return worst
 
 
-def _gradient(bench, steps):
-    if not ours.reversible(steps, bench.cells):
-        return {"gradient_over_forward": None}
-    sides = {
-        "forward": ours.prepare(bench.soil, bench.times, steps),
-        "gradient": ours.prepare_gradient(bench.soil, bench.times, steps),
-    }
-    seconds = medians(sides, bench.settings.repeats)
-    return {
-        "gradient_over_forward": seconds["gradient"] / seconds["forward"],
-        "seconds_gradient": seconds["gradient"],
-    }
-
-
 def _against_lsoda(bench, seconds):
     some = sample(bench.soil, LSODA_CELLS)
     reference = bench.reference(some)
     found: dict[str, Any] = {}
     for key, road in (("lsoda", rivals.lsoda), ("solve_ivp", rivals.solve_ivp_lsoda)):
-        if key == "solve_ivp" and not bench.settings.solve_ivp:
-            continue
         run = rivals.prepare_lsoda(some, bench.times, road)
         rtol, off = loosest(RTOL, lambda rtol, run=run: error(run(rtol), reference))
         spent = medians({key: lambda run=run, rtol=rtol: run(rtol)}, 5)[key]
@@ -172,9 +162,9 @@ def _against_lsoda(bench, seconds):
 
 def _against_diffrax(bench, seconds):
     """The batch with the least time per cell; accuracy is settled on the smallest."""
-    sizes = sorted({min(n, bench.cells) for n in bench.settings.batches})
-    if bench.stiff:
-        sizes = sizes[:1]
+    settings = bench.settings
+    batches = (settings.stiff_batch,) if bench.stiff else settings.batches
+    sizes = sorted({min(n, bench.cells) for n in batches})
     small = sample(bench.soil, sizes[0])
     run = rivals.prepare_diffrax(small, bench.times, bench.stiff)
     reference = bench.reference(small)

@@ -19,7 +19,7 @@ from .climit import FASTEST, CLimit, compiler
 from .measure import ACCURACY, Bench, Settings, measure
 from .timing import surroundings
 
-QUICK = Settings(repeats=5, batches=(1000,), solve_ivp=False)
+QUICK = Settings(repeats=5, batches=(500,), stiff_batch=256)
 SIDES = {True: (100,), False: (100, 800)}
 LEAST = (
     "speedup_over_lsoda_per_cell",
