@@ -36,7 +36,8 @@ NARROW = ("error_f32", "error_c_f32")
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
     made = argparse.ArgumentParser(
-        prog="python -m benchmarks.microscale", description=__doc__.split("\n")[0]
+        prog="python -m benchmarks.microscale",
+        description="Times the micro-scale runs beside C, LSODA and diffrax.",
     )
     made.add_argument("--quick", action="store_true", help="10 000 cells, < 50 s")
     made.add_argument("--json", action="store_true", help="end with one line of JSON")

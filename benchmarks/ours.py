@@ -14,24 +14,24 @@ from jaxsoc.upscale import moments
 
 from .climit import Steps
 
-FUSED = hasattr(jaxsoc.solve, "Fused")
+_Fused: Any = getattr(jaxsoc.solve, "Fused", None)
+_use_all_cores: Any = getattr(jaxsoc.solve, "use_all_cores", None)
+FUSED = _Fused is not None
 """Whether the fused road is there; without it the plain roads stand in for it."""
 
 
 def use_all_cores() -> None:
     """One XLA device per core; to be called before JAX starts."""
-    if hasattr(jaxsoc.solve, "use_all_cores"):
-        jaxsoc.solve.use_all_cores()
+    if _use_all_cores is not None:
+        _use_all_cores()
 
 
 def road(soil: Soil, steps: Steps, day: float = 24.0) -> Any:
     """The method that takes these steps."""
     if FUSED and steps.courant:
-        return jaxsoc.solve.Fused(
-            dt=day, rate=soil.model.fastest_rate, courant=steps.courant
-        )
+        return _Fused(dt=day, rate=soil.model.fastest_rate, courant=steps.courant)
     if FUSED:
-        return jaxsoc.solve.Fused(dt=day / steps.per_day)
+        return _Fused(dt=day / steps.per_day)
     if steps.courant:
         return Substepped(soil.model.fastest_rate, courant=steps.courant)
     return FixedStep(dt=day / steps.per_day)

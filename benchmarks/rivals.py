@@ -131,19 +131,19 @@ def prepare_diffrax(
 
     Tsit5, or Kvaerno5 where some cells are stiff, with error control in each cell.
     """
-    times = jnp.asarray(times)
+    moments_at: Any = jnp.asarray(times)
     solver = diffrax.Kvaerno5() if stiff else diffrax.Tsit5()
 
     def one_cell(state, params, rtol):
         return diffrax.diffeqsolve(
             diffrax.ODETerm(soil.model),
             solver,
-            times[0],
-            times[-1],
+            moments_at[0],
+            moments_at[-1],
             None,
             state,
             params,
-            saveat=diffrax.SaveAt(ts=times),
+            saveat=diffrax.SaveAt(ts=moments_at),
             stepsize_controller=diffrax.PIDController(
                 rtol=rtol, atol=rtol * ATOL_PER_RTOL
             ),
