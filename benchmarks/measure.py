@@ -1,0 +1,190 @@
+"""One case: accuracy first, by rules fixed beforehand, then time."""
+
+import gc
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxsoc.experiments import Soil
+
+from . import ours, rivals
+from .cases import cast, sample
+from .climit import CLimit, Steps, law_of, names, respiration
+from .timing import medians
+
+ACCURACY = 1e-5
+"""Largest error of daily mean respiration, relative to its peak, on every side."""
+EVEN = tuple(Steps(n) for n in (2, 4, 6, 8, 12, 16, 24))
+COURANT = tuple(Steps(courant=c) for c in (2.0, 1.5, 1.0, 0.75, 0.5, 0.35, 0.25, 0.18))
+RTOL = tuple(10.0**-n for n in range(3, 11))
+FINE, FINE_STIFF = Steps(32), Steps(courant=0.1)
+LSODA_CELLS, SCIPY_CELLS = 200, 100
+WIDTHS = ("float64", "float32")
+
+
+class Settings(NamedTuple):
+    """How much to do: repeats of each timing, and cells of a batch of diffrax."""
+
+    repeats: int = 7
+    batches: tuple[int, ...] = (1000, 10_000)
+    stiff_batch: int = 1000
+
+
+class Bench(NamedTuple):
+    """A case with all that is needed to measure it; `limit` is None without gcc."""
+
+    soil: Soil
+    times: np.ndarray
+    stiff: bool
+    limit: CLimit | None
+    settings: Settings
+
+    @property
+    def cells(self) -> int:
+        """How many there are."""
+        return self.soil.state.substrate.size
+
+    def mean_respiration(self, soil: Soil, steps: Steps) -> np.ndarray:
+        """By time; from C where it is there, which `agreement` compares with ours."""
+        if self.limit is None:
+            values = ours.prepare(soil, self.times, steps)()
+            return ours.columns(values)["flux respiration"]
+        return respiration(self.limit.prepare(soil, self.times, steps)()[0])
+
+    def reference(self, soil: Soil) -> np.ndarray:
+        """Mean respiration by time, from steps far shorter than any that are timed."""
+        return self.mean_respiration(soil, FINE_STIFF if self.stiff else FINE)
+
+
+def error(found: np.ndarray, reference: np.ndarray) -> float:
+    """Largest difference over time, relative to the peak."""
+    worst = np.max(np.abs(found - reference)) / np.max(reference)
+    return float(worst) if np.isfinite(worst) else float("inf")
+
+
+def loosest(
+    settings: Sequence[Any], error_of: Callable[[Any], float]
+) -> tuple[Any, float]:
+    """First setting, from loose to tight, that is accurate enough; else the last."""
+    setting, found = settings[-1], float("inf")
+    for setting in settings:
+        found = error_of(setting)
+        if found <= ACCURACY:
+            break
+    return setting, found
+
+
+def measure(bench: Bench) -> dict[str, Any]:
+    """Every number of one case: settings, errors, seconds and ratios."""
+    reference = bench.reference(bench.soil)
+    steps, _ = loosest(
+        COURANT if bench.stiff else EVEN,
+        lambda s: error(bench.mean_respiration(bench.soil, s), reference),
+    )
+    result: dict[str, Any] = {"cells": bench.cells, "steps": str(steps)}
+    result |= _checks(bench)
+    mine = ours.prepare(bench.soil, bench.times, steps)
+    for dtype in WIDTHS:
+        result |= _timed(bench, steps, dtype, reference)
+        gc.collect()
+    result |= _against_lsoda(bench, mine)
+    result |= _against_diffrax(bench, mine)
+    return result
+
+
+def _checks(bench):
+    """The reference itself, against SciPy on some cells."""
+    some = sample(bench.soil, SCIPY_CELLS)
+    mine = bench.reference(some)
+    if bench.stiff:
+        pools = rivals.lsoda(some, bench.times, 1e-10)
+        theirs = rivals.mean_respiration(some, pools)
+    else:
+        theirs = rivals.dop853(some, bench.times)
+    return {"reference_minus_scipy": error(mine, theirs)}
+
+
+def _timed(bench, steps, dtype, reference):
+    end = "" if dtype == "float64" else "_f32"
+    soil = cast(bench.soil, dtype)
+    sides: dict[str, Callable] = {"ours": ours.prepare(soil, bench.times, steps)}
+    columns = ours.columns(sides["ours"]())
+    work, found = 0.0, dict[str, Any]()
+    found |= {f"error{end}": error(columns["flux respiration"], reference)}
+    if bench.limit is not None:
+        sides["c"] = bench.limit.prepare(bench.soil, bench.times, steps, dtype)
+        moments, work = sides["c"]()
+        found[f"error_c{end}"] = error(respiration(moments), reference)
+        if dtype == "float64":
+            found["moments_minus_c"] = disagreement(columns, moments, law_of(soil))
+    if dtype == "float64" and ours.reversible(steps, bench.cells):
+        sides["gradient"] = ours.prepare_gradient(soil, bench.times, steps)
+    seconds = medians(sides, bench.settings.repeats)
+    found[f"seconds{end}"] = seconds["ours"]
+    if dtype == "float64":
+        backward = seconds.get("gradient")
+        found["seconds_gradient"] = backward
+        ratio = None if backward is None else backward / seconds["ours"]
+        found["gradient_over_forward"] = ratio
+    c = seconds.get("c")
+    found[f"seconds_c{end}"] = c
+    found[f"fraction_of_c_limit{end}"] = None if c is None else c / seconds["ours"]
+    if c is not None:
+        found[f"cell_steps_per_s{end}"] = work / seconds["ours"]
+        found[f"cell_steps_per_s_c{end}"] = work / c
+    return found
+
+
+def disagreement(columns: dict[str, np.ndarray], moments: np.ndarray, law: int) -> Any:
+    """Largest difference of any moment, relative to its largest value over time."""
+    worst = 0.0
+    for name, theirs in zip(names(law), moments.T, strict=True):
+        scale = max(float(np.max(np.abs(theirs))), 1e-300)
+        worst = max(worst, float(np.max(np.abs(columns[name] - theirs))) / scale)
+    return worst
+
+
+def _against_lsoda(bench, mine):
+    some = sample(bench.soil, LSODA_CELLS)
+    reference = bench.reference(some)
+    found: dict[str, Any] = {}
+    sides: dict[str, Callable] = {"ours": mine}
+    for key, road in (("lsoda", rivals.lsoda), ("solve_ivp", rivals.solve_ivp_lsoda)):
+        run = rivals.prepare_lsoda(some, bench.times, road)
+        rtol, off = loosest(RTOL, lambda rtol, run=run: error(run(rtol), reference))
+        sides[key] = lambda run=run, rtol=rtol: run(rtol)
+        found |= {f"{key}_rtol": rtol, f"error_{key}": off}
+    seconds = medians(sides, 5)
+    for key in ("lsoda", "solve_ivp"):
+        scaled = seconds[key] * bench.cells / some.state.substrate.size
+        found[f"seconds_{key}"] = scaled
+        found[f"speedup_over_{key}_per_cell"] = scaled / seconds["ours"]
+    return found
+
+
+def _against_diffrax(bench, mine):
+    """The batch with the least time per cell; accuracy is settled on the smallest."""
+    settings = bench.settings
+    batches = (settings.stiff_batch,) if bench.stiff else settings.batches
+    sizes = sorted({min(n, bench.cells) for n in batches})
+    small = sample(bench.soil, sizes[0])
+    run = rivals.prepare_diffrax(small, bench.times, bench.stiff)
+    reference = bench.reference(small)
+    rtol, off = loosest(RTOL, lambda rtol: error(run(rtol), reference))
+    sides: dict[Any, Callable] = {"ours": mine}
+    for size in sizes:
+        if size != sizes[0]:
+            batch = sample(bench.soil, size)
+            run = rivals.prepare_diffrax(batch, bench.times, bench.stiff)
+        sides[size] = lambda run=run: run(rtol)
+    seconds = medians(sides, 5)
+    spent = {size: seconds[size] * bench.cells / size for size in sizes}
+    best = min(spent, key=lambda size: spent[size])
+    return {
+        "diffrax_rtol": rtol,
+        "diffrax_cells": best,
+        "error_diffrax": off,
+        "seconds_diffrax": spent[best],
+        "speedup_over_diffrax_vmap": spent[best] / seconds["ours"],
+    }

@@ -1,0 +1,103 @@
+"""Our side: the road of jaxsoc that is measured, named in one place."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxsoc.solve
+from jaxsoc.experiments import Soil
+from jaxsoc.solve import FixedStep, Substepped, integrate
+from jaxsoc.upscale import moments
+
+from .climit import Steps
+
+_Fused: Any = getattr(jaxsoc.solve, "Fused", None)
+_use_all_cores: Any = getattr(jaxsoc.solve, "use_all_cores", None)
+FUSED = _Fused is not None
+"""Whether the fused road is there; without it the plain roads stand in for it."""
+
+
+def use_all_cores() -> None:
+    """One XLA device per core; to be called before JAX starts."""
+    if _use_all_cores is not None:
+        _use_all_cores()
+
+
+def road(soil: Soil, steps: Steps, day: float = 24.0) -> Any:
+    """The method that takes these steps."""
+    if FUSED and steps.courant:
+        return _Fused(dt=day, rate=soil.model.fastest_rate, courant=steps.courant)
+    if FUSED:
+        return _Fused(dt=day / steps.per_day)
+    if steps.courant:
+        return Substepped(soil.model.fastest_rate, courant=steps.courant)
+    return FixedStep(dt=day / steps.per_day)
+
+
+def prepare(soil: Soil, times: np.ndarray, steps: Steps) -> Callable[[], Any]:
+    """A compiled run from the soil to its daily moments: call it for `Moments`."""
+    solve = _solve(soil, times, steps)
+    compiled = jax.jit(solve).lower(soil.state, soil.params).compile()
+    return lambda: jax.block_until_ready(compiled(soil.state, soil.params))
+
+
+def _solve(soil, times, steps):
+    method = road(soil, steps)
+    save = moments.of(soil.model.fluxes)
+
+    def solve(state, params):
+        return integrate(
+            soil.model, state, params, times, save=save, method=method, throw=False
+        ).values
+
+    return solve
+
+
+def reversible(steps: Steps, cells: int) -> bool:
+    """Whether the road can be walked backwards; the plain ones keep every step."""
+    return FUSED or (not steps.courant and cells <= 20_000)
+
+
+def prepare_gradient(soil: Soil, times: np.ndarray, steps: Steps) -> Callable[[], Any]:
+    """A compiled run for moments, peak respiration, and its gradient.
+
+    Reverse mode, with respect to the initial substrate and biomass of every cell and
+    to every constant that has a value by cell; the moments are delivered too, so that
+    the run does all that the forward one does.
+    """
+    solve = _solve(soil, times, steps)
+    leaves, tree = jax.tree.flatten(soil.params)
+    varying = [i for i, leaf in enumerate(leaves) if jnp.ndim(leaf) > 0]
+    fields = (
+        soil.state.substrate,
+        soil.state.biomass,
+        [leaves[i] for i in varying],
+    )
+
+    def peak(fields, co2, leaves):
+        substrate, biomass, constants = fields
+        leaves = list(leaves)
+        for i, constant in zip(varying, constants, strict=True):
+            leaves[i] = constant
+        state = soil.state._replace(substrate=substrate, biomass=biomass, co2=co2)
+        values = solve(state, jax.tree.unflatten(tree, leaves))
+        return jnp.max(values.flux.respiration), values
+
+    function = jax.jit(jax.value_and_grad(peak, has_aux=True))
+    compiled = function.lower(fields, soil.state.co2, leaves).compile()
+    return lambda: jax.block_until_ready(compiled(fields, soil.state.co2, leaves))
+
+
+def columns(values: moments.Moments) -> dict[str, np.ndarray]:
+    """`Moments` as the columns that rk4.c gives, by the same names."""
+    pools = lambda title, tree: {
+        f"{title} {name}": leaf for name, leaf in tree._asdict().items()
+    }
+    found = pools("mean", values.mean)
+    found |= {f"mean {name}": m for name, m in values.parameter_mean.items()}
+    found |= {f"covariance {name}": c for name, c in values.covariance.items()}
+    found |= pools("flux", values.flux) | pools("minimum", values.minimum)
+    return {name: np.asarray(column, np.float64) for name, column in found.items()}
