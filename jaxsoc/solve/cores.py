@@ -28,7 +28,7 @@ def use_all_cores(count: int | None = None) -> int:
         count = _usable_cores()
     if count < 1:
         raise ValueError(f"the number of cores must be at least 1, got {count}")
-    if jax.config.jax_num_cpu_devices == count:
+    if getattr(jax.config, "jax_num_cpu_devices", None) == count:
         return count
     try:
         jax.config.update("jax_num_cpu_devices", count)
