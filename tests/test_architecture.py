@@ -17,7 +17,7 @@ TABLE = {
     "models": ({"physics"}, CORE | {"optimistix"}),
     "upscale": ({"physics", "solve"}, CORE),
     "experiments": ({"physics", "solve", "models", "upscale"}, CORE),
-    "io": ({"physics", "experiments"}, {"numpy", "scipy", "xarray", "h5py"}),
+    "io": ({"physics", "experiments"}, {"numpy", "scipy", "xarray", "h5py", "zarr"}),
     "plots": (set(), {"numpy", "matplotlib"}),
     "cli": (
         {"physics", "solve", "models", "upscale", "experiments", "io", "plots"},

@@ -5,3 +5,5 @@ from .atomic import writable_folder as writable_folder
 from .fields import load_fields as load_fields
 from .results import save_dataset as save_dataset
 from .results import to_dataset as to_dataset
+from .store import load_members as load_members
+from .store import stream as stream
