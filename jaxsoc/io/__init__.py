@@ -3,5 +3,7 @@
 from .atomic import replacing as replacing
 from .atomic import writable_folder as writable_folder
 from .fields import load_fields as load_fields
+from .respiration import Collection as Collection
+from .respiration import load_respiration as load_respiration
 from .results import save_dataset as save_dataset
 from .results import to_dataset as to_dataset

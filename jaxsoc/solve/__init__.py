@@ -8,6 +8,7 @@ from .methods import Adaptive as Adaptive
 from .methods import FixedStep as FixedStep
 from .methods import Method as Method
 from .methods import Substepped as Substepped
+from .methods import forward_adaptive as forward_adaptive
 from .precision import require_x64 as require_x64
 from .steppers import heun as heun
 from .steppers import rk4 as rk4

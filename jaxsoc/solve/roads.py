@@ -31,8 +31,14 @@ def travel(
 
 @travel.register
 def _(method: FixedStep, fine, tendency, save, state, params, times):
+    factor = 2 if fine else 1
+    if isinstance(times, Tracer):
+        # Known in the program alone: forward mode only, in that case.
+        pairs = jnp.ceil(jnp.max(jnp.diff(times)) / (2 * method.dt) * (1 - 1e-12))
+        count = factor * pairs.astype(int)
+        return _fixed_step(method.stepper, tendency, save, state, params, times, count)
     pairs = math.ceil(np.diff(times).max() / (2 * method.dt) * (1 - 1e-12))
-    count = pairs * (2 if fine else 1)
+    count = pairs * factor
     leaves = jax.tree.leaves((state, params))
     if not any(isinstance(leaf, Tracer) for leaf in leaves):
         # Outside of transformations a loop of any length will do, and one compilation
