@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from . import interrupt
+from .fit_options import fit
 
 app = typer.Typer(
     name="jaxsoc",
@@ -225,3 +226,6 @@ def upscale(
         "figures": False if no_figures else None,
     }
     run_upscale(read_config(config, options), quiet=quiet, dry_run=dry_run)
+
+
+app.command()(fit)

@@ -2,6 +2,7 @@
 
 from .incubation import INCUBATION as INCUBATION
 from .incubation import Incubation as Incubation
+from .incubation import common_length as common_length
 from .incubation import fit_respiration as fit_respiration
 from .incubation import fit_respirations as fit_respirations
 from .kinetics import PUBLISHED as PUBLISHED

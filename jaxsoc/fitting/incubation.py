@@ -1,5 +1,6 @@
 """The two-pool model fitted to measured respiration, one series or many."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -113,7 +114,9 @@ def fit_respiration(
     core = incubation.core(law, series, constants)
     most = Interval(0.0, series.soil_carbon or _PURE_CARBON)
     count = series.times.size
-    length = points or max(16, 2 ** int(np.ceil(np.log2(count))))
+    length = points or common_length([series])
+    if length < count:
+        raise ValueError(f"points must be at least {count}, got {length}")
     fill = lambda x, last: np.concatenate([x, np.full(length - count, last)])
     times = np.concatenate([[0.0], fill(series.times, series.times[-1])])
     weights = np.ones(count) if series.deviation is None else 1 / series.deviation
@@ -127,6 +130,11 @@ def fit_respiration(
         weights=fill(weights, 0.0),
         **options,
     )
+
+
+def common_length(series: Iterable[Respiration]) -> int:
+    """A length to fill all these series up to, a power of two, at least 16."""
+    return max(16, *(2 ** math.ceil(math.log2(one.times.size)) for one in series))
 
 
 def fit_respirations(
@@ -149,6 +157,7 @@ def fit_respirations(
     names = [one.name for one in series]
     if len(set(names)) < len(names):
         raise ValueError("two series have one name")
+    options.setdefault("points", common_length(series) if series else None)
     total = len(series) * len(kinetics)
     fits = {}
     for law in kinetics:

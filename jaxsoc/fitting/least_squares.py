@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +13,7 @@ from jaxsoc.solve import require_x64
 
 from .curvature import uncertainty
 from .levenberg import Search, search
+from .problem import Problem, Weighted, second_derivatives
 from .result import Fit, Outcome, Starts, ends_with
 
 Progress = Callable[[int, int, str], None]
@@ -75,13 +75,13 @@ def fit(
             f"constants ({', '.join(leaves)}): free fewer"
         )
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=float), start)
-    places = tuple(leaf.index for leaf in leaves.values())
+    places = tuple(leaf.place for leaf in leaves.values())
     transforms = tuple(transform(leaf.bounds) for leaf in leaves.values())
-    problem = _Problem(predict, params, transforms, places, args)
+    problem = Problem(predict, params, transforms, places, args)
     key = jax.random.key(0) if key is None else key
     first = _start_on_line(params, leaves, transforms)
     z = _scattered(key, first, starts, spread)
-    residuals = _Weighted(problem, data, weights)
+    residuals = Weighted(problem, data, weights)
     watch = lambda done: progress(done, starts, "starts")
     found = search(residuals, z, max_steps=max_steps, tolerance=tolerance, watch=watch)
     return _result(residuals, leaves, z, found, exact=exact, absolute=absolute)
@@ -138,85 +138,16 @@ def _checked_data(data, weights):
     return np.where(weights > 0, data, 0.0), weights
 
 
-class _Problem(eqx.Module):
-    """The model as a function of the free constants on the line."""
-
-    predict: Callable
-    params: Any
-    transforms: tuple
-    places: tuple[int, ...] = eqx.field(static=True)
-    args: Any
-
-    def natural(self, z):
-        pairs = zip(self.transforms, z, strict=True)
-        return jnp.stack([t.from_line(x) for t, x in pairs])
-
-    def filled(self, z):
-        leaves, structure = jax.tree.flatten(self.params)
-        for place, value in zip(self.places, self.natural(z), strict=True):
-            leaves[place] = value
-        return jax.tree.unflatten(structure, leaves)
-
-    def __call__(self, z):
-        return self.predict(self.filled(z), self.args)
-
-
-@eqx.filter_jit
-def _evaluate(problem, places):
-    """Predictions and their Jacobians, by start."""
-
-    def one(z):
-        # The basis is pushed forward together, beside one run of the model itself.
-        run = lambda direction: jax.jvp(problem, (z,), (direction,))
-        return jax.vmap(run, out_axes=(None, -1))(jnp.eye(z.size))
-
-    return jax.vmap(one)(places)
-
-
-@eqx.filter_jit
-def _second_derivatives(problem, z, data, weights):
-    """Exact curvature of half the weighted sum of squares."""
-
-    def half(z):
-        difference = jnp.where(weights > 0, data - problem(z), 0.0)
-        return 0.5 * jnp.sum((weights * difference) ** 2)
-
-    return jax.jacfwd(jax.jacfwd(half))(z)
-
-
-class _Weighted:
-    """Residuals of a problem, scaled so that one tolerance suits all units."""
-
-    def __init__(self, problem, data, weights):
-        self.problem, self.data, self.weights = problem, data, weights
-        size = float(np.sqrt(np.mean((weights * data) ** 2)))
-        self.scale = size if size > 0 else 1.0
-
-    def __call__(self, places):
-        predicted, slopes = map(
-            np.asarray, _evaluate(self.problem, jnp.asarray(places))
-        )
-        used = self.weights > 0
-        if predicted.shape[1:] != self.data.shape:
-            raise ValueError(
-                f"the model must predict one value per point, got {predicted.shape[1:]} "
-                f"for {self.data.shape}"
-            )
-        factor = self.weights[used] / self.scale
-        residuals = factor * (self.data[used] - predicted[:, used])
-        return residuals, -factor[:, None] * slopes[:, used]
-
-
 def _start_on_line(params, leaves, transforms):
     flat = jax.tree.leaves(params)
     z = []
     for (name, leaf), t in zip(leaves.items(), transforms, strict=True):
-        value = np.asarray(flat[leaf.index])
+        value = np.asarray(flat[leaf.place])
         if value.ndim:
             raise ValueError(f"{name} must be one number to be fitted, got a field")
         if not bool(Interval(leaf.bounds.low, leaf.bounds.high).contains(value)):
             raise ValueError(f"{name} must start in {leaf.bounds}, got {value:g}")
-        z.append(float(t.to_line(flat[leaf.index])))
+        z.append(float(t.to_line(flat[leaf.place])))
     return np.array(z)
 
 
@@ -240,7 +171,7 @@ def _result(residuals, leaves, start, found: Search, *, exact, absolute):
     curvature = J.T @ J
     if exact:
         given = (jnp.asarray(x) for x in (z, residuals.data, residuals.weights))
-        curvature = np.asarray(_second_derivatives(problem, *given)) / scale**2
+        curvature = np.asarray(second_derivatives(problem, *given)) / scale**2
     # The residuals were divided by their common scale, and so is their variance.
     freedom = max(len(r) - len(z), 1)
     variance = 1 / scale**2 if absolute else float(r @ r) / freedom

@@ -1,8 +1,8 @@
 """Levenberg-Marquardt from many starts at once, the loop outside of the compiler.
 
-The compiled part is one evaluation of the model and its Jacobian at all starts. With the
-loop inside it as well, a program takes six times as long to compile (25 s against 4 s
-for a two-pool soil) and cannot tell how far it is.
+The compiled part is one evaluation of the model and its Jacobian at all starts. With
+the loop inside it as well, a program takes six times as long to compile (25 s against
+4 s for a two-pool soil) and cannot tell how far it is.
 """
 
 from collections.abc import Callable
@@ -54,8 +54,8 @@ def search(
     A step is taken if it improves, and λ falls; else λ rises.
 
     **Arguments:** `evaluate`: residuals and Jacobian; `start`: by start and constant;
-    `max_steps`: evaluations after the first; `tolerance`: of the place; `watch`: called with the number of starts that are
-    done, after every step.
+    `max_steps`: evaluations after the first; `tolerance`: of the place; `watch`: called
+    with the number of starts that are done, after every step.
     """
     z = np.array(start, dtype=float)
     r, J = evaluate(z)

@@ -67,8 +67,8 @@ def observed(times: Any, quantity: str, *, at_start: bool = False) -> Observed:
 class TwoPoolSeries(eqx.Module):
     """Prediction of the two-pool model: `(SoilCore, Observed) -> series`.
 
-    **Arguments:** `model`: a `TwoPool` with any laws; `method`: a road with forward-mode
-    gradients.
+    **Arguments:** `model`: a `TwoPool` with any laws; `method`: a road with
+    forward-mode gradients.
     """
 
     model: Callable = TwoPool()

@@ -34,6 +34,11 @@ class Starts(eqx.Module):
     steps: np.ndarray
     outcome: tuple[Outcome, ...]
 
+    @property
+    def converged(self) -> int:
+        """How many reached a minimum, any minimum."""
+        return sum(outcome is Outcome.CONVERGED for outcome in self.outcome)
+
 
 class Fit(eqx.Module):
     """Outcome of `fit`; every array is plain numpy.

@@ -84,9 +84,10 @@ def _read(path):
     return table
 
 
-def _numbers(path, table, column):
+def _numbers(path, table, column) -> np.ndarray:
     text = table[column].str.strip()
-    numbers = pd.to_numeric(text.replace("", "nan"), errors="coerce").to_numpy(float)
+    parsed = pd.to_numeric(text.replace("", "nan"), errors="coerce")
+    numbers = np.asarray(parsed, dtype=float)
     bad = np.isnan(numbers) & ~text.str.lower().isin(("", "nan", "na")).to_numpy()
     if bad.any():
         first = int(np.argmax(bad))

@@ -68,7 +68,7 @@ def transform(bounds: Interval) -> Transform:
 class Leaf(NamedTuple):
     """A number within parameters: its place among the leaves, and what is known."""
 
-    index: int
+    place: int
     bounds: Interval
     unit: str
     meaning: str
@@ -81,11 +81,11 @@ def leaves_by_name(params: Any) -> dict[str, Leaf]:
     """
     paths = jax.tree_util.tree_flatten_with_path(params)[0]
     found = {}
-    for index, (path, _) in enumerate(paths):
+    for place, (path, _) in enumerate(paths):
         name = ".".join(str(_step(key)) for key in path)
         known = _metadata(params, path)
         found[name] = Leaf(
-            index,
+            place,
             known.get("bounds", REAL),
             known.get("unit", ""),
             known.get("meaning", name),
