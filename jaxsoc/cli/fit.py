@@ -4,7 +4,9 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -167,22 +169,25 @@ def _fit_with_bar(console, config, laws, chosen) -> list[Fitted]:
         TextColumn("{task.description}"),
     )
     total = len(laws) * (1 if chosen is None else len(chosen))
-    options = {"starts": config.starts, "key": jax.random.key(config.seed)}
+    options: dict[str, Any] = {
+        "starts": config.starts,
+        "key": jax.random.key(config.seed),
+    }
     if chosen is not None:
         options["points"] = common_length(chosen)
     fitted: list[Fitted] = []
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=total)
-        for law in laws:
-            for one in [None] if chosen is None else chosen:
+        for law, one in product(laws, chosen or [None]):
+            name = f"{law} {one.name if one else config.to}"
 
-                def progress(done, starts, what, name=one.name if one else config.to):
-                    interrupt.check()
-                    now = len(fitted) + done / starts
-                    bar.update(task, completed=now, description=f"{law} {name}")
+            def progress(done, starts, what, name=name):
+                interrupt.check()
+                now = len(fitted) + done / starts
+                bar.update(task, completed=now, description=name)
 
-                options["progress"] = progress
-                fitted.append(_fitted(config, law, one, options))
+            options["progress"] = progress
+            fitted.append(_fitted(config, law, one, options))
     return fitted
 
 

@@ -49,7 +49,7 @@ def fit(
         bool,
         typer.Option(
             "--mean-rates",
-            help="Rates are means since the point before, not momentary.",
+            help="Rates are means since the point before.",
         ),
     ] = False,
     free: Annotated[

@@ -1,6 +1,5 @@
 """What the two-pool model predicts of a series of measurements."""
 
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -71,7 +70,7 @@ class TwoPoolSeries(eqx.Module):
     forward-mode gradients.
     """
 
-    model: Callable = TwoPool()
+    model: TwoPool = TwoPool()
     method: Method = FITTING_METHOD
 
     def __call__(self, params: SoilCore, seen: Observed) -> Float[Array, " time"]:

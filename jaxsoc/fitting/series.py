@@ -61,16 +61,10 @@ class Respiration(eqx.Module):
         if self.quantity == "co2":
             _check_not_negative(said + "cumulative CO2", self.values)
         if self.deviation is not None:
-            self._check_deviation(said)
+            _check_deviation(said, self.deviation, self.times.shape)
         if self.soil_carbon is not None and not self.soil_carbon > 0:
             raise ValueError(
                 f"{said}soil carbon must be positive, got {self.soil_carbon:g} mgC/g"
-            )
-
-    def _check_deviation(self, said):
-        if self.deviation.shape != self.times.shape or not (self.deviation > 0).all():
-            raise ValueError(
-                f"{said}one positive standard deviation per point is needed"
             )
 
     @property
@@ -83,6 +77,11 @@ class Respiration(eqx.Module):
         if self.quantity == "mean_rate":
             return float(np.sum(np.diff(times) * self.values))
         return float(np.trapezoid(rates, times))
+
+
+def _check_deviation(said, deviation, shape):
+    if deviation.shape != shape or not (deviation > 0).all():
+        raise ValueError(f"{said}one positive standard deviation per point is needed")
 
 
 def _check_finite(said, times, values):

@@ -22,7 +22,7 @@ from .style import (
 
 PANELS = 12  # on one figure
 
-_LINES = tuple(
+_LINES: tuple[dict[str, Any], ...] = tuple(
     {"color": colour, "linestyle": dashes}
     for colour, dashes in (
         (VERMILION, "-"),
@@ -96,7 +96,12 @@ def _panel(ax, one):
 
 
 def _legend(figure, results):
-    points = {"color": BLACK, "marker": "o", "linestyle": "", "markerfacecolor": "none"}
+    points: dict[str, Any] = {
+        "color": BLACK,
+        "marker": "o",
+        "linestyle": "",
+        "mfc": "none",
+    }
     handles = [Line2D([], [], label="data", markersize=4, **points)]
     for index, name in enumerate(results.kinetics.values):
         line = _LINES[index % len(_LINES)]
