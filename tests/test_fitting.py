@@ -239,7 +239,7 @@ def test_constants_of_every_kinetics_come_back(kinetics):
 
 
 def test_effective_constants_of_a_mean_series_and_of_a_users_law():
-    """The mean of two soils has constants between theirs; a law of one's own will do."""
+    """The mean of two soils lies between them; a law of one's own will do."""
     seen = observed(SHORT.times, "biomass", at_start=True)
     series = jax.jit(TwoPoolSeries(TwoPool(KINETICS["linear"].law)))
     constants = map(KINETICS["linear"].constants, (1e-3, 2e-3))
@@ -397,7 +397,7 @@ def test_thirty_incubations(data, capsys):
             f"{np.median(explained):.4f}; not: {failed}"
         )
     assert len(failed) <= 12
-    assert all(f.reason and not f.outcome.name == "NOT_FINITE" for f in fits.values())
+    assert all(f.reason and f.outcome is not Outcome.NOT_FINITE for f in fits.values())
     assert np.median(explained) > 0.9 and (explained > 0.5).mean() > 0.9
     for one in chosen:
         assert fits[one.name].residuals.shape == one.values.shape
