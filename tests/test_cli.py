@@ -379,6 +379,11 @@ def test_fit_to_a_series_of_ones_own(jaxsoc, series, tmp_path):
         (SERIES, ["--id", "other"], ["no series 'other'", "mine"]),
         (SERIES, ["--free", "humus"], ["unknown parameter 'humus'"]),
         (SERIES, ["--on", "co2"], ["to and on"]),
+        (
+            "time (d),value (mgC/g)\n1,2\n2,3\n4,5\n",
+            ["--kinetics", "mm"],
+            ["mine has 3 points, too few for 4 constants of michaelis_menten"],
+        ),
         (SERIES, ["--first", "0"], ["first must be at least 1, got 0"]),
         (SERIES, ["--starts", "some"], ["starts", "'some'"]),
         (SERIES, ["--starts", "0"], ["starts must be at least 1, got 0"]),

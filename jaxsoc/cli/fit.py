@@ -34,6 +34,7 @@ from jaxsoc.io import (
     save_dataset,
     writable_folder,
 )
+from jaxsoc.physics.parameters import declarations
 
 from . import interrupt
 from .config import canonical_kinetics
@@ -87,6 +88,8 @@ def checked_config(options: Mapping[str, object]) -> FitConfig:
         ) from None
     if config.first is not None and config.first < 1:
         raise ValueError(f"first must be at least 1, got {config.first}")
+    if config.starts < 1:
+        raise ValueError(f"starts must be at least 1, got {config.starts}")
     if not 0 <= config.seed < 2**63:
         raise ValueError(f"seed must lie in [0, 2^63), got {config.seed}")
     if config.series is None:
@@ -115,6 +118,8 @@ def run_fit(config: FitConfig, *, quiet: bool) -> None:
         chosen = None if config.series is None else _chosen(config)
         if chosen is None:
             _check_target(config)
+        else:
+            _check_lengths(config, laws, chosen)
         folder = writable_folder(config.out)
         fitted = _fit_with_bar(console, config, laws, chosen)
     results = fits_to_dataset(
@@ -140,6 +145,17 @@ def _check_target(config):
         raise ValueError(
             f"unknown quantity {config.on!r}: expected one of {', '.join(QUANTITIES)}"
         )
+
+
+def _check_lengths(config, laws, chosen):
+    more = len(Incubation(free=tuple(config.free)).free)
+    for law, one in product(laws, chosen):
+        wanted = len(declarations(known_kinetics(law).constants)) + more
+        if one.times.size < wanted:
+            raise ValueError(
+                f"{one.name} has {one.times.size} points, too few for {wanted} "
+                f"constants of {law}: free fewer"
+            )
 
 
 def _chosen(config: FitConfig) -> list[Respiration]:

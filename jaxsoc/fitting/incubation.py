@@ -23,6 +23,7 @@ from .series import Respiration
 # A gram of soil that is nothing but carbon: the bound where soil carbon is not known.
 _PURE_CARBON = 1000.0  # mgC/g
 _POOLS = ("initial_substrate", "initial_biomass")
+_MAY_BE_FREE = (*_POOLS, "mortality.rate", "carbon_use_efficiency")
 
 
 class Incubation(eqx.Module):
@@ -35,6 +36,8 @@ class Incubation(eqx.Module):
     twice what had to be decomposed for it, biomass a tenth of that; `input`: mgC/g/h,
     none in a jar; `carbon_use_efficiency`, `mortality_rate` (1/h): the published ones,
     since respiration alone says little about them.
+
+    **Raises:** `ValueError` for a free parameter that is not one of these.
     """
 
     free: tuple[str, ...] = _POOLS
@@ -43,6 +46,14 @@ class Incubation(eqx.Module):
     input: float = 0.0
     carbon_use_efficiency: float = default(TwoPoolParameters, "carbon_use_efficiency")
     mortality_rate: float = default(LinearMortalityConstants, "rate")
+
+    def __check_init__(self):
+        for name in self.free:
+            if name not in _MAY_BE_FREE:
+                raise ValueError(
+                    f"unknown parameter {name!r} to be free: expected some of "
+                    f"{', '.join(_MAY_BE_FREE)}"
+                )
 
     def core(
         self, law: Kinetics, series: Respiration, constants: Any = None
