@@ -232,6 +232,7 @@ def test_constants_of_every_kinetics_come_back(kinetics):
         setting=SHORT,
         starts=2,
         spread=0.5,
+        method=FixedStep(20.0),
     )
     expected = jax.tree.leaves(KINETICS[kinetics].constants())
     np.testing.assert_allclose(found.values, expected, rtol=1e-4)
@@ -241,13 +242,14 @@ def test_constants_of_every_kinetics_come_back(kinetics):
 def test_effective_constants_of_a_mean_series_and_of_a_users_law():
     """The mean of two soils lies between them; a law of one's own will do."""
     seen = observed(SHORT.times, "biomass", at_start=True)
-    series = jax.jit(TwoPoolSeries(TwoPool(KINETICS["linear"].law)))
+    law = TwoPool(KINETICS["linear"].law)
+    series = jax.jit(TwoPoolSeries(law, FixedStep(20.0)))
     constants = map(KINETICS["linear"].constants, (1e-3, 2e-3))
     floats = lambda tree: jax.tree.map(lambda x: jnp.asarray(x, float), tree)
     slow, fast = (np.asarray(series(floats(SHORT.core(c)), seen)) for c in constants)
     own = Kinetics(lambda S, B, c: c.rate * S + 0.0 * B, *KINETICS["linear"][1:])
     mean = (slow + fast) / 2
-    found = fit_kinetics(own, mean, setting=SHORT, starts=2)
+    found = fit_kinetics(own, mean, setting=SHORT, starts=2, method=FixedStep(20.0))
     assert 1e-3 < found["rate"] < 2e-3 and found.sound
     with pytest.raises(ValueError, match=r"one value per time.*\(3,\) for 40"):
         fit_kinetics(own, mean[:3], setting=SHORT)
@@ -295,7 +297,7 @@ def test_a_standard_deviation_makes_a_point_count_less():
         free=("initial_substrate",), initial_biomass=1e-9, mortality_rate=1e-9
     )
     spoilt = measured(values=values, deviation=trust)
-    found = fit_respiration(spoilt, "linear", incubation=quiet, starts=2)
+    found = fit_respiration(spoilt, "linear", incubation=quiet, starts=3)
     assert found["initial_substrate"] == pytest.approx(2.0, rel=1e-4)
 
 

@@ -12,9 +12,10 @@ from jaxsoc.models import TwoPool, TwoPoolParameters
 from jaxsoc.physics.kinetics import KINETICS, Kinetics
 from jaxsoc.physics.mortality import LinearMortalityConstants
 from jaxsoc.physics.parameters import AbstractParameters, default
+from jaxsoc.solve import Method
 
 from .least_squares import fit
-from .observe import SoilCore, TwoPoolSeries, observed
+from .observe import FITTING_METHOD, SoilCore, TwoPoolSeries, observed
 from .result import Fit
 
 _SUBSTRATE = default(SoilCore, "initial_substrate")
@@ -82,6 +83,7 @@ def fit_kinetics(
     target_constants: Any = None,
     setting: Setting = PUBLISHED,
     free: Sequence[str] | None = None,
+    method: Method = FITTING_METHOD,
     **options: Any,
 ) -> Fit:
     """Fits the constants of a kinetics to the output of another, or to a mean series.
@@ -95,7 +97,7 @@ def fit_kinetics(
     `setting.times`, in mgC/g or mgC/g/h; `to`: one of `QUANTITIES`; `constants`: to
     start from, by default the declared ones; `target_constants`: of the target;
     `setting`: pools, input and times; `free`: names, by default all constants of the
-    law; `options`: see `fit`.
+    law; `method`: road with forward-mode gradients; `options`: see `fit`.
 
     **Raises:** `ValueError` for names or data that do not fit.
     """
@@ -104,7 +106,9 @@ def fit_kinetics(
     if isinstance(target, str | Kinetics):
         other = known_kinetics(target)
         truth = other.constants() if target_constants is None else target_constants
-        data = _output(TwoPoolSeries(TwoPool(other.law)), setting.core(truth), seen)
+        data = _output(
+            TwoPoolSeries(TwoPool(other.law), method), setting.core(truth), seen
+        )
     else:
         data = np.asarray(target, dtype=float)
         if data.shape != setting.times.shape:
@@ -114,7 +118,8 @@ def fit_kinetics(
             )
     core = setting.core(law.constants() if constants is None else constants)
     free = decomposition_names(core) if free is None else free
-    return fit(TwoPoolSeries(TwoPool(law.law)), core, data, seen, free=free, **options)
+    series = TwoPoolSeries(TwoPool(law.law), method)
+    return fit(series, core, data, seen, free=free, **options)
 
 
 @eqx.filter_jit
