@@ -21,6 +21,7 @@ from jaxsoc.experiments import (
     run_chunks,
 )
 from jaxsoc.experiments.run import DIMENSIONS
+from jaxsoc.physics.grids import warn_unless_well_mixed
 from jaxsoc.physics.units import HOURS_PER_DAY
 
 from .results import CHECKS, SERIES, described, provenance
@@ -72,8 +73,31 @@ def stream(
             group[_DONE][number] = size(number)
         statistics.add(chunk)
     next(coming, None)  # the last word of the progress
-    attributes = {"steps": {" ".join(kind): c for kind, c in plan.courant.items()}}
-    return statistics.dataset(provenance(design) | attributes)
+    _warn_unless_well_mixed(design, statistics.worst)
+    attributes = {
+        "courant_numbers": {" ".join(kind): c for kind, c in plan.courant.items()}
+    }
+    results = statistics.dataset(provenance(design) | attributes)
+    unit, long_name = CHECKS["respiration_error_estimate"]
+    error = [[plan.error[k, h] for h in design.heterogeneity] for k in design.kinetics]
+    results["respiration_error_estimate"] = (
+        DIMENSIONS[:2],
+        np.asarray(error),
+        {"units": unit, "long_name": f"{long_name}, first member"},
+    )
+    return results
+
+
+def _warn_unless_well_mixed(design, worst):
+    damkohler = worst["largest_damkohler"]
+    k, h, c = place = np.unravel_index(damkohler.argmax(), damkohler.shape)
+    correlations = checked_correlations(design, None)
+    warn_unless_well_mixed(
+        float(damkohler[place]),
+        float(worst["share_not_well_mixed"][place]),
+        edge=design.grid.edge,
+        case=f"{design.kinetics[k]} {design.heterogeneity[h]} {correlations[c]}",
+    )
 
 
 def _size(design, plan, number):

@@ -12,6 +12,7 @@ from .methods import FixedStep as FixedStep
 from .methods import Fused as Fused
 from .methods import Method as Method
 from .methods import Substepped as Substepped
+from .methods import forward_adaptive as forward_adaptive
 from .precision import require_x64 as require_x64
 from .statistics import AbstractStatistic as AbstractStatistic
 from .steppers import heun as heun
