@@ -56,7 +56,7 @@ class Plan(NamedTuple):
 
 
 def plan_ensemble(
-    design: Design, *, memory: float = 2 * 2**30, progress: Progress | None = None
+    design: Design, *, memory: float = 2.0 * 2**30, progress: Progress | None = None
 ) -> Plan:
     """Chunk that fits the memory, and steps that keep the tolerance.
 
@@ -104,9 +104,10 @@ def _chunk(design, names, memory):
     return min(-(-chunk // devices) * devices, max(most, 1))
 
 
-def _courant(design, member, kind, correlation):
+def _courant(design, member, kind: tuple[str, str], correlation):
     """The Courant number that keeps the tolerance for the first member."""
-    model, state, params = case(design, member, *kind, correlation)
+    kinetics, heterogeneity = kind
+    model, state, params = case(design, member, kinetics, heterogeneity, correlation)
     road = _road(design, model, Substepped().courant)
     for _ in range(6):
         solution = integrate(

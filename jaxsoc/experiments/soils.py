@@ -1,7 +1,7 @@
 """The soil of each case: initial pools and parameters, uniform or by cell."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -60,7 +60,7 @@ def draw_member(
     return Member(fields, _all_constants(design, given, constants_key, fields))
 
 
-def member_source(design: Design) -> Callable[[Sequence[int]], Member]:
+def member_source(design: Design) -> Callable[[Any], Member]:
     """Draws many members at once from their numbers, on all devices.
 
     **Returns:** `numbers -> Member`, leaves leading by member; compiled once for each
@@ -68,7 +68,7 @@ def member_source(design: Design) -> Callable[[Sequence[int]], Member]:
     """
     generator, names = design.generator, checked_correlations(design, None)
     if not isinstance(generator, Generator):
-        one_by_one = lambda numbers: [draw_member(design, n) for n in numbers]
+        one_by_one = lambda numbers: [draw_member(design, int(n)) for n in numbers]
         stack = lambda *leaves: jnp.stack(leaves)
         return lambda numbers: jax.tree.map(stack, *one_by_one(numbers))
     recipe, means = SCENARIOS[design.scenario].recipe, _means(design)

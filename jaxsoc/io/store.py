@@ -42,7 +42,7 @@ def stream(
     design: Design,
     path: Path | str,
     *,
-    memory: float = 2 * 2**30,
+    memory: float = 2.0 * 2**30,
     quantiles: tuple[float, ...] = (0.05, 0.25, 0.5, 0.75, 0.95),
     progress: Callable[[int, int, str], None] = lambda done, total, case: None,
 ) -> xr.Dataset:
@@ -59,14 +59,14 @@ def stream(
     plan = plan_ensemble(design, memory=memory, progress=progress)
     group, plan = _opened(Path(path), design, plan)
     total = -(-design.members // plan.chunk)
-    marks = group[_DONE][:]
+    marks = np.asarray(group[_DONE])
     size = lambda number: _size(design, plan, number)
     done = {number for number in range(total) if marks[number] >= size(number)}
     statistics = MemberStatistics(design, quantiles)
     coming = run_chunks(design, plan, skip=done, progress=progress)
     for number in range(total):
         if number in done:
-            chunk = _read(group, design, plan, number)
+            chunk = _read(group, number * plan.chunk, size(number))
         else:
             chunk = next(coming)
             _write(group, chunk)
@@ -100,6 +100,11 @@ def _warn_unless_well_mixed(design, worst):
     )
 
 
+def _group(path: Path, mode: Any) -> Any:
+    # Typed loosely: what a name in a group stands for is known to its writer alone.
+    return zarr.open_group(path, mode=mode)
+
+
 def _size(design, plan, number):
     return min(plan.chunk, design.members - number * plan.chunk)
 
@@ -110,7 +115,7 @@ def _opened(path, design, plan):
     if not path.exists():
         return _created(path, design, plan, experiment), plan
     try:
-        group = zarr.open_group(path, mode="r+")
+        group = _group(path, "r+")
         found = group.attrs["experiment"]
         chunk, courant = int(group.attrs["chunk"]), group.attrs["courant"]
     except (KeyError, ValueError, OSError):
@@ -137,7 +142,7 @@ def _opened(path, design, plan):
 def _created(path, design, plan, experiment):
     # Whole or absent: a store without its description could not be continued.
     temporary = path.with_name(f".{path.name}-new")
-    group = zarr.open_group(temporary, mode="w")
+    group = _group(temporary, "w")
     axes = [len(design.kinetics), len(design.heterogeneity)]
     axes += [len(checked_correlations(design, None)), design.members]
     times = len(design.times)
@@ -177,7 +182,7 @@ def _created(path, design, plan, experiment):
         }
     )
     temporary.rename(path)
-    return zarr.open_group(path, mode="r+")
+    return _group(path, "r+")
 
 
 def _array(group, name, shape, chunk, dims, unit, long_name):
@@ -201,17 +206,16 @@ def _grow(group, members, chunk):
 
 
 def _write(group, chunk: Chunk):
+    size = next(iter(chunk.checks.values())).shape[3]
+    members = slice(chunk.first, chunk.first + size)
     for name in SERIES:
-        values = chunk.series[name]
-        members = slice(chunk.first, chunk.first + values.shape[3])
-        group[name][:, :, :, members, :] = values
+        group[name][:, :, :, members, :] = chunk.series[name]
     for name in _CHECKED:
         group[name][:, :, :, members] = chunk.checks[name]
 
 
-def _read(group, design, plan, number):
-    first = number * plan.chunk
-    members = slice(first, first + _size(design, plan, number))
+def _read(group, first, size):
+    members = slice(first, first + size)
     series = {name: group[name][:, :, :, members, :] for name in SERIES}
     checks = {name: group[name][:, :, :, members] for name in _CHECKED}
     return Chunk(first, series, checks)
@@ -235,12 +239,8 @@ def _difference(found, wanted):
 
 def load_members(path: Path | str) -> Iterator[Chunk]:
     """The finished chunks of a store, in order."""
-    group = zarr.open_group(Path(path), mode="r")
-    chunk, marks = int(group.attrs["chunk"]), group[_DONE][:]
-    for number, count in enumerate(marks):
-        if count:
-            first = number * chunk
-            members = slice(first, first + int(count))
-            series = {name: group[name][:, :, :, members, :] for name in SERIES}
-            checks = {name: group[name][:, :, :, members] for name in _CHECKED}
-            yield Chunk(first, series, checks)
+    group = _group(Path(path), "r")
+    chunk = int(group.attrs["chunk"])
+    for number, size in enumerate(np.asarray(group[_DONE])):
+        if size:
+            yield _read(group, number * chunk, int(size))

@@ -60,7 +60,7 @@ class MemberStatistics:
         for name, values in chunk.checks.items():
             most = values.min(axis=3) if name == "smallest_pool" else values.max(axis=3)
             pick = np.minimum if name == "smallest_pool" else np.maximum
-            self.worst[name] = pick(self.worst.get(name, most), most)
+            self.worst[name] = pick(self.worst[name], most) if self.count else most
         self._keep(chunk, members)
         self.count = total
 

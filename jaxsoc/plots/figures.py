@@ -32,7 +32,8 @@ _POOLS = {
 
 
 def _figure(rows: int, columns: int, *, width: float, height: float, **options: Any):
-    figure = Figure(figsize=(width * columns + 0.6, height * rows + 0.7))
+    # Wide enough for title and legend beside a single column, too.
+    figure = Figure(figsize=(max(width * columns + 0.6, 6.2), height * rows + 0.7))
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
@@ -99,7 +100,7 @@ def _spread(results):
     if "quantile" not in results.dims:
         return ""
     low, high = (100 * float(results["quantile"][end]) for end in (0, -1))
-    return f"\nlines: mean over members; bands: {low:g} to {high:g} % of them"
+    return f"\nmean over members, bands from {low:g} to {high:g} % of them"
 
 
 def _correlations(results):

@@ -1,0 +1,259 @@
+"""Ensembles of any size: members by their keys, chunks, stores, statistics."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import zarr
+
+from jaxsoc.experiments import (
+    Design,
+    case,
+    draw_member,
+    member_source,
+    plan_ensemble,
+    run,
+    run_chunks,
+)
+from jaxsoc.io import load_members, stream
+from jaxsoc.physics.grids import CellGrid
+from jaxsoc.solve import FixedStep, integrate, map_members
+from jaxsoc.upscale.fields import Acceptance, Fields, Generator
+
+
+def small(**changes) -> Design:
+    choices = {
+        "kinetics": ("multiplicative",),
+        "heterogeneity": ("homogeneous", "full"),
+        "correlation": ("positive", "uncorrelated"),
+        "grid": CellGrid((16, 16)),
+        "generator": Generator(acceptance=Acceptance(least_correlation=0.5)),
+        "members": 7,
+        "every": 48.0,
+        "duration": 480.0,
+        "seed": 3,
+    }
+    return Design(**(choices | changes))
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("devices", [1, None])
+def test_members_are_mapped_one_by_one(count, devices):
+    members = jnp.arange(3.0 * count).reshape(count, 3)
+    found = map_members(lambda row: (row.sum(), row), members, devices=devices)
+    np.testing.assert_array_equal(found[0], members.sum(axis=1))
+    np.testing.assert_array_equal(found[1], members)
+
+
+def test_members_drawn_together_are_those_drawn_alone():
+    design = small(members=5)
+    together = member_source(design)(np.arange(5))
+    for number in range(5):
+        alone = draw_member(design, number)
+        for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
+            np.testing.assert_allclose(a[number], b, rtol=1e-12)
+
+
+def test_each_member_is_its_own_single_run():
+    design = small(members=6)
+    plan = plan_ensemble(design)
+    (chunk,) = run_chunks(design, plan)
+    for number in (0, 3, 5):
+        for h, heterogeneity in enumerate(design.heterogeneity):
+            names = ("multiplicative", heterogeneity, "uncorrelated")
+            model, state, params = case(design, draw_member(design, number), *names)
+            tight = integrate(
+                model, state, params, design.times, method=FixedStep(0.25)
+            )
+            S = chunk.series["substrate"][0, h, 1, number]
+            exact = np.asarray(tight.values.mean.substrate)
+            assert np.max(np.abs(S - exact)) < 1e-5 * exact.max()
+    for size in (1, 4):
+        parts = list(run_chunks(design, plan._replace(chunk=size)))
+        for name, values in chunk.series.items():
+            joined = np.concatenate([part.series[name] for part in parts], axis=3)
+            np.testing.assert_allclose(joined, values, rtol=1e-10, atol=1e-13)
+
+
+def test_an_ensemble_agrees_with_a_plain_run():
+    design = small(members=3)
+    (chunk,) = run_chunks(design, plan_ensemble(design))
+    plain = run(design)
+    for name in ("substrate", "biomass", "respiration", "substrate_variance"):
+        expected = plain.series[name]
+        assert np.max(np.abs(chunk.series[name] - expected)) < 3e-5 * expected.max()
+    assert (chunk.checks["carbon_balance_error"] < 1e-12).all()
+
+
+def test_statistics_are_numpys(tmp_path):
+    design = small(members=9)
+    results = stream(design, tmp_path / "members.zarr", quantiles=(0.1, 0.5))
+    chunks = list(load_members(tmp_path / "members.zarr"))
+    R = np.concatenate([chunk.series["respiration"] for chunk in chunks], axis=3)
+    assert R.shape == (1, 2, 2, 9, 11)
+    close = lambda name, values: np.testing.assert_allclose(
+        results[name].values, values, rtol=1e-12, atol=1e-16
+    )
+    close("respiration", R.mean(axis=3))
+    close("respiration_sd", R.std(axis=3, ddof=1))
+    close("respiration_quantile", np.quantile(R, (0.1, 0.5), axis=3))
+    assert results.respiration.attrs["units"] == "mgC g-1 h-1"
+    assert results.attrs["members"] == 9 and results.attrs["seed"] == 3
+
+
+def test_statistics_of_a_part_of_the_members_are_always_the_same(tmp_path, monkeypatch):
+    import jaxsoc.io.summary as summary
+
+    monkeypatch.setattr(summary, "_KEPT", 0)  # then 16 members at least
+    design = small(members=40, heterogeneity=("homogeneous",))
+    memory = limit_for(design, 10)
+    whole = stream(design, tmp_path / "a.zarr")
+    parts = stream(design, tmp_path / "b.zarr", memory=memory)
+    assert whole.respiration_quantile.attrs["quantile_members"] == 16
+    np.testing.assert_allclose(
+        whole.respiration_quantile, parts.respiration_quantile, rtol=1e-9
+    )
+
+
+def limit_for(design, members):
+    """A memory limit that makes chunks of about so many members."""
+    low, high = 2.0**20, 2.0**34
+    for _ in range(60):
+        middle = (low + high) / 2
+        try:
+            chunk = plan_chunk(design, middle)
+        except ValueError:
+            low = middle
+            continue
+        low, high = (middle, high) if chunk < members else (low, middle)
+    return high
+
+
+def plan_chunk(design, memory):
+    from jaxsoc.experiments.ensemble import _chunk
+
+    return _chunk(design, design.correlation, memory)
+
+
+def test_memory_for_a_chunk_does_not_depend_on_the_members():
+    memory = limit_for(small(members=1000), 10)
+    sizes = {plan_chunk(small(members=n), memory) for n in (1000, 10_000, 100_000)}
+    assert max(sizes) - min(sizes) <= 2
+
+
+def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(tmp_path):
+    design = small(members=20)
+    memory = limit_for(design, 4)
+    undisturbed = stream(design, tmp_path / "whole.zarr", memory=memory)
+    started: list[int] = []
+
+    def interrupted(done, total, case):
+        if done >= 8 and "steps" not in case:
+            raise KeyboardInterrupt
+
+    def counted(done, total, case):
+        if "homogeneous positive" in case and "steps" not in case:
+            started.append(done)
+
+    store = tmp_path / "again.zarr"
+    with pytest.raises(KeyboardInterrupt):
+        stream(design, store, memory=memory, progress=interrupted)
+    marks = zarr.open_group(store, mode="r")["chunk_finished"][:]
+    assert 0 < marks.sum() < 20
+    results = stream(design, store, memory=memory, progress=counted)
+    assert len(started) == (marks == 0).sum() and min(started) == marks.sum()
+    assert tree(store) == tree(tmp_path / "whole.zarr")
+    for name in undisturbed.data_vars:
+        np.testing.assert_array_equal(results[name], undisturbed[name])
+
+
+def test_a_store_grows(tmp_path):
+    design = small(members=4)
+    few = stream(design, tmp_path / "members.zarr")
+    many = stream(small(members=9), tmp_path / "members.zarr")
+    assert few.attrs["members"] == 4 and many.attrs["members"] == 9
+    fresh = stream(small(members=9), tmp_path / "fresh.zarr")
+    np.testing.assert_allclose(many.respiration, fresh.respiration, rtol=1e-9)
+    with pytest.raises(ValueError, match="holds 9 members, asked for 4"):
+        stream(design, tmp_path / "members.zarr")
+
+
+def test_other_stores_and_small_limits_are_refused(tmp_path):
+    stream(small(members=2), tmp_path / "members.zarr")
+    with pytest.raises(ValueError, match="another experiment .seed 3, asked for 4"):
+        stream(small(members=2, seed=4), tmp_path / "members.zarr")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ValueError, match="is not a store of an ensemble"):
+        stream(small(), tmp_path / "folder")
+    with pytest.raises(ValueError, match="is below one chunk: 2 members of 256 cells"):
+        stream(small(), tmp_path / "new.zarr", memory=2.0**20)
+    assert not (tmp_path / "new.zarr").exists()
+    with pytest.raises(ValueError, match="leave the method automatic, got FixedStep"):
+        plan_ensemble(small(method=FixedStep(1.0)))
+
+
+def test_a_generator_of_ones_own_makes_ensembles():
+    class Stripes(Generator):
+        def __call__(self, key, recipe, shape, names, **means):
+            noise = jax.random.uniform(key, shape) + 0.5
+            fields = {name: means["mean_substrate"] * noise for name in names}
+            return Fields(means["mean_biomass"] * noise, fields)
+
+    function = lambda *args, **means: Stripes()(*args, **means)
+    design = small(members=3, generator=function)
+    (chunk,) = run_chunks(design, plan_ensemble(design))
+    peaks = chunk.series["respiration"][0, 1, 0].max(axis=1)
+    assert len(set(peaks.tolist())) == 3
+
+
+TOML = """
+kinetics = ["mult"]
+heterogeneity = ["full"]
+correlation = ["positive"]
+members = 300
+every = 24.0
+figures = false
+cells = { shape = [32, 32] }
+generator = { least_correlation = 0.5 }
+"""
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, rng):
+    (tmp_path / "soil.toml").write_text(TOML)
+    code = "from jaxsoc.cli import main; main()"
+    command = lambda out: [
+        *(sys.executable, "-c", code, "upscale", "--quiet"),
+        *("--config", str(tmp_path / "soil.toml"), "--out", str(tmp_path / out)),
+    ]
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
+    whole = subprocess.run(command("whole"), env=environment, check=False)
+    assert whole.returncode == 0
+    killed = subprocess.Popen(command("killed"), env=environment)
+    marks = tmp_path / "killed" / "members.zarr" / "chunk_finished"
+    for _ in range(1200):
+        if (marks / "c" / "0").exists() or killed.poll() is not None:
+            break
+        time.sleep(0.05)
+    time.sleep(rng.uniform(0.0, 0.6))
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    finished = sorted((marks / "c").iterdir())
+    before = [path.stat().st_mtime_ns for path in finished]
+    assert finished
+    again = subprocess.run(command("killed"), env=environment, check=False)
+    assert again.returncode == 0
+    assert [path.stat().st_mtime_ns for path in finished] == before
+    store = lambda out: tree(tmp_path / out / "members.zarr")
+    assert store("killed") == store("whole")
