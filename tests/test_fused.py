@@ -8,12 +8,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
 from jaxsoc.physics.kinetics import KINETICS
-from jaxsoc.solve import FixedStep, Fused, Substepped, integrate, reductions
+from jaxsoc.solve import (
+    FixedStep,
+    Fused,
+    Substepped,
+    integrate,
+    reductions,
+    rk4,
+    rosenbrock,
+)
 from jaxsoc.solve.fused import layout
 from jaxsoc.solve.statistics import Means, Statistics, merge_all
 from jaxsoc.upscale import moments
@@ -48,7 +56,7 @@ def test_a_layout_holds_every_cell_once(cells, target, devices):
         assert plan.blocks * plan.size + plan.rest <= cells / devices + 4 * target
 
 
-@given(st.integers(1, 700))
+@pytest.mark.parametrize("cells", [1, 15, 16, 17, 64, 700])
 def test_reductions_are_numpys(cells):
     values = np.random.default_rng(cells).normal(size=cells)
     array = jnp.asarray(values)
@@ -57,6 +65,7 @@ def test_reductions_are_numpys(cells):
     assert float(reductions.largest(array)) == values.max()
 
 
+@settings(max_examples=12)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6))
 def test_moments_of_parts_merge_into_those_of_the_whole(sizes):
     model, state, params = patchy("michaelis_menten", sum(sizes))
@@ -102,15 +111,14 @@ def test_fused_is_the_whole_grid(cells, devices):
 def test_shape_and_order_of_cells_are_kept():
     model, state, params = patchy("michaelis_menten", 40 * 30)
     grid = lambda tree: jax.tree.map(lambda x: x.reshape(40, 30) if x.ndim else x, tree)
-    save = moments.of(model.fluxes)
-    for rate in (None, model.fastest_rate):
-        run = lambda state, params, rate=rate: integrate(
-            model, state, params, TIMES, save=save, method=Fused(dt=4.0, rate=rate)
-        )
-        line, square = run(state, params), run(grid(state), grid(params))
-        assert square.final.substrate.shape == (40, 30)
-        assert worst(square.final, grid(line.final)) == 0.0
-        assert worst(square.values, line.values) == 0.0
+    road = Fused(dt=4.0, rate=model.fastest_rate)
+    run = lambda state, params: integrate(
+        model, state, params, TIMES, save=Statistics(), method=road
+    )
+    line, square = run(state, params), run(grid(state), grid(params))
+    assert square.final.substrate.shape == (40, 30)
+    assert worst(square.final, grid(line.final)) == 0.0
+    assert worst(square.values, line.values) == 0.0
 
 
 def test_blocks_with_their_own_steps_agree_with_a_tight_run():
@@ -177,6 +185,39 @@ def test_single_precision_stays_within_a_hundred_thousandth():
     assert worst(widened.covariance, fine.values.covariance) < 1e-5
 
 
+def test_implicit_steps_are_stable_where_explicit_ones_are_not():
+    # Rates of 6/h: steps of 2 h are far outside what RK4 can take.
+    constants = KINETICS["michaelis_menten"].constants(
+        jnp.asarray(0.6), jnp.asarray(10.0)
+    )
+    params = jax.tree.map(jnp.asarray, TwoPoolParameters(constants))
+    state = Pools(jnp.full(300, 2.0), jnp.linspace(50.0, 100.0, 300), jnp.zeros(300))
+    model, times = TwoPool(KINETICS["michaelis_menten"].law), [0.0, 480.0]
+    run = lambda stepper, dt: integrate(
+        model, state, params, times, method=Fused(dt, stepper=stepper), throw=False
+    )
+    exact = run(rk4, 0.05)
+    assert bool(exact.finite)
+    implicit, explicit = run(rosenbrock, 2.0), run(rk4, 2.0)
+    assert not bool(explicit.finite) or worst(explicit.final, exact.final) > 1.0
+    assert worst(implicit.final, exact.final) < 1e-2
+    total = sum(implicit.final)
+    expected = sum(state) + params.input * 480.0
+    np.testing.assert_allclose(total, expected, rtol=1e-13)
+
+
+def test_implicit_steps_have_gradients_in_both_modes():
+    model, state, params = patchy("michaelis_menten", 40)
+    function = peak(model, Fused(4.0, stepper=rosenbrock))
+    gradient = jax.grad(function)(state, params)
+    direction = jax.tree.map(lambda x: 0.1 * x, state)
+    _, forward = jax.jvp(lambda s: function(s, params), (state,), (direction,))
+    dots = jax.tree.map(lambda a, b: jnp.sum(a * b), gradient, direction)
+    assert float(forward) == pytest.approx(float(sum(dots)), rel=1e-10)
+    tight = jax.grad(peak(model, Fused(1.0)))(state, params)
+    assert worst(gradient, tight) < 1e-3
+
+
 # --- Gradients ----------------------------------------------------------------------
 
 
@@ -191,8 +232,7 @@ def peak(model, method, times=TIMES):
     return function
 
 
-@pytest.mark.parametrize("cells", [5, 700])
-@pytest.mark.parametrize("dt", [0.5, 3.0, 24.0])
+@pytest.mark.parametrize("cells, dt", [(5, 0.5), (5, 24.0), (700, 3.0)])
 def test_reverse_forward_and_whole_grid_agree(cells, dt):
     # The three steps put save times, one or none, between the ends of a segment.
     model, state, params = patchy("michaelis_menten", cells)

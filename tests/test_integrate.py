@@ -21,6 +21,7 @@ from jaxsoc.solve import (
     heun,
     integrate,
     rk4,
+    rosenbrock,
 )
 
 MODEL = TwoPool(michaelis_menten)
@@ -41,20 +42,22 @@ def logistic(t, x, r):
     return r * x * (1 - x) + 0.1 * jnp.cos(t)
 
 
-@pytest.mark.parametrize("stepper, order", [(heun, 2), (rk4, 4)])
-def test_order_of_convergence(stepper, order):
+@pytest.mark.parametrize(
+    "stepper, order, longest", [(heun, 2, 2), (rosenbrock, 3, 5), (rk4, 4, 2)]
+)
+def test_order_of_convergence(stepper, order, longest):
     start, r = jnp.array([0.05, 0.3]), jnp.asarray(1.3)
     end = lambda method: (
         integrate(logistic, start, r, [0.0, 4.0], save=everything, method=method).final
     )
     exact = end(Adaptive(diffrax.Dopri8(), rtol=1e-13, atol=1e-14))
-    steps = 2.0 ** -np.arange(2, 7)
+    steps = 2.0 ** -np.arange(longest, longest + 5)
     errors = [float(jnp.abs(end(FixedStep(dt, stepper)) - exact).max()) for dt in steps]
     slope = np.polyfit(np.log(steps), np.log(errors), 1)[0]
     assert abs(slope - order) < 0.2
 
 
-@pytest.mark.parametrize("stepper, order", [(heun, 2), (rk4, 4)])
+@pytest.mark.parametrize("stepper, order", [(heun, 2), (rosenbrock, 3), (rk4, 4)])
 def test_order_of_convergence_of_substeps_on_stiff_soil(stepper, order, rng):
     state, params = patchy_soil(rng)
     times = [0.0, 24.0, 48.0]
@@ -75,6 +78,7 @@ ROADS = {
     "fixed": FixedStep(0.05),
     "substepped": Substepped(MODEL.fastest_rate, 0.1, 64),
     "adaptive": Adaptive(rtol=1e-10, atol=1e-12),
+    "implicit in a cell": FixedStep(0.05, rosenbrock),
     "implicit": Adaptive(diffrax.Kvaerno5(), 1e-9, 1e-11, per_cell=True),
 }
 

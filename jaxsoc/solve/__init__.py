@@ -17,3 +17,4 @@ from .precision import require_x64 as require_x64
 from .statistics import AbstractStatistic as AbstractStatistic
 from .steppers import heun as heun
 from .steppers import rk4 as rk4
+from .steppers import rosenbrock as rosenbrock
