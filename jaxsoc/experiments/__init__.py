@@ -20,3 +20,15 @@ from .summary import summarise as summarise
 from .sweep import Sweep as Sweep
 from .sweep import sweep_heterogeneity as sweep_heterogeneity
 from .sweep import two_patches as two_patches
+from .hyper import hyper_sensitivity as hyper_sensitivity
+from .hyper import patchy_soil as patchy_soil
+from .objectives import Objective as Objective
+from .objectives import cumulative_respiration as cumulative_respiration
+from .objectives import largest_saved_respiration as largest_saved_respiration
+from .objectives import peak_respiration as peak_respiration
+from .objectives import remaining_substrate as remaining_substrate
+from .objectives import time_of_peak as time_of_peak
+from .sensitivity import Sensitivity as Sensitivity
+from .sensitivity import objective_of as objective_of
+from .sensitivity import resolved_step as resolved_step
+from .sensitivity import sensitivity_map as sensitivity_map

@@ -7,3 +7,5 @@ from .figures import figure_specific_respiration as figure_specific_respiration
 from .figures import figure_split as figure_split
 from .style import STYLE as STYLE
 from .style import save_figure as save_figure
+from .sensitivity import figure_elasticities as figure_elasticities
+from .sensitivity import figure_sensitivity as figure_sensitivity
