@@ -18,6 +18,7 @@ from jaxsoc.upscale.hyper import (
     largest_substrate_variation,
     patchy_fields,
 )
+from jaxsoc.upscale.spectral import check_shape
 
 from .design import Design
 from .objectives import Objective, peak_respiration
@@ -25,6 +26,7 @@ from .sensitivity import Sensitivity, objective_of, resolved_step
 from .soils import Member, Soil, case, initial_means
 
 _NAME = "patchy"
+_DEFAULT = Heterogeneity()
 
 
 def patchy_soil(
@@ -58,7 +60,7 @@ def patchy_soil(
 
 def hyper_sensitivity(
     design: Design,
-    heterogeneity: Heterogeneity = Heterogeneity(),
+    heterogeneity: Heterogeneity = _DEFAULT,
     *,
     kinetics: str = "michaelis_menten",
     of: Objective = peak_respiration,
@@ -82,7 +84,9 @@ def hyper_sensitivity(
     """
     require_x64("a sensitivity")
     if patterns is None:
-        patterns = draw_patterns(jax.random.key(design.seed), design.grid.shape)
+        patterns = draw_patterns(
+            jax.random.key(design.seed), check_shape(design.grid.shape)
+        )
     largest = largest_substrate_variation(patterns, heterogeneity, edge=edge)
     if float(heterogeneity.variation) > largest:
         raise ValueError(

@@ -89,7 +89,7 @@ def sensitivity_map(
     names = lambda tree: _by_name({"substrate": tree[0], "biomass": tree[1]}, tree[2])
     units = {"substrate": "mgC/g", "biomass": "mgC/g"} | _units(soil.params)
     at, gradient = names(arguments), names(gradient)
-    units = {name: units.get(name, "its unit") for name in at}
+    units = {name: units.get(name, "?") for name in at}
     return Sensitivity(of.name, of.unit, float(value), at, gradient, units, method)
 
 

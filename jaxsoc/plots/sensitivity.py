@@ -1,4 +1,4 @@
-"""Which cells matter: maps of gradients, and bars of elasticities."""
+"""Which cells matter: maps of gradients, and bars of effects."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -28,7 +28,7 @@ _LABELS = {
 }
 # Colours end at this share of the cells, so that a few extreme ones do not pale the
 # rest; the arrows of a colour bar say that there are some beyond.
-_SHOWN = 99.0
+_SHOWN = 95.0
 
 
 @_styled
@@ -45,7 +45,7 @@ def figure_sensitivity(
 
     Times the number of cells N, so that the numbers do not shrink as a grid is refined:
     they are what the objective would gain if all cells were like this one, per unit.
-    Colours end at the 99th percentile of the size of a gradient.
+    Colours end at the 95th percentile of the size of a gradient that is not zero.
 
     **Arguments:** `fields`, `gradients`: by name, of one or two axes; `units`: of each
     field; `objective`, `objective_unit`: what the gradients are of; `cell_edge`: µm.
@@ -68,7 +68,7 @@ def figure_sensitivity(
         top.set_title(label)
         figure.colorbar(image, ax=top).set_label(_unit(units[name]))
         image, extend = _diverging(bottom, gradients[name], cell_edge)
-        bottom.set_title(f"N × ∂(objective)/∂{symbol}")
+        bottom.set_title(f"N ∂({objective})/∂{symbol}")
         bar = figure.colorbar(image, ax=bottom, extend=extend)
         bar.set_label(_per(objective_unit, units[name]))
         bottom.set_xlabel("x (mm)")
@@ -79,22 +79,27 @@ def figure_sensitivity(
 
 
 @_styled
-def figure_elasticities(
-    elasticities: Mapping[str, float], *, objective: str = "peak respiration"
+def figure_effects(
+    effects: Mapping[str, float],
+    *,
+    label: str = "% of the peak respiration per % of each number",
 ) -> Figure:
-    """Bars of elasticities: per cent of the objective per per cent of each number."""
-    values = {name: float(np.asarray(x).mean()) for name, x in elasticities.items()}
+    """Bars of what each number does, the largest on top.
+
+    **Arguments:** `effects`: by name, such as elasticities; `label`: what they are.
+    """
+    values = {name: float(np.mean(np.asarray(x))) for name, x in effects.items()}
     order = sorted(values, key=lambda name: abs(values[name]))
-    figure = Figure(figsize=(6.0, 0.42 * len(order) + 1.3))
+    figure = Figure(figsize=(6.4, 0.42 * len(order) + 1.3))
     ax = figure.subplots()
     sizes = [values[name] for name in order]
     colours = [VERMILION if size > 0 else BLUE for size in sizes]
     bars = ax.barh([_label(name) for name in order], sizes, color=colours)
-    ax.bar_label(bars, fmt="%+.2g", padding=4)
+    ax.bar_label(bars, [f"{x:+.2g}".replace("-", "−") for x in sizes], padding=4)
     ax.axvline(0, color=BLACK, linewidth=0.8)
     ax.margins(x=0.16)
     ax.grid(False, axis="y")
-    ax.set_xlabel(f"% of the {objective} per % of each number")
+    ax.set_xlabel(label)
     return figure
 
 
@@ -107,8 +112,7 @@ def _diverging(ax, gradient, cell_edge):
     gradient = np.asarray(gradient, dtype=float)
     gradient = gradient * gradient.size
     size = np.abs(gradient)
-    most = np.percentile(size, _SHOWN)
-    most = most if most > 0 else size.max() or 1.0
+    most = np.percentile(size[size > 0], _SHOWN) if size.any() else 1.0
     beyond = {-1: (gradient < -most).any(), 1: (gradient > most).any()}
     ends = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}
     image = _map(ax, gradient, cell_edge, cmap="RdBu_r", vmin=-most, vmax=most)
@@ -148,7 +152,9 @@ def _parts(unit: str) -> dict[str, int]:
     """Powers by part of a unit such as mgC/g/h or 1/h/(mgC/g)."""
     parts: dict[str, int] = {}
     sign, inside = 1, 1
-    for token in unit.replace("(", " ( ").replace(")", " ) ").replace("/", " / ").split():
+    for token in (
+        unit.replace("(", " ( ").replace(")", " ) ").replace("/", " / ").split()
+    ):
         if token == "(":
             inside, sign = sign, 1
         elif token == ")":

@@ -127,12 +127,12 @@ def patchy_fields(
     **Arguments:** `mean_substrate`, `mean_biomass`: mgC/g; `mean_rate`: of the rate
     constant; `edge`: width of the soft edge, share of the cells.
     """
-    CV, r = heterogeneity.variation, heterogeneity.correlation
+    CV, r = jnp.asarray(heterogeneity.variation), heterogeneity.correlation
     biomass = soft_dead_zones(patterns.biomass, heterogeneity.dead_fraction, edge=edge)
     biomass = scaled_to_mean(biomass, mean_biomass)
     deviation = correlated_with(biomass, patterns.noise, r)
     return PatchyFields(
-        mean_substrate * (1 + CV * deviation),
+        jnp.asarray(mean_substrate) * (1 + CV * deviation),
         biomass,
         log_uniform_field(patterns.uniform, mean_rate, heterogeneity.decades),
     )
@@ -177,7 +177,8 @@ def correlated_with(
     """
     p = standardised(partner)
     e = standardised(noise - jnp.mean(noise * p) * p)
-    return target * p + jnp.sqrt(1 - jnp.square(target)) * e
+    r = jnp.asarray(target)
+    return r * p + jnp.sqrt(1 - r**2) * e
 
 
 def log_uniform_field(
