@@ -18,7 +18,9 @@ from jaxsoc.physics.kinetics import michaelis_menten, multiplicative
 from jaxsoc.upscale.moments import pair_name
 
 SOURCE = Path(__file__).with_name("rk4.c")
-FLAGS = ("-O3", "-march=native", "-ffast-math", "-fopenmp", "-shared", "-fPIC")
+FLAGS = ("-O3", "-march=native", "-ffast-math", "-fopenmp", "-fPIC", "-c")
+# Linked without -ffast-math, which would take subnormal numbers from all of Python.
+LINK = ("-shared", "-fopenmp")
 POOLS = ("substrate", "biomass", "co2")
 FLUXES = ("decomposition", "mortality", "growth", "respiration")
 CONSTANTS = ("decomposition.rate", "decomposition.half_saturation")
@@ -95,8 +97,13 @@ class CLimit:
                 raise RuntimeError("no C compiler: install gcc, or leave out the limit")
             built = Path(self._folder.name) / f"rk4-{law}-{dtype}.so"
             defines = [f"-DLAW={law}"] + ["-DF32"] * (dtype == "float32")
-            command = [found, *FLAGS, *defines, str(SOURCE), "-o", str(built), "-lm"]
-            subprocess.run(command, check=True)
+            part = str(built.with_suffix(".o"))
+            commands = (
+                [found, *FLAGS, *defines, str(SOURCE), "-o", part],
+                [found, *LINK, part, "-o", str(built), "-lm"],
+            )
+            for command in commands:
+                subprocess.run(command, check=True)
             program = ctypes.CDLL(str(built)).run
             program.restype = ctypes.c_double
             self._programs[law, dtype] = program

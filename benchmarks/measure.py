@@ -118,7 +118,7 @@ def _timed(bench, steps, dtype, reference):
         found[f"error_c{end}"] = error(respiration(moments), reference)
         if dtype == "float64":
             found["moments_minus_c"] = disagreement(columns, moments, law_of(soil))
-    if dtype == "float64" and ours.reversible(steps, bench.cells):
+    if dtype == "float64" and ours.reversible(steps):
         sides["gradient"] = ours.prepare_gradient(soil, bench.times, steps)
     seconds = medians(sides, bench.settings.repeats)
     found[f"seconds{end}"] = seconds["ours"]
@@ -150,13 +150,13 @@ def _against_lsoda(bench, mine):
     reference = bench.reference(some)
     found: dict[str, Any] = {}
     sides: dict[str, Callable] = {"ours": mine}
-    for key, road in (("lsoda", rivals.lsoda), ("solve_ivp", rivals.solve_ivp_lsoda)):
+    for key, road in (("lsoda", rivals.solve_ivp_lsoda), ("odeint", rivals.lsoda)):
         run = rivals.prepare_lsoda(some, bench.times, road)
         rtol, off = loosest(RTOL, lambda rtol, run=run: error(run(rtol), reference))
         sides[key] = lambda run=run, rtol=rtol: run(rtol)
         found |= {f"{key}_rtol": rtol, f"error_{key}": off}
     seconds = medians(sides, 5)
-    for key in ("lsoda", "solve_ivp"):
+    for key in ("lsoda", "odeint"):
         scaled = seconds[key] * bench.cells / some.state.substrate.size
         found[f"seconds_{key}"] = scaled
         found[f"speedup_over_{key}_per_cell"] = scaled / seconds["ours"]

@@ -13,7 +13,8 @@ from typing import Any
 
 import jax
 
-from . import ours
+from jaxsoc.solve import use_all_cores
+
 from .cases import CORRELATION, SEED, STIFF, soils
 from .climit import FASTEST, CLimit, compiler
 from .measure import ACCURACY, Bench, Settings, measure
@@ -23,13 +24,13 @@ QUICK = Settings(repeats=5, batches=(500,), stiff_batch=256)
 SIDES = {True: (100,), False: (100, 800)}
 LEAST = (
     "speedup_over_lsoda_per_cell",
-    "speedup_over_solve_ivp_per_cell",
+    "speedup_over_odeint_per_cell",
     "speedup_over_diffrax_vmap",
     "fraction_of_c_limit",
     "fraction_of_c_limit_f32",
 )
 MOST = ("gradient_over_forward",)
-WIDE = ("error", "error_c", "error_lsoda", "error_diffrax", "error_solve_ivp")
+WIDE = ("error", "error_c", "error_lsoda", "error_diffrax", "error_odeint")
 NARROW = ("error_f32", "error_c_f32")
 
 
@@ -62,7 +63,7 @@ def run(quick: bool, say=print) -> dict[str, Any]:
     return summary(cases) | {
         "quick": quick,
         "repeats": settings.repeats,
-        "road": "Fused" if ours.FUSED else "FixedStep and Substepped",
+        "road": "Fused",
         "fields": f"recipe of scenario 2, {CORRELATION}, seed {SEED}",
         "scaled": "LSODA from 200 random cells, diffrax from diffrax_cells of them",
         "surroundings": surroundings(),
@@ -111,8 +112,8 @@ def _line(name, case):
             f"({show('cell_steps_per_s_c', '.2g')} cell-steps/s), moments differ by "
             f"{show('moments_minus_c', '.1e')}",
             f"  LSODA x{show('speedup_over_lsoda_per_cell', '.0f')} at rtol "
-            f"{show('lsoda_rtol', '.0e')}, by solve_ivp "
-            f"x{show('speedup_over_solve_ivp_per_cell', '.0f')}; diffrax vmap "
+            f"{show('lsoda_rtol', '.0e')}, by odeint "
+            f"x{show('speedup_over_odeint_per_cell', '.0f')}; diffrax vmap "
             f"x{show('speedup_over_diffrax_vmap', '.1f')} at rtol "
             f"{show('diffrax_rtol', '.0e')}; gradient "
             f"x{show('gradient_over_forward', '.1f')} of forward",
@@ -123,7 +124,7 @@ def _line(name, case):
 def main(arguments: list[str] | None = None) -> None:
     """Runs the benchmark and prints it."""
     asked = parser().parse_args(arguments)
-    ours.use_all_cores()
+    use_all_cores()
     jax.config.update("jax_enable_x64", True)
     result = run(asked.quick, lambda line: print(line, flush=True))
     if result["c_limit_is_one"] is False:

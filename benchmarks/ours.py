@@ -7,34 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import jaxsoc.solve
 from jaxsoc.experiments import Soil
-from jaxsoc.solve import FixedStep, Substepped, integrate
+from jaxsoc.solve import Fused, integrate
 from jaxsoc.upscale import moments
 
 from .climit import Steps
 
-_Fused: Any = getattr(jaxsoc.solve, "Fused", None)
-_use_all_cores: Any = getattr(jaxsoc.solve, "use_all_cores", None)
-FUSED = _Fused is not None
-"""Whether the fused road is there; without it the plain roads stand in for it."""
-
-
-def use_all_cores() -> None:
-    """One XLA device per core; to be called before JAX starts."""
-    if _use_all_cores is not None:
-        _use_all_cores()
-
 
 def road(soil: Soil, steps: Steps, day: float = 24.0) -> Any:
     """The method that takes these steps."""
-    if FUSED and steps.courant:
-        return _Fused(dt=day, rate=soil.model.fastest_rate, courant=steps.courant)
-    if FUSED:
-        return _Fused(dt=day / steps.per_day)
     if steps.courant:
-        return Substepped(soil.model.fastest_rate, courant=steps.courant)
-    return FixedStep(dt=day / steps.per_day)
+        return Fused(dt=day, rate=soil.model.fastest_rate, courant=steps.courant)
+    return Fused(dt=day / steps.per_day)
 
 
 def prepare(soil: Soil, times: np.ndarray, steps: Steps) -> Callable[[], Any]:
@@ -56,9 +40,9 @@ def _solve(soil, times, steps):
     return solve
 
 
-def reversible(steps: Steps, cells: int) -> bool:
-    """Whether the road can be walked backwards; the plain ones keep every step."""
-    return FUSED or (not steps.courant and cells <= 20_000)
+def reversible(steps: Steps) -> bool:
+    """Whether the road can be walked backwards: not where steps are counted on it."""
+    return not steps.courant
 
 
 def prepare_gradient(soil: Soil, times: np.ndarray, steps: Steps) -> Callable[[], Any]:

@@ -72,7 +72,7 @@ def lsoda(soil: Soil, times: np.ndarray, rtol: float) -> np.ndarray:
 
 
 def solve_ivp_lsoda(soil: Soil, times: np.ndarray, rtol: float) -> np.ndarray:
-    """As `lsoda`, by `solve_ivp`, which most would write today."""
+    """As `lsoda`, by `solve_ivp`, which SciPy recommends for new code."""
     span = (times[0], times[-1])
     solved = [
         solve_ivp(

@@ -1,6 +1,7 @@
 """Differentiable soil carbon from the pore to the globe, in JAX."""
 
 from . import experiments as experiments
+from . import fitting as fitting
 from . import models as models
 from . import physics as physics
 from . import solve as solve

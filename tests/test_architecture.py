@@ -17,13 +17,29 @@ TABLE = {
     "models": ({"physics"}, CORE | {"optimistix"}),
     "upscale": ({"physics", "solve"}, CORE),
     "experiments": ({"physics", "solve", "models", "upscale"}, CORE),
-    "io": ({"physics", "experiments"}, {"numpy", "scipy", "xarray", "h5py"}),
+    "fitting": ({"physics", "solve", "models"}, CORE),
+    "io": (
+        {"physics", "experiments", "fitting"},
+        {"numpy", "scipy", "pandas", "xarray", "h5py", "zarr"},
+    ),
     "plots": (set(), {"numpy", "matplotlib"}),
     "cli": (
-        {"physics", "solve", "models", "upscale", "experiments", "io", "plots"},
+        {
+            "physics",
+            "solve",
+            "models",
+            "upscale",
+            "experiments",
+            "fitting",
+            "io",
+            "plots",
+        },
         {"jax", "numpy", "typer", "rich", "pydantic"},
     ),
-    "__init__": ({"physics", "solve", "models", "upscale", "experiments"}, set()),
+    "__init__": (
+        {"physics", "solve", "models", "upscale", "experiments", "fitting"},
+        set(),
+    ),
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

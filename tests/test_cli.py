@@ -305,3 +305,110 @@ def test_an_interrupted_run_leaves_no_file(tmp_path):
     assert process.returncode == 130
     assert "jaxsoc: interrupted; no unfinished file" in errors
     assert list(out.iterdir()) == []
+
+
+SERIES = """time (d),respiration (ugC/g/d)
+1,20
+2,17
+5,14
+9,9.5
+20,3.8
+"""
+
+
+@pytest.fixture
+def series(tmp_path):
+    def write(text=SERIES, name="mine.csv"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_fit_to_another_kinetics_writes_constants_and_a_figure(jaxsoc, tmp_path):
+    out = tmp_path / "out"
+    options = ["--kinetics", "mult", "--to", "mm", "--on", "biomass", "--starts", "2"]
+    code, printed, errors = jaxsoc("fit", *options, "--out", out)
+    assert (code, errors) == (0, "")
+    for word in ("0.00015371", "1/h/(mgC/g)", "RMSE", "0.641", "1 converged"):
+        assert word in printed, printed
+    assert sorted(path.name for path in out.iterdir()) == ["fit.nc", "fit.png"]
+    with xr.open_dataset(out / "fit.nc") as dataset:
+        assert dataset.sizes == {
+            "series": 1,
+            "kinetics": 1,
+            "constant": 1,
+            "point": 500,
+        }
+        assert float(dataset.value.squeeze()) == pytest.approx(1.53715e-4, rel=1e-4)
+        assert str(dataset.unit.values.squeeze()) == "1/h/(mgC/g)"
+        assert dataset.time.attrs["units"] == "d"
+        assert '"on": "biomass"' in dataset.attrs["configuration"]
+
+
+def test_fit_to_a_series_of_ones_own(jaxsoc, series, tmp_path):
+    out = tmp_path / "out"
+    options = ["--series", series(), "--kinetics", "lin", "--starts", "2"]
+    options += ["--free", "initial_substrate", "--no-figures", "--out", out]
+    code, printed, errors = jaxsoc("fit", *options)
+    assert (code, errors) == (0, "")
+    assert "mine, linear" in printed and "initial_substrate" in printed
+    with xr.open_dataset(out / "fit.nc") as dataset:
+        one = dataset.isel(series=0, kinetics=0)
+        assert list(dataset.constant.values)[0] == "soil.decomposition.rate"
+        np.testing.assert_allclose(one.time, [1, 2, 5, 9, 20])
+        np.testing.assert_allclose(one.observed[0], 20e-3 / 24)
+        assert float(one.r_squared) > 0.98 and str(one.outcome.values) == "converged"
+
+
+@pytest.mark.parametrize(
+    "text, options, words",
+    [
+        (SERIES.replace("5,14", "1.5,14"), [], ["increase", "48 h", "36 h", "n 2"]),
+        (SERIES.replace("ugC/g/d", "kg/barn"), [], ["'kg/barn'", "ugC", "'mgCO2/g'"]),
+        (SERIES.replace("(d)", "(weeks)"), [], ["unknown units of time 'weeks'", "d"]),
+        (SERIES.replace("(d)", ""), [], ["unit of time is not given", "'time (d)'"]),
+        (SERIES.replace("9.5", "much"), [], ["'much' in row 4", "a number"]),
+        (SERIES.replace("9.5", ""), [], ["value is nan at position 3"]),
+        ("time (d),value (mgC/g)\n1,2\n2,3\n", [], ["at least 3 points", "got 2"]),
+        ("day,value (mgC/g)\n1,2\n2,3\n", [], ["no column time", "found day"]),
+        ("", [], ["cannot read mine.csv"]),
+        (SERIES, ["--unit", "mgC/g/fortnight"], ["'mgC/g/fortnight'"]),
+        (SERIES, ["--unit", "ugC/gC/d"], ["per soil carbon", "give the carbon"]),
+        (SERIES, ["--id", "other"], ["no series 'other'", "mine"]),
+        (SERIES, ["--free", "humus"], ["unknown parameter 'humus'"]),
+        (SERIES, ["--on", "co2"], ["to and on"]),
+        (
+            "time (d),value (mgC/g)\n1,2\n2,3\n4,5\n",
+            ["--kinetics", "mm"],
+            ["mine has 3 points, too few for 4 constants of michaelis_menten"],
+        ),
+        (SERIES, ["--first", "0"], ["first must be at least 1, got 0"]),
+        (SERIES, ["--starts", "some"], ["starts", "'some'"]),
+        (SERIES, ["--starts", "0"], ["starts must be at least 1, got 0"]),
+        (SERIES, ["--kinetics", "monod"], ["unknown kinetics 'monod'", "linear"]),
+        (SERIES, ["--kinetics", "mm,MM"], ["names one twice"]),
+    ],
+)
+def test_bad_series_are_one_line_and_exit_code_2(
+    jaxsoc, series, tmp_path, text, options, words
+):
+    out = ["--out", tmp_path / "out"]
+    one_line(jaxsoc("fit", "--series", series(text), *options, *out), *words)
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--series", "/absent.csv"], ["no such file: '/absent.csv'"]),
+        (["--id", "x"], ["id is given without series"]),
+        (["--to", "monod"], ["unknown kinetics 'monod'"]),
+        (["--on", "carbon"], ["unknown quantity 'carbon'", "biomass"]),
+        (["--seed", "-1"], ["seed must lie in [0, 2^63), got -1"]),
+        (["--out", "/dev/null/x"], ["cannot write to the folder '/dev/null/x'"]),
+    ],
+)
+def test_bad_fits_are_one_line_and_exit_code_2(jaxsoc, options, words, tmp_path):
+    out = [] if "--out" in options else ["--out", tmp_path / "out"]
+    one_line(jaxsoc("fit", *options, *out), *words)

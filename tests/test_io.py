@@ -6,9 +6,16 @@ import scipy.io
 import xarray as xr
 
 from jaxsoc.experiments import Design, run
-from jaxsoc.io import load_fields, replacing, save_dataset, to_dataset, writable_folder
+from jaxsoc.io import (
+    load_fields,
+    load_respiration,
+    replacing,
+    save_dataset,
+    to_dataset,
+    writable_folder,
+)
 from jaxsoc.physics.grids import CellGrid
-from jaxsoc.physics.units import FGC_PER_CELL
+from jaxsoc.physics.units import FGC_PER_CELL, respiration_unit
 
 SHAPE = (6, 5)
 
@@ -307,3 +314,53 @@ def test_published_archives_and_their_quirks(data):
     half = supplied.constants["inverse_michaelis_menten"]["half_saturation"]
     tied = 33.93777 + 9.144149 * np.log10(rate)
     np.testing.assert_allclose(half, tied, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "unit, factor, rate",
+    [
+        ("mgC/g", 1.0, False),
+        ("ug CO2-C g-1 soil d-1", 1e-3 / 24, True),
+        ("mgCO2/gSoil", 12.011 / 44.009, False),
+        ("umolCO2/g/h", 12.011e-3, True),
+        ("mg C kg-1 h-1", 1e-3, True),
+    ],
+)
+def test_units_of_respiration(unit, factor, rate):
+    meant = respiration_unit(unit)
+    assert meant.factor == pytest.approx(factor, rel=1e-12)
+    assert (meant.rate, meant.per_carbon) == (rate, False)
+    assert respiration_unit("mg CO2-C g-1 soil C d-1").per_carbon
+
+
+def test_a_table_of_series_with_spread_and_soil_carbon(tmp_path):
+    path = tmp_path / "two.csv"
+    rows = ["series_id,time (h),co2 [mgC/gC],sd,soil_c_mg_g"]
+    rows += [
+        f"{n},{t},{v},0.5,{c}"
+        for n, c in (("a", 20), ("b", 50))
+        for t, v in ((0, 0.0), (24, 1.0), (48, 1.5))
+    ]
+    path.write_text("\n".join(rows))
+    a, b = load_respiration(path).series
+    assert (a.name, a.quantity, a.soil_carbon) == ("a", "co2", 20.0)
+    # mgC per g of carbon, of which there are 20 mg
+    np.testing.assert_allclose(a.values, [0.0, 0.02, 0.03])
+    np.testing.assert_allclose(b.deviation, 0.5 * 0.05)
+    with pytest.raises(ValueError, match="is no rate"):
+        load_respiration(path, mean_rates=True)
+
+
+def test_the_incubation_database_is_read_as_its_columns_say(data):
+    path = data / "sidb_incubations" / "series.csv.gz"
+    collection = load_respiration(path)
+    assert len(collection.series) + len(collection.left_out) == 556
+    name = "Andrews2000SBB/CO2_40_elev"
+    one = collection[name]
+    assert one.quantity == "respiration" and one.study == "Andrews2000SBB"
+    assert one.times[0] == 24.0
+    assert one.values[0] == pytest.approx(228.99918e-3 / 24)
+    left = next(iter(collection.left_out))
+    with pytest.raises(ValueError, match="cannot be fitted: its"):
+        collection[left]
+    assert load_respiration(path, mean_rates=True)[name].quantity == "mean_rate"

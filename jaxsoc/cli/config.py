@@ -77,6 +77,7 @@ class UpscaleConfig(_Table):
     every: float = 6.0  # hours
     days: float | None = None
     members: int = 1
+    memory: float = 2.0  # GiB, of an ensemble
     seed: int = 0
     method: Literal["auto", "fixed", "substepped", "adaptive"] = "auto"
     step: float | None = None  # hours, of the fixed method

@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from . import interrupt
+from .fit_options import fit
 
 app = typer.Typer(
     name="jaxsoc",
@@ -165,6 +166,10 @@ def upscale(
     members: Annotated[
         str | None, typer.Option(metavar="N", help="Draws of the random fields (1).")
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="GIB", help="Limit for several members at a time (2)."),
+    ] = None,
     seed: Annotated[
         str | None, typer.Option(metavar="N", help="Of the random fields (0).")
     ] = None,
@@ -220,6 +225,7 @@ def upscale(
         "every": every,
         "days": days,
         "members": members,
+        "memory": memory,
         "seed": seed,
         "method": method,
         "step": step,
@@ -228,3 +234,6 @@ def upscale(
         "figures": False if no_figures else None,
     }
     run_upscale(read_config(config, options), quiet=quiet, dry_run=dry_run)
+
+
+app.command()(fit)

@@ -1,7 +1,9 @@
 """`jaxsoc upscale`: run, tell, draw, store."""
 
+import json
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,18 @@ from jaxsoc.experiments import (
     Run,
     Supplied,
     checked_correlations,
+    draw_member,
     estimate_cost,
     run,
     summarise,
 )
-from jaxsoc.io import load_fields, save_dataset, to_dataset, writable_folder
+from jaxsoc.io import (
+    load_fields,
+    save_dataset,
+    stream,
+    to_dataset,
+    writable_folder,
+)
 from jaxsoc.physics.parameters import declarations
 
 from . import interrupt
@@ -44,8 +53,13 @@ def run_upscale(config: UpscaleConfig, *, quiet: bool, dry_run: bool) -> None:
             _print_warnings(console, noticed)
             return
         folder = writable_folder(config.out)
-        finished = _run_with_bar(console, design, supplied)
-    results = to_dataset(finished, {"configuration": config.model_dump(mode="json")})
+        about = {"configuration": config.model_dump(mode="json")}
+        if design.members > 1 and design.method is None:
+            results, finished = _stream_with_bar(console, design, config, folder)
+            results = results.assign_attrs(configuration=json.dumps(about))
+        else:
+            finished = _run_with_bar(console, design, supplied)
+            results = to_dataset(finished, about)
     # Before anything is printed: a closed pipe must not cost the results.
     written = [save_dataset(results, folder / "upscale.nc")]
     _print_summary(console, finished)
@@ -72,6 +86,10 @@ def _supplied(config: UpscaleConfig, design: Design) -> Supplied | None:
 
 
 def _run_with_bar(console: Console, design: Design, supplied: Supplied | None) -> Run:
+    return _with_bar(console, lambda progress: run(design, supplied, progress=progress))
+
+
+def _with_bar(console: Console, work: Callable) -> Any:
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
@@ -85,12 +103,37 @@ def _run_with_bar(console: Console, design: Design, supplied: Supplied | None) -
             interrupt.check()
             bar.update(task, completed=done, total=total, description=case)
 
-        return run(design, supplied, progress=progress)
+        return work(progress)
+
+
+def _stream_with_bar(console: Console, design: Design, config, folder: Path):
+    """Statistics over members, and the same as a run of one mean member."""
+    store = folder / "members.zarr"
+    stream_all = lambda progress: stream(
+        design, store, memory=config.memory * 2**30, progress=progress
+    )
+    results = _with_bar(console, stream_all)
+    one = lambda name: results[name].values[:, :, :, None]
+    mean = Run(
+        design,
+        tuple(map(str, results.correlation.values)),
+        design.times,
+        {name: one(name) for name in ("respiration", "substrate")},
+        {
+            name: np.asarray(results[name].values)
+            for name in ("carbon_balance_error", "respiration_error_estimate")
+        },
+        np.empty(0),
+        draw_member(design, 0),
+    )
+    return results, mean
 
 
 def _print_summary(console: Console, finished: Run) -> None:
     design = finished.design
-    table = Table(title=f"Scenario {design.scenario}, {design.hours / 24:g} days")
+    members = f", mean of {design.members} members" if design.members > 1 else ""
+    days = f"{design.hours / 24:g} days"
+    table = Table(title=f"Scenario {design.scenario}, {days}{members}")
     table.add_column("case", no_wrap=True)
     for heading in (
         "peak R\non day",
@@ -140,6 +183,8 @@ def _draw(results: Any, finished: Run, folder: Path) -> list[Path]:
     from jaxsoc import plots
 
     design, member = finished.design, finished.member
+    if "member" not in results.dims:  # statistics over members: draw their means
+        results = results.expand_dims("member")
     substrate = {
         name: np.asarray(member.fields.substrate[name]) for name in finished.correlation
     }

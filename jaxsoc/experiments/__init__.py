@@ -5,6 +5,10 @@ from .cost import estimate_cost as estimate_cost
 from .design import Design as Design
 from .design import Supplied as Supplied
 from .design import checked_correlations as checked_correlations
+from .ensemble import Chunk as Chunk
+from .ensemble import Plan as Plan
+from .ensemble import plan_ensemble as plan_ensemble
+from .ensemble import run_chunks as run_chunks
 from .hyper import hyper_sensitivity as hyper_sensitivity
 from .hyper import patchy_soil as patchy_soil
 from .objectives import Objective as Objective
@@ -26,6 +30,7 @@ from .soils import Soil as Soil
 from .soils import case as case
 from .soils import draw_member as draw_member
 from .soils import initial_means as initial_means
+from .soils import member_source as member_source
 from .steady import mean_steady_state as mean_steady_state
 from .summary import Summary as Summary
 from .summary import summarise as summarise

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxsoc.physics.safe import ratio
+from jaxsoc.physics.safe import power, ratio
 from jaxsoc.upscale.moments import Moments
 
 Series = Float[Array, " time"]
@@ -25,28 +25,44 @@ class Objective(eqx.Module):
     unit: str
 
 
-def parabola(times: Series, values: Series) -> tuple[Array, Array]:
-    """Time and height of a maximum between saved times.
+def interpolated_peak(times: Series, values: Series) -> tuple[Array, Array]:
+    """Time and height of the maximum of a smooth curve through the saved values.
 
-    The vertex of the parabola through the largest value and its two neighbours. At
-    either end of the series there is no such vertex, and the end itself is returned.
+    The curve is a cubic on each interval, with the slope of the parabola through three
+    neighbours at every saved time. Its maximum moves smoothly across saved times, where
+    the largest saved value has kinks and a single parabola jumps; kinks remain where
+    two separate peaks tie. A maximum at either end is that end, with no slope by time.
     """
     top = jnp.argmax(values)
-    middle = jnp.clip(top, 1, values.size - 2)
-    here, height = times[middle], values[middle]
-    left, right = here - times[middle - 1], times[middle + 1] - here
-    below, above = height - values[middle - 1], values[middle + 1] - height
-    # y = height + slope s + bend s², s = t - here
-    bend = (above / right - below / left) / (left + right)
-    slope = (above * left / right + below * right / left) / (left + right)
-    shift = ratio(-slope, 2 * bend)
-    inside = top == middle
-    time = jnp.where(inside, here + shift, times[top])
-    return time, jnp.where(inside, height + 0.5 * slope * shift, values[top])
+    slopes = _slopes(times, values)
+    left = jnp.where(slopes[top] > 0, top, top - 1)
+    inside = (left >= 0) & (left < values.size - 1)
+    left = jnp.clip(left, 0, values.size - 2)
+    width, rise = times[left + 1] - times[left], values[left + 1] - values[left]
+    first, last = width * slopes[left], width * slopes[left + 1]
+    # y = y₀ + first s + b s² + c s³ with s from 0 to 1; y' = 0 where it turns down
+    b, c = 3 * rise - 2 * first - last, first + last - 2 * rise
+    root = power(b**2 - 3 * first * c, jnp.asarray(0.5, values.dtype))
+    s = jnp.clip(ratio(first, root - b), 0.0, 1.0)
+    height = values[left] + s * (first + s * (b + s * c))
+    time = jnp.where(inside, times[left] + s * width, times[top])
+    return time, jnp.where(inside, height, values[top])
+
+
+def _slopes(times, values):
+    """Slopes at the saved times, of the parabola through each and its neighbours."""
+    steps = jnp.diff(times)
+    secants = jnp.diff(values) / steps
+    if values.size == 2:
+        return jnp.concatenate([secants, secants])
+    weighted = secants[:-1] * steps[1:] + secants[1:] * steps[:-1]
+    inner = weighted / (steps[:-1] + steps[1:])
+    ends = 2 * secants[:1] - inner[:1], 2 * secants[-1:] - inner[-1:]
+    return jnp.concatenate([ends[0], inner, ends[1]])
 
 
 def _peak(times, saved):
-    return parabola(times, saved.flux.respiration)[1]
+    return interpolated_peak(times, saved.flux.respiration)[1]
 
 
 def _saved_peak(times, saved):
@@ -54,7 +70,7 @@ def _saved_peak(times, saved):
 
 
 def _peak_time(times, saved):
-    return parabola(times, saved.flux.respiration)[0]
+    return interpolated_peak(times, saved.flux.respiration)[0]
 
 
 def _respired(times, saved):
@@ -65,10 +81,9 @@ def _remaining(times, saved):
     return saved.mean.substrate[-1]
 
 
-# The height of the parabola through the largest saved respiration and its neighbours:
-# it has no kinks where the maximum moves from one saved time to the next.
+# Of the smooth curve through the saved values, see `interpolated_peak`.
 peak_respiration = Objective(_peak, "peak respiration", "mgC/g/h")
-# The largest saved value itself, differentiable but where two saved times tie.
+# A maximum over saved times: differentiable except where two of them tie.
 largest_saved_respiration = Objective(
     _saved_peak, "largest saved respiration", "mgC/g/h"
 )

@@ -1,48 +1,19 @@
 """Runs every case of a design and gathers plain, named arrays."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import product
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsoc.physics.grids import (
-    WELL_MIXED_LIMIT,
-    damkohler_number,
-    warn_unless_well_mixed,
-)
+from jaxsoc.physics.grids import warn_unless_well_mixed
 from jaxsoc.physics.safe import ratio
-from jaxsoc.solve import IntegrationError, Solution, integrate, require_x64
-from jaxsoc.upscale import moments
+from jaxsoc.solve import integrate, require_x64
 
 from .design import Design, Supplied, checked_correlations
+from .series import checks_of, saver, series_of
 from .soils import Member, Soil, case, draw_member
-
-# Largest relative error of the carbon balance that a run may end with. Rounding over
-# the published 20 years stays below 1e-12; much longer runs are let through.
-BALANCE_TOLERANCE = 1e-10
-
-_RATE, _HALF = "decomposition.rate", "decomposition.half_saturation"
-_QUALITY_TRIPLE = ("substrate", "biomass", _RATE)
-
-# Name in the results -> pair of quantities whose covariance it is.
-_COVARIANCES: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "substrate_variance": ("substrate", "substrate"),
-        "biomass_variance": ("biomass", "biomass"),
-        "substrate_biomass_covariance": ("substrate", "biomass"),
-        "rate_variance": (_RATE, _RATE),
-        "half_saturation_variance": (_HALF, _HALF),
-        "rate_half_saturation_covariance": (_RATE, _HALF),
-        "rate_substrate_covariance": ("substrate", _RATE),
-        "rate_biomass_covariance": ("biomass", _RATE),
-        "half_saturation_substrate_covariance": ("substrate", _HALF),
-        "half_saturation_biomass_covariance": ("biomass", _HALF),
-    }
-)
 
 DIMENSIONS = ("kinetics", "heterogeneity", "correlation", "member")
 
@@ -63,34 +34,6 @@ class Run(NamedTuple):
     checks: dict[str, np.ndarray]
     methods: np.ndarray
     member: Member
-
-
-class Saved(NamedTuple):
-    """What a run keeps at each time.
-
-    `fastest_turnover`: of substrate, 1/h, largest over cells; `not_well_mixed`: share
-    of cells in which it exceeds what diffusion can follow.
-    """
-
-    moments: moments.Moments
-    fastest_turnover: Any
-    not_well_mixed: Any
-
-
-class _Saver(eqx.Module):
-    moments: Callable
-    fluxes: Callable
-    edge: float
-
-    def __call__(self, t, state, params):
-        D = self.fluxes(t, state, params).decomposition
-        turnover = ratio(D, state.substrate)
-        too_fast = damkohler_number(turnover, edge=self.edge) > WELL_MIXED_LIMIT
-        return Saved(
-            self.moments(t, state, params),
-            jnp.max(turnover),
-            jnp.mean(too_fast, dtype=turnover.dtype),
-        )
 
 
 def run(
@@ -158,86 +101,30 @@ def uniform_start(soil: Soil) -> tuple[str, ...] | None:
 
 def _run_case(design: Design, soil: Soil):
     model, state, params = soil
-    of_case = moments.of(model.fluxes, third=(_QUALITY_TRIPLE,))
     solution = integrate(
         model,
         state,
         params,
         design.times,
-        save=_Saver(of_case, model.fluxes, design.grid.edge),
+        save=saver(model, design.grid.edge),
         method=design.method,
         rate=model.fastest_rate,
         tolerance=design.tolerance,
         estimate_error=True,
     )
     saved = solution.values
-    series = _series(saved.moments)
-    respiration, largest = saved.moments.flux.respiration, jnp.max
-    fastest = damkohler_number(largest(saved.fastest_turnover), edge=design.grid.edge)
-    checks = {
-        "carbon_balance_error": _balance_error(series, params, solution),
-        "error_estimate": solution.relative_error,
-        "respiration_error_estimate": ratio(
-            solution.error.moments.flux.respiration, largest(respiration)
-        ),
-        "largest_damkohler": fastest,
-        "share_not_well_mixed": largest(saved.not_well_mixed),
-        "smallest_pool": jnp.min(jnp.stack(saved.moments.minimum)),
-    }
-    checks = {name: np.asarray(value) for name, value in checks.items()}
-    _refuse_unsound(checks, saved.moments, design.tolerance)
-    return series, checks, type(solution.method).__name__
-
-
-def _series(saved: moments.Moments) -> dict[str, np.ndarray]:
-    flux, mean_field = saved.flux, saved.mean_field_flux
-    biomass = saved.mean.biomass
-    # A uniform quantity has no variance; one that the law does not have, no value.
-    zero = jnp.zeros_like(biomass)
-    known = {"substrate", "biomass", *saved.parameter_mean}
-    missing = lambda names: zero if set(names) <= known else jnp.full_like(zero, np.nan)
-    series = {
-        "substrate": saved.mean.substrate,
-        "biomass": biomass,
-        "co2": saved.mean.co2,
-        "decomposition": flux.decomposition,
-        "mortality": flux.mortality,
-        "respiration": flux.respiration,
-        "respiration_mean_field": mean_field.respiration,
-        "respiration_higher_order": saved.higher_order_flux.respiration,
-        "specific_growth_rate": ratio(flux.growth, biomass),
-        "specific_respiration_rate": ratio(flux.respiration, biomass),
-    }
-    for name, pair in _COVARIANCES.items():
-        series[name] = saved.covariance.get(moments.pair_name(*pair), missing(pair))
-    series["rate_substrate_biomass_third_moment"] = saved.third.get(
-        moments.pair_name(*_QUALITY_TRIPLE), missing(_QUALITY_TRIPLE)
+    series = series_of(saved.moments)
+    checks = checks_of(
+        saved,
+        series,
+        design.times,
+        input=design.input,
+        edge=design.grid.edge,
+        tolerance=design.tolerance,
     )
-    return {name: np.asarray(value) for name, value in series.items()}
-
-
-def _balance_error(series, params, solution: Solution):
-    """Largest |S + B + CO2 - S₀ - B₀ - I t| relative to the largest carbon."""
-    carbon = series["substrate"] + series["biomass"] + series["co2"]
-    expected = carbon[0] + np.asarray(params.input) * np.asarray(solution.times)
-    return ratio(np.max(np.abs(carbon - expected)), np.max(expected))
-
-
-def _refuse_unsound(checks, saved: moments.Moments, tolerance: float):
-    # Written as "not below" so that a NaN is refused too.
-    balance = checks["carbon_balance_error"]
-    if not balance <= BALANCE_TOLERANCE:
-        raise IntegrationError(
-            f"carbon is not conserved: relative error {balance:.2g} of the balance; "
-            "use shorter steps"
-        )
-    for name, minimum, mean in zip(
-        saved.mean._fields, saved.minimum, saved.mean, strict=True
-    ):
-        lowest, allowed = float(jnp.min(minimum)), tolerance * float(jnp.max(mean))
-        if not lowest >= -allowed:
-            raise IntegrationError(
-                f"{name} turned negative ({lowest:.2g} mgC/g in a cell): the steps are "
-                "too long for the fastest cells; use a smaller tolerance or shorter "
-                "steps"
-            )
+    respiration = saved.moments.flux.respiration
+    checks["error_estimate"] = np.asarray(solution.relative_error)
+    checks["respiration_error_estimate"] = np.asarray(
+        ratio(solution.error.moments.flux.respiration, jnp.max(respiration))
+    )
+    return series, checks, type(solution.method).__name__

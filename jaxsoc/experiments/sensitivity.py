@@ -48,8 +48,11 @@ class Sensitivity(NamedTuple):
         cells growing together, so that a cell of ε = 1 counts like the average cell of
         a soil in which R is proportional to x.
         """
-        scale = lambda x: np.size(x) * x / self.value
-        return {name: scale(x) * self.gradient[name] for name, x in self.at.items()}
+        scale = lambda x: np.size(x) / self.value * x
+        return {
+            name: np.asarray(scale(x) * self.gradient[name])
+            for name, x in self.at.items()
+        }
 
     def unit_of(self, name: str) -> str:
         """Unit of a gradient."""

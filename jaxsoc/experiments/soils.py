@@ -1,6 +1,7 @@
 """The soil of each case: initial pools and parameters, uniform or by cell."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -8,8 +9,10 @@ import jax.numpy as jnp
 
 from jaxsoc.models import Pools, TwoPool, TwoPoolParameters, steady_state
 from jaxsoc.physics.mortality import linear_mortality, power_mortality
+from jaxsoc.solve import map_members
 from jaxsoc.upscale.distributions import sample_constants
-from jaxsoc.upscale.fields import Fields
+from jaxsoc.upscale.fields import Fields, Generator
+from jaxsoc.upscale.spectral import check_shape
 
 from .design import Design, Supplied, checked_correlations
 from .scenarios import SCENARIOS
@@ -41,30 +44,67 @@ def draw_member(
     The key is `fold_in(key(seed), member)`, so a member does not depend on how many
     there are. All kinetics of a member share one pattern of substrate quality.
     """
-    key = jax.random.fold_in(jax.random.key(design.seed), member)
-    fields_key, constants_key = jax.random.split(key)
+    fields_key, constants_key = _keys(design, member)
     if supplied is None:
-        substrate, biomass = initial_means(design)
         fields = design.generator(
             fields_key,
             SCENARIOS[design.scenario].recipe,
             design.grid.shape,
             checked_correlations(design, supplied),
-            mean_substrate=substrate,
-            mean_biomass=biomass,
+            **_means(design),
         )
     else:
         substrate = {k: jnp.asarray(v) for k, v in supplied.substrate.items()}
         fields = Fields(jnp.asarray(supplied.biomass), substrate)
     given = {} if supplied is None else supplied.constants
+    return Member(fields, _all_constants(design, given, constants_key, fields))
+
+
+def member_source(design: Design) -> Callable[[Sequence[int]], Member]:
+    """Draws many members at once from their numbers, on all devices.
+
+    **Returns:** `numbers -> Member`, leaves leading by member; compiled once for each
+    length of `numbers`. It raises `ValueError` if no field of a member is accepted.
+    """
+    generator, names = design.generator, checked_correlations(design, None)
+    if not isinstance(generator, Generator):
+        one_by_one = lambda numbers: [draw_member(design, n) for n in numbers]
+        stack = lambda *leaves: jnp.stack(leaves)
+        return lambda numbers: jax.tree.map(stack, *one_by_one(numbers))
+    recipe, means = SCENARIOS[design.scenario].recipe, _means(design)
+    shape = check_shape(design.grid.shape)
+
+    def one(number):
+        fields_key, constants_key = _keys(design, number)
+        fields, found = generator.draw(fields_key, recipe, shape, names, **means)
+        return Member(fields, _all_constants(design, {}, constants_key, fields)), found
+
+    draw = jax.jit(lambda numbers: map_members(one, numbers))
+
+    def source(numbers):
+        members, found = draw(jnp.asarray(numbers))
+        generator.check(found, names, shape)
+        return members
+
+    return source
+
+
+def _keys(design, member):
+    key = jax.random.fold_in(jax.random.key(design.seed), member)
+    return jax.random.split(key)
+
+
+def _means(design):
+    substrate, biomass = initial_means(design)
+    return {"mean_substrate": substrate, "mean_biomass": biomass}
+
+
+def _all_constants(design, given, key, fields):
     shape = fields.biomass.shape
-    constants = {
-        kinetics: _constants(
-            design, kinetics, given.get(kinetics), constants_key, shape
-        )
+    return {
+        kinetics: _constants(design, kinetics, given.get(kinetics), key, shape)
         for kinetics in design.kinetics
     }
-    return Member(fields, constants)
 
 
 def initial_means(design: Design) -> tuple[float, float]:

@@ -3,5 +3,11 @@
 from .atomic import replacing as replacing
 from .atomic import writable_folder as writable_folder
 from .fields import load_fields as load_fields
+from .fits import Fitted as Fitted
+from .fits import fits_to_dataset as fits_to_dataset
+from .respiration import Collection as Collection
+from .respiration import load_respiration as load_respiration
 from .results import save_dataset as save_dataset
 from .results import to_dataset as to_dataset
+from .store import load_members as load_members
+from .store import stream as stream

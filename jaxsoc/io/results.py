@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from jaxsoc.experiments import Run
+from jaxsoc.experiments import Design, Run
 from jaxsoc.experiments.run import DIMENSIONS
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.physics.parameters import declarations
@@ -22,7 +22,7 @@ from .atomic import replacing
 _CARBON, _FLUX, _SQUARE = "mgC g-1", "mgC g-1 h-1", "(mgC g-1)2"
 
 # name -> (unit, long name); units of moments of the rate constant depend on the law.
-_SERIES = {
+SERIES = {
     "substrate": (_CARBON, "mean substrate carbon per soil"),
     "biomass": (_CARBON, "mean microbial carbon per soil"),
     "co2": (_CARBON, "mean carbon respired since the start per soil"),
@@ -78,7 +78,7 @@ _SERIES = {
         "third central moment of the rate constant, substrate and biomass",
     ),
 }
-_CHECKS = {
+CHECKS = {
     "carbon_balance_error": ("1", "largest relative error of the carbon balance"),
     "error_estimate": ("1", "estimated relative error of the mean pools"),
     "respiration_error_estimate": (
@@ -118,8 +118,8 @@ def to_dataset(run: Run, attributes: Mapping[str, Any] | None = None) -> xr.Data
     }
     variables: dict[str, Any] = {}
     for table, arrays, dims in (
-        (_SERIES, run.series, (*DIMENSIONS, "time")),
-        (_CHECKS, run.checks, DIMENSIONS),
+        (SERIES, run.series, (*DIMENSIONS, "time")),
+        (CHECKS, run.checks, DIMENSIONS),
     ):
         for name, (unit, long_name) in table.items():
             variables[name] = (
@@ -132,7 +132,13 @@ def to_dataset(run: Run, attributes: Mapping[str, Any] | None = None) -> xr.Data
         run.methods.astype(str),
         {"long_name": "road through time chosen for the case"},
     )
-    provenance = {
+    known = provenance(design) | dict(attributes or {})
+    return xr.Dataset(variables, coordinates, {k: plain(v) for k, v in known.items()})
+
+
+def provenance(design: Design) -> dict[str, Any]:
+    """Where results come from: configuration, seed and versions."""
+    return {
         "title": "Respiration of a heterogeneous soil core",
         "source": f"jaxsoc {version('jaxsoc')}",
         "references": "https://doi.org/10.5194/gmd-13-1399-2020",
@@ -140,16 +146,12 @@ def to_dataset(run: Run, attributes: Mapping[str, Any] | None = None) -> xr.Data
         "seed": design.seed,
         "scenario": design.scenario,
         "rate_units": {name: _rate_unit(name) for name in design.kinetics},
-        "design": _described(design),
+        "design": described(design),
         "versions": {
             name: version(name) for name in ("jaxsoc", "jax", "jaxlib", "diffrax")
         }
         | {"python": platform.python_version()},
     }
-    provenance |= dict(attributes or {})
-    return xr.Dataset(
-        variables, coordinates, {k: _plain(v) for k, v in provenance.items()}
-    )
 
 
 def save_dataset(dataset: xr.Dataset, path: Path | str) -> Path:
@@ -174,12 +176,14 @@ def _rate_unit(kinetics):
     return declarations(KINETICS[kinetics].constants)[0].unit
 
 
-def _described(design):
+def described(design: Design) -> dict[str, str]:
+    """The choices of a design as text."""
     skipped = ("laws",)
     return {
         name: str(value) for name, value in vars(design).items() if name not in skipped
     }
 
 
-def _plain(value):
+def plain(value: Any) -> str | int | float:
+    """A value that an attribute of a file can hold."""
     return value if isinstance(value, str | int | float) else json.dumps(value)

@@ -6,4 +6,5 @@ from . import mortality as mortality
 from . import parameters as parameters
 from . import safe as safe
 from . import shapes as shapes
+from . import transforms as transforms
 from . import units as units

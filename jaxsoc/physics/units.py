@@ -1,7 +1,9 @@
 """Units: carbon in mgC per g soil, time in hours; everything else converts here."""
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 HOURS_PER_DAY = 24.0
 DAYS_PER_YEAR = 365.0
@@ -46,6 +48,67 @@ RATE_PER_CARBON: Mapping[str, tuple[float, int]] = MappingProxyType(
         "1/d/(fgC/cell)": (1.0 / HOURS_PER_DAY, +1),
     }
 )
+
+# Molar masses, g/mol.
+CARBON_MASS, CO2_MASS = 12.011, 44.009
+
+# mgC in one of what is counted as respired carbon.
+_RESPIRED = {
+    **dict.fromkeys(("mgC", "mgCO2-C", "mgC-CO2"), 1.0),
+    **dict.fromkeys(("ugC", "µgC", "ugCO2-C", "µgCO2-C", "ugC-CO2"), 1e-3),
+    **dict.fromkeys(("gC", "gCO2-C"), 1e3),
+    "mgCO2": CARBON_MASS / CO2_MASS,
+    **dict.fromkeys(("ugCO2", "µgCO2"), 1e-3 * CARBON_MASS / CO2_MASS),
+    **dict.fromkeys(("umolC", "µmolC", "umolCO2", "µmolCO2"), 1e-3 * CARBON_MASS),
+}
+# Grams of what it is counted by, and whether that is carbon instead of soil.
+_COUNTED_BY = {
+    **dict.fromkeys(("g", "gsoil"), (1.0, False)),
+    **dict.fromkeys(("kg", "kgsoil"), (1e3, False)),
+    **dict.fromkeys(("gC", "gsoilC", "gSOC"), (1.0, True)),
+    **dict.fromkeys(("kgC", "kgsoilC", "kgSOC"), (1e3, True)),
+}
+TIMES: Mapping[str, float] = MappingProxyType(
+    {
+        **dict.fromkeys(("h", "hour", "hours"), 1.0),
+        **dict.fromkeys(("d", "day", "days"), HOURS_PER_DAY),
+    }
+)
+
+
+class RespirationUnit(NamedTuple):
+    """Factor to mgC per g (and hour); whether it is a rate, and per g of carbon."""
+
+    factor: float
+    rate: bool
+    per_carbon: bool
+
+
+def respiration_unit(unit: str) -> RespirationUnit:
+    """What a unit of respired carbon means: "ugC/g/d", "mg CO2-C g-1 soil", ...
+
+    **Raises:** `ValueError` for an unknown unit, with the parts that are known.
+    """
+    # "mg C g-1 soil d-1" is read as "mgC/gsoil/d".
+    plain = re.sub(r"\s+", "", unit)
+    plain = re.sub(r"(k?g|h|d)-1(soilC|soil|SOC|C)?", r"/\1\2", plain)
+    parts = plain.replace("gSoil", "gsoil").split("/")
+    known = (
+        len(parts) in (2, 3)
+        and parts[0] in _RESPIRED
+        and parts[1] in _COUNTED_BY
+        and (len(parts) == 2 or parts[2] in TIMES)
+    )
+    if not known:
+        raise ValueError(
+            f"unknown units {unit!r}: expected one of {', '.join(_RESPIRED)} / "
+            f"{', '.join(_COUNTED_BY)} / {', '.join(TIMES)}, the last for rates alone, "
+            "for example 'ugC/g/d' or 'mgCO2/g'"
+        )
+    grams, per_carbon = _COUNTED_BY[parts[1]]
+    hours = TIMES[parts[2]] if len(parts) == 3 else 1.0
+    factor = _RESPIRED[parts[0]] / grams / hours
+    return RespirationUnit(factor, len(parts) == 3, per_carbon)
 
 
 def conversion_factor(

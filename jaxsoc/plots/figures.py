@@ -85,6 +85,23 @@ def _series(results, variable, **case):
     return results[variable].sel(**case).mean("member").values
 
 
+def _bands(results, variable, kinetics, kind, correlation):
+    """Lowest and highest quantile over members, where there are any."""
+    name = f"{variable}_quantile"
+    if name not in results:
+        return []
+    case = {"kinetics": kinetics, "heterogeneity": kind, "correlation": correlation}
+    values = results[name].sel(**case).mean("member")
+    return [(values.isel(quantile=0).values, values.isel(quantile=-1).values)]
+
+
+def _spread(results):
+    if "quantile" not in results.dims:
+        return ""
+    low, high = (100 * float(results["quantile"][end]) for end in (0, -1))
+    return f"\nlines: mean over members; bands: {low:g} to {high:g} % of them"
+
+
 def _correlations(results):
     return [str(name) for name in results.correlation.values]
 
@@ -149,13 +166,19 @@ def figure_pools(results: Any, kinetics: str) -> Figure:
                     heterogeneity=kind,
                     correlation=correlation,
                 )
-                ax.plot(time.values, values, **_line(kind, correlation, i))
+                line = _line(kind, correlation, i)
+                ax.plot(time.values, values, **line)
+                for band in _bands(results, variable, kinetics, kind, correlation):
+                    ax.fill_between(
+                        time.values, *band, color=line["color"], alpha=0.2, linewidth=0
+                    )
             for control in _controls(results, kinetics, variable):
                 ax.plot(time.values, *control, **CONTROL_LINE)
             ax.set_ylabel(label if column == 0 else "")
         axes[-1, column].set_xlabel(time.label)
     _legend(figure, results, "homogeneous" if _has_control(results) else None)
-    figure.suptitle(f"Pools and respiration, {title(kinetics)} kinetics")
+    spread = _spread(results)
+    figure.suptitle(f"Pools and respiration, {title(kinetics)} kinetics{spread}")
     return figure
 
 

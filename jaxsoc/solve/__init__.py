@@ -2,6 +2,7 @@
 
 from . import reductions as reductions
 from .cores import use_all_cores as use_all_cores
+from .ensembles import map_members as map_members
 from .integrate import IntegrationError as IntegrationError
 from .integrate import Solution as Solution
 from .integrate import choose_method as choose_method
@@ -11,6 +12,7 @@ from .methods import FixedStep as FixedStep
 from .methods import Fused as Fused
 from .methods import Method as Method
 from .methods import Substepped as Substepped
+from .methods import forward_adaptive as forward_adaptive
 from .precision import require_x64 as require_x64
 from .statistics import AbstractStatistic as AbstractStatistic
 from .steppers import heun as heun

@@ -39,16 +39,15 @@ def layout(cells: int, target: int, devices: int) -> Layout:
 
     The rest is a block of its own, run by every device, since it is small.
     """
-    best = Layout(devices, 0, 0, cells)
-    shortest = cells
+    best, least = Layout(devices, 0, 0, cells), math.inf
     low, high = max(1, target // (2 * _LANES)), max(1, 2 * target // _LANES)
-    sizes = [_LANES * count for count in range(low, high + 1)]
-    for size in sorted(sizes, key=lambda size: abs(size - target)):
+    for size in range(_LANES * low, _LANES * high + 1, _LANES):
         blocks = cells // (size * devices)
         rest = cells - blocks * size * devices
-        longest = blocks * size + rest
-        if blocks and longest < shortest:
-            best, shortest = Layout(devices, blocks, size, rest), longest
+        # The rest runs on every device, and beside the lanes of a vector.
+        work = blocks * size + 2 * rest + abs(size - target) / target
+        if blocks and work < least:
+            best, least = Layout(devices, blocks, size, rest), work
     return best
 
 
@@ -111,7 +110,9 @@ def _run_all(run, statistic, state, params, times, plan):
         values, final, steps = run(state, varying, constant, times)
         return values, final, steps
     # Everything has a device axis, so that gradients need no special treatment.
-    fold = lambda x: x[:cut].reshape(devices, blocks, size)
+    # Block after block to one device after the other: cells may be sorted by their
+    # rates, and every device should get its part of the fast ones.
+    fold = lambda x: x[:cut].reshape(blocks, devices, size).swapaxes(0, 1)
     each = lambda x: jnp.broadcast_to(x, (devices, *jnp.shape(x)))
     tail = jax.tree.map(lambda x: each(x[cut:]), cells) if rest else None
     on_device = partial(_run_device, run, statistic, plan)
@@ -124,7 +125,8 @@ def _run_all(run, statistic, state, params, times, plan):
     shared = jax.tree.map(each, (constant, times))
     values, final, steps = on_device(jax.tree.map(fold, cells), tail, shared)
     merged = merge_all(statistic, values, np.ones(devices, times.dtype))
-    final, end = jax.tree.map(lambda x: x.reshape(-1), final[0]), final[1]
+    unfold = lambda x: x.swapaxes(0, 1).reshape(-1)
+    final, end = jax.tree.map(unfold, final[0]), final[1]
     if rest:
         join = lambda x, last: jnp.concatenate([x, last[0]])
         final = jax.tree.map(join, final, end)

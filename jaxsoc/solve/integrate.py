@@ -68,7 +68,8 @@ def integrate(
 ) -> Solution:
     """Integrates d(state)/dt = tendency(t, state, params) through the save times.
 
-    **Arguments:** `state`: at `times[0]`; `times`: increasing, at least two; `save`:
+    **Arguments:** `state`: at `times[0]`; `times`: increasing, at least two; inside
+    `jit` they may be unknown, in which case `method` must be given; `save`:
     `(t, state, params) -> statistics` kept at each time; `method`: the road, by default
     chosen from the problem and tightened until the estimated error of the mean pools is
     below `tolerance`; `rate`: bound on the rates of change, see `choose_method`;
@@ -118,7 +119,7 @@ def choose_method(
     times = _checked_times(times)
     state, params = _checked_leaves(state, params)
     leaves = jax.tree.leaves((state, params))
-    if any(isinstance(leaf, Tracer) for leaf in leaves):
+    if any(isinstance(leaf, Tracer) for leaf in (times, *leaves)):
         raise ValueError(
             "the road cannot be chosen inside jit or grad: give `method`, for example "
             "FixedStep(dt=1.0)"
@@ -171,6 +172,9 @@ def _with_rate(method, rate):
 
 
 def _checked_times(times):
+    if isinstance(times, Tracer):
+        # Their order is not known here, only in the program.
+        return times
     array = np.asarray(times, dtype=float)
     if array.ndim != 1 or array.size < 2:
         raise ValueError(

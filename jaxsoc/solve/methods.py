@@ -145,5 +145,13 @@ class Adaptive(eqx.Module):
         return self.with_tolerances(0.1)
 
 
+def forward_adaptive(max_steps: int = 4_000) -> Adaptive:
+    """Error-controlled steps with forward-mode gradients: few inputs, many outputs.
+
+    **Arguments:** `max_steps`: before giving up.
+    """
+    return Adaptive(adjoint=diffrax.ForwardMode(), max_steps=max_steps)
+
+
 Method = FixedStep | Substepped | Fused | Adaptive
 Rate = Callable[[Any, Any, Any, Any], Any]

@@ -38,8 +38,14 @@ def travel(
 
 @travel.register
 def _(method: FixedStep, fine, tendency, save, state, params, times):
+    factor = 2 if fine else 1
+    if isinstance(times, Tracer):
+        # Known in the program alone: forward mode only, in that case.
+        pairs = jnp.ceil(jnp.max(jnp.diff(times)) / (2 * method.dt) * (1 - 1e-12))
+        count = factor * pairs.astype(int)
+        return _fixed_step(method.stepper, tendency, save, state, params, times, count)
     pairs = math.ceil(np.diff(times).max() / (2 * method.dt) * (1 - 1e-12))
-    count = pairs * (2 if fine else 1)
+    count = pairs * factor
     leaves = jax.tree.leaves((state, params))
     if not any(isinstance(leaf, Tracer) for leaf in leaves):
         # Outside of transformations a loop of any length will do, and one compilation
@@ -66,12 +72,18 @@ def _(method: Fused, fine, tendency, save, state, params, times):
             f"AbstractStatistic such as moments.of(fluxes), got save={save!r}; or give "
             "another method"
         )
-    pairs = math.ceil(np.diff(times).max() / (2 * method.dt) * (1 - 1e-12))
-    count, factor = pairs * (2 if fine else 1), 2 if fine else 1
-    leaves = jax.tree.leaves((state, params))
-    if method.rate is None and any(isinstance(leaf, Tracer) for leaf in leaves):
-        # Reverse mode needs to know the number of steps beforehand.
-        return _fused(method, tendency, save, state, params, times, count, None)
+    factor = 2 if fine else 1
+    if isinstance(times, Tracer):
+        # Known in the program alone: forward mode only, in that case.
+        pairs = jnp.ceil(jnp.max(jnp.diff(times)) / (2 * method.dt) * (1 - 1e-12))
+    else:
+        pairs = math.ceil(np.diff(times).max() / (2 * method.dt) * (1 - 1e-12))
+        leaves = jax.tree.leaves((state, params))
+        traced = any(isinstance(leaf, Tracer) for leaf in leaves)
+        if method.rate is None and traced:
+            # Reverse mode needs to know the number of steps beforehand.
+            count = pairs * factor
+            return _fused(method, tendency, save, state, params, times, count, None)
     dtype = jax.tree.leaves(state)[0].dtype
     dynamic = lambda value: jnp.asarray(value, dtype)
     method = eqx.tree_at(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .spectral import (
@@ -177,53 +178,110 @@ class Generator(eqx.Module):
         **Raises:** `ValueError` if no draw is accepted, or none without negative cells.
         """
         shape = check_shape(shape)
-        draw = jax.jit(lambda key: draw_noise(key, shape, recipe.crops, self.exponent))
-        noise = draw(jax.random.fold_in(key, 0))
-        biomass = recipe.biomass(noise, mean_biomass)
+        fields, found = _draw(
+            self, recipe, shape, names, mean_substrate, mean_biomass, key
+        )
+        self.check(found, names, shape)
+        return fields
+
+    def check(
+        self, found: Array, names: tuple[str, ...], shape: tuple[int, ...]
+    ) -> None:
+        """Raises `ValueError` for the first draw that found no field to accept."""
+        table = np.asarray(found).reshape(-1, len(names))
+        if table.all():
+            return
+        worst = table[(~table).any(axis=1).argmax()]
+        missing = " and no ".join(
+            n for n, ok in zip(names, worst, strict=True) if not ok
+        )
+        raise ValueError(
+            f"no {missing} substrate field was accepted in {self.attempts} draws on "
+            f"{shape[0]} x {shape[1]} cells: take more, or loosen {self.acceptance}"
+        )
+
+    @property
+    def attempts(self) -> int:
+        """Draws of a substrate field before giving up."""
+        return 1 if self.acceptance is None else self.acceptance.attempts
+
+    def draw(
+        self,
+        key: PRNGKeyArray,
+        recipe: Recipe,
+        shape: tuple[int, int],
+        names: tuple[str, ...],
+        *,
+        mean_substrate: float,
+        mean_biomass: float,
+    ) -> tuple[Fields, Array]:
+        """Fields, and which of the named ones were accepted; can be transformed."""
+        noise = lambda number: draw_noise(
+            jax.random.fold_in(key, number), shape, recipe.crops, self.exponent
+        )
+        biomass = recipe.biomass(noise(0), mean_biomass)
         if self.dead_fraction is not None:
             biomass = with_dead_zones(biomass, self.dead_fraction)
         if self.equal_variance:
             triple = equal_variance_fields(
                 key, biomass, mean_substrate=mean_substrate, exponent=self.exponent
             )
-            return Fields(biomass, {name: triple.substrate[name] for name in names})
-        wanted = jax.jit(lambda noise: recipe.substrate(noise, biomass, mean_substrate))
-        attempts = 1 if self.acceptance is None else self.acceptance.attempts
-        found: dict[str, Array] = {}
-        for number in range(attempts):
-            if number:
-                noise = draw(jax.random.fold_in(key, number))
-            drawn = wanted(noise)
-            for name in names:
-                if name not in found and self._accepts(
-                    name, drawn[name], biomass, recipe
-                ):
-                    found[name] = drawn[name]
-            if len(found) == len(names):
-                return Fields(biomass, {name: found[name] for name in names})
-        missing = " and no ".join(name for name in names if name not in found)
-        raise ValueError(
-            f"no {missing} substrate field was accepted in {attempts} draws on "
-            f"{shape[0]} x {shape[1]} cells: take more, or loosen {self.acceptance}"
+            substrate = {name: triple.substrate[name] for name in names}
+            return Fields(biomass, substrate), jnp.ones(len(names), bool)
+
+        def attempt(search):
+            number, kept, found = search
+            drawn = recipe.substrate(noise(number), biomass, mean_substrate)
+            good = [self._accepts(n, drawn[n], biomass, recipe) for n in names]
+            new = jnp.stack(good) & ~found
+            kept = {
+                n: jnp.where(new[i], drawn[n], kept[n]) for i, n in enumerate(names)
+            }
+            return number + 1, kept, found | new
+
+        def unfinished(search):
+            number, _, found = search
+            return (number < self.attempts) & ~jnp.all(found)
+
+        start = (
+            jnp.asarray(0),
+            {name: jnp.zeros_like(biomass) for name in names},
+            jnp.zeros(len(names), bool),
         )
+        _, substrate, found = jax.lax.while_loop(unfinished, attempt, start)
+        return Fields(biomass, substrate), found
 
     def _accepts(self, name, field, biomass, recipe):
-        # Not `min < 0`: a field of NaN is refused as well.
-        if not float(jnp.min(field)) >= 0:
-            return False
+        # Written as "not below" so that a field of NaN is refused as well.
+        sound = jnp.min(field) >= 0
         rule = self.acceptance
         if rule is None:
-            return True
-        limit, least = rule.largest_substrate, rule.least_correlation
-        if limit is not None and float(jnp.max(field)) > limit:
-            return False
+            return sound
+        if rule.largest_substrate is not None:
+            sound = sound & (jnp.max(field) <= rule.largest_substrate)
+        least = rule.least_correlation
         least = recipe.least_correlation if least is None else least
-        r = float(correlation(field, biomass))
-        return {
-            "positive": r >= least,
-            "negative": r <= -least,
-            "uncorrelated": abs(r) <= rule.largest_uncorrelated,
-        }[name]
+        r = correlation(field, biomass)
+        return (
+            sound
+            & {
+                "positive": r >= least,
+                "negative": r <= -least,
+                "uncorrelated": jnp.abs(r) <= rule.largest_uncorrelated,
+            }[name]
+        )
+
+
+@eqx.filter_jit
+def _draw(generator, recipe, shape, names, mean_substrate, mean_biomass, key):
+    return generator.draw(
+        key,
+        recipe,
+        shape,
+        names,
+        mean_substrate=mean_substrate,
+        mean_biomass=mean_biomass,
+    )
 
 
 def equal_variance_fields(
@@ -245,10 +303,17 @@ def equal_variance_fields(
     """
     targets = dict(zip(CORRELATIONS, (1.0, -1.0, 0.0), strict=True))
     if variation is None:
-        deviations = [
-            correlated_deviation(key, biomass, r, exponent) for r in targets.values()
-        ]
-        variation = min(map(largest_variation, deviations))
+        deviations = {
+            name: correlated_deviation(key, biomass, r, exponent)
+            for name, r in targets.items()
+        }
+        every = [largest_variation(deviation) for deviation in deviations.values()]
+        common = jnp.min(jnp.stack(every))
+        substrate = {
+            name: mean_substrate * (1 + common * deviation)
+            for name, deviation in deviations.items()
+        }
+        return Fields(biomass, substrate)
     substrate = {
         name: correlated_field(
             key,

@@ -99,7 +99,7 @@ def correlated_field(
     if not float(jnp.std(partner)) > 0:
         raise ValueError("no correlation with a uniform partner field")
     deviation = correlated_deviation(key, partner, target, exponent)
-    largest = largest_variation(deviation)
+    largest = float(largest_variation(deviation))
     if not variation <= largest:
         raise ValueError(
             f"a coefficient of variation of {variation:g} at correlation {target:g} "
@@ -124,9 +124,9 @@ def correlated_deviation(
     return target * p + np.sqrt(1 - target**2) * e
 
 
-def largest_variation(deviation: Float[Array, "x y"]) -> float:
+def largest_variation(deviation: Float[Array, "x y"]) -> Float[Array, ""]:
     """The coefficient of variation at which the poorest cell is empty."""
-    return float(-1 / jnp.min(deviation)) * (1 - 1e-12)
+    return -1 / jnp.min(deviation) * (1 - 1e-12)
 
 
 def correlation(a: Float[Array, "*cell"], b: Float[Array, "*cell"]) -> Array:

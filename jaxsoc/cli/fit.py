@@ -1,0 +1,261 @@
+"""`jaxsoc fit`: fit, tell, draw, store; a fit that fails is a row of the table."""
+
+import time
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import TimeRemainingColumn as Remaining
+from rich.table import Table
+
+from jaxsoc.fitting import (
+    PUBLISHED,
+    QUANTITIES,
+    Incubation,
+    Respiration,
+    common_length,
+    fit_kinetics,
+    fit_respiration,
+    known_kinetics,
+    standard_choice,
+)
+from jaxsoc.io import (
+    Fitted,
+    fits_to_dataset,
+    load_respiration,
+    save_dataset,
+    writable_folder,
+)
+from jaxsoc.physics.parameters import declarations
+
+from . import interrupt
+from .config import canonical_kinetics
+
+
+class FitConfig(BaseModel):
+    """Everything that `jaxsoc fit` can be told; numbers may come as text."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kinetics: list[str] = ["multiplicative"]
+    to: str = "michaelis_menten"
+    on: str = "biomass"
+    series: Path | None = None
+    id: list[str] = []
+    first: int | None = None
+    unit: str | None = None
+    time_unit: str | None = None
+    soil_carbon: float | None = None
+    mean_rates: bool = False
+    free: list[str] = list(Incubation().free)
+    starts: int = 8
+    seed: int = 0
+    out: Path = Path("jaxsoc-output")
+    figures: bool = True
+
+    @property
+    def laws(self) -> list[str]:
+        """Names of the kinetics to fit, as jaxsoc calls them."""
+        laws = [canonical_kinetics(name) for name in self.kinetics]
+        for law in laws:
+            known_kinetics(law)
+        if len(set(laws)) < len(laws):
+            raise ValueError(f"kinetics names one twice: {', '.join(self.kinetics)}")
+        return laws
+
+
+def checked_config(options: Mapping[str, object]) -> FitConfig:
+    """Options as a configuration; None is the default.
+
+    **Raises:** `ValueError` in one line for a value of the wrong kind.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        config = FitConfig.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key, problem = ".".join(map(str, first["loc"])), first["msg"]
+        raise ValueError(
+            f"{key}: {problem[0].lower()}{problem[1:]}, got {first['input']!r}"
+        ) from None
+    if config.first is not None and config.first < 1:
+        raise ValueError(f"first must be at least 1, got {config.first}")
+    if config.starts < 1:
+        raise ValueError(f"starts must be at least 1, got {config.starts}")
+    if not 0 <= config.seed < 2**63:
+        raise ValueError(f"seed must lie in [0, 2^63), got {config.seed}")
+    if config.series is None:
+        _refuse_without_series(given)
+    elif "to" in given or "on" in given:
+        raise ValueError("to and on name a kinetics to fit to; with series, leave out")
+    return config
+
+
+def _refuse_without_series(given):
+    of_series = {"id", "first", "unit", "time_unit", "soil_carbon", "free"}
+    for name in sorted(of_series & set(given)):
+        raise ValueError(f"{name} is given without series; use --series FILE")
+
+
+def run_fit(config: FitConfig, *, quiet: bool) -> None:
+    """Checks everything, fits, and writes `fit.nc` and figures into `config.out`.
+
+    **Raises:** `ValueError` before anything is computed, for whatever does not fit.
+    """
+    console = Console(quiet=quiet)
+    started = time.perf_counter()
+    laws = config.laws
+    with warnings.catch_warnings(record=True) as noticed:
+        warnings.simplefilter("always")
+        chosen = None if config.series is None else _chosen(config)
+        if chosen is None:
+            _check_target(config)
+        else:
+            _check_lengths(config, laws, chosen)
+        folder = writable_folder(config.out)
+        fitted = _fit_with_bar(console, config, laws, chosen)
+    results = fits_to_dataset(
+        fitted, {"configuration": config.model_dump(mode="json"), "seed": config.seed}
+    )
+    # Before anything is printed: a closed pipe must not cost the results.
+    written = [save_dataset(results, folder / "fit.nc")]
+    _print_table(console, fitted)
+    for message in dict.fromkeys(str(warning.message) for warning in noticed):
+        console.print(f"note: {message}", style="yellow")
+    if config.figures:
+        with console.status("drawing figures"):
+            written += _draw(results, folder)
+    seconds = time.perf_counter() - started
+    console.print(f"{seconds:.0f} s; written to {folder}:")
+    for path in written:
+        console.print(f"  {path.name}", highlight=False)
+
+
+def _check_target(config):
+    known_kinetics(canonical_kinetics(config.to))
+    if config.on not in QUANTITIES:
+        raise ValueError(
+            f"unknown quantity {config.on!r}: expected one of {', '.join(QUANTITIES)}"
+        )
+
+
+def _check_lengths(config, laws, chosen):
+    more = len(Incubation(free=tuple(config.free)).free)
+    for law, one in product(laws, chosen):
+        wanted = len(declarations(known_kinetics(law).constants)) + more
+        if one.times.size < wanted:
+            raise ValueError(
+                f"{one.name} has {one.times.size} points, too few for {wanted} "
+                f"constants of {law}: free fewer"
+            )
+
+
+def _chosen(config: FitConfig) -> list[Respiration]:
+    collection = load_respiration(
+        config.series or "",
+        unit=config.unit,
+        time_unit=config.time_unit,
+        soil_carbon=config.soil_carbon,
+        mean_rates=config.mean_rates,
+    )
+    if config.id:
+        return [collection[name] for name in config.id]
+    if not collection.series:
+        why = next(iter(collection.left_out.values()), "it is empty")
+        raise ValueError(f"no series can be fitted: {why}")
+    if len(collection.series) == 1:
+        return list(collection.series)
+    chosen = standard_choice(collection.series, most=config.first)
+    return chosen or list(collection.series)[: config.first]
+
+
+def _fit_with_bar(console, config, laws, chosen) -> list[Fitted]:
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        Remaining(),
+        TextColumn("{task.description}"),
+    )
+    total = len(laws) * (1 if chosen is None else len(chosen))
+    options: dict[str, Any] = {
+        "starts": config.starts,
+        "key": jax.random.key(config.seed),
+    }
+    if chosen is not None:
+        options["points"] = common_length(chosen)
+    fitted: list[Fitted] = []
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=total)
+        for law, one in product(laws, chosen or [None]):
+            name = f"{law} {one.name if one else config.to}"
+
+            def progress(done, starts, what, name=name):
+                interrupt.check()
+                now = len(fitted) + done / starts
+                bar.update(task, completed=now, description=name)
+
+            options["progress"] = progress
+            fitted.append(_fitted(config, law, one, options))
+    return fitted
+
+
+def _fitted(config, law, one, options) -> Fitted:
+    if one is None:
+        target = canonical_kinetics(config.to)
+        fit = fit_kinetics(law, target, to=config.on, **options)
+        return Fitted(f"{target} {config.on}", law, config.on, PUBLISHED.times, fit)
+    incubation = Incubation(free=tuple(config.free))
+    fit = fit_respiration(one, law, incubation=incubation, **options)
+    return Fitted(one.name, law, one.quantity, one.times, fit)
+
+
+def _print_table(console: Console, fitted: list[Fitted]) -> None:
+    table = Table()
+    table.add_column("fit, constant")
+    for heading in ("value", "± standard error"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("unit", no_wrap=True)
+    for one in fitted:
+        fit = one.fit
+        table.add_section()
+        table.add_row(f"{one.series}, {one.kinetics.replace('_', ' ')}", style="bold")
+        for name, value, error, unit in zip(
+            fit.names, fit.values, fit.standard_error, fit.units, strict=True
+        ):
+            spread = f"{error:.2g}" if np.isfinite(error) else "not determined"
+            table.add_row(f"  {_short(name)}", f"{value:.6g}", spread, unit)
+        unit = "mgC/g" if one.quantity in ("substrate", "biomass", "co2") else "mgC/g/h"
+        table.add_row("  RMSE", f"{fit.rmse:.4g}", "", unit)
+        table.add_row("  R²", f"{fit.r_squared:.4f}")
+        if not fit.sound:
+            table.add_row(f"  {_short(fit.reason)}", style="yellow")
+    console.print(table)
+    counted = Counter(one.fit.outcome.name for one in fitted)
+    said = ", ".join(
+        f"{n} {name.lower().replace('_', ' ')}" for name, n in counted.items()
+    )
+    median = np.nanmedian([one.fit.r_squared for one in fitted])
+    console.print(f"{len(fitted)} fits: {said}; median R² {median:.4f}")
+
+
+def _short(text):
+    return text.replace("soil.", "")
+
+
+def _draw(results, folder: Path) -> list[Path]:
+    from jaxsoc import plots
+
+    figures = plots.figures_fits(results)
+    names = ["fit"] if len(figures) == 1 else [f"fit_{i + 1}" for i in range(99)]
+    return [
+        plots.save_figure(figure, folder / f"{name}.png")
+        for figure, name in zip(figures, names, strict=False)
+    ]

@@ -1,0 +1,229 @@
+"""Any number of members: chunk by chunk, each drawn from its key and forgotten."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import product
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxsoc.solve import (
+    Fused,
+    IntegrationError,
+    Substepped,
+    integrate,
+    map_members,
+    require_x64,
+)
+from jaxsoc.upscale.fields import Fields, Generator
+
+from .design import Design, checked_correlations
+from .series import checks_of, saver, series_of
+from .soils import Member, case, member_source
+
+# Members of a chunk at most: often enough saved, and long enough to be worth a file.
+_LARGEST_CHUNK = 64
+_SERIES = 22
+_ARRAYS_ALIVE = 40  # of a device: stages of a step, noise and spectra of a draw
+_PROGRAMS = 256 * 2**20  # compiled programs, libraries
+_NAME = "field"  # of the one substrate field that a program sees
+
+Progress = Callable[[int, int, str], None]
+
+
+class Chunk(NamedTuple):
+    """Results of some members, numbered from `first`.
+
+    `series`: name -> array by kinetics, heterogeneity, correlation, member, time;
+    `checks`: name -> array by the first four.
+    """
+
+    first: int
+    series: dict[str, np.ndarray]
+    checks: dict[str, np.ndarray]
+
+
+class Plan(NamedTuple):
+    """How an ensemble is cut: `chunk` members at a time; steps of each case.
+
+    `courant`: by `(kinetics, heterogeneity)`, found with the first member; `error`:
+    estimated relative error of its respiration, likewise.
+    """
+
+    chunk: int
+    courant: dict[tuple[str, str], float]
+    error: dict[tuple[str, str], float]
+
+
+def plan_ensemble(
+    design: Design, *, memory: float = 2 * 2**30, progress: Progress | None = None
+) -> Plan:
+    """Chunk that fits the memory, and steps that keep the tolerance.
+
+    **Arguments:** `memory`: bytes for all that is computed at a time.
+    **Raises:** `ValueError` for a limit below one chunk, or for a road other than the
+    automatic one; as `run` for choices that do not fit.
+    """
+    require_x64("an ensemble")
+    names = checked_correlations(design, None)
+    if design.method is not None:
+        raise ValueError(
+            "an ensemble chooses its steps by the rates of each member: leave the "
+            f"method automatic, got {type(design.method).__name__}"
+        )
+    chunk = _chunk(design, names, memory)
+    first = jax.tree.map(lambda x: x[0], member_source(design)(np.arange(chunk)))
+    courant, error = {}, {}
+    kinds = list(product(design.kinetics, design.heterogeneity))
+    for done, kind in enumerate(kinds):
+        if progress is not None:
+            progress(done, len(kinds), f"steps of {' '.join(kind)}")
+        courant[kind], error[kind] = _courant(design, first, kind, names[0])
+    return Plan(chunk, courant, error)
+
+
+def _chunk(design, names, memory):
+    devices = jax.device_count()
+    cells = 8 * int(np.prod(design.grid.shape))
+    constants = 2 * len(design.kinetics)
+    times = 8 * len(design.times) * _SERIES
+    cases = len(design.kinetics) * len(design.heterogeneity) * len(names)
+    per_member = cells * (1 + len(names) + constants) + 3 * times * cases
+    working = _PROGRAMS + devices * _ARRAYS_ALIVE * cells
+    least = working + devices * per_member
+    if memory < least:
+        raise ValueError(
+            f"a memory limit of {memory / 2**30:.3g} GiB is below one chunk: {devices} "
+            f"members of {cells // 8} cells and {len(design.times)} times in {cases} "
+            f"cases need {least / 2**30:.3g} GiB"
+        )
+    most = min(_LARGEST_CHUNK, int((memory - working) // per_member))
+    # Chunks of equal size, so that the last one is not mostly filled up.
+    chunks = -(-design.members // most)
+    chunk = -(-design.members // chunks)
+    return min(-(-chunk // devices) * devices, max(most, 1))
+
+
+def _courant(design, member, kind, correlation):
+    """The Courant number that keeps the tolerance for the first member."""
+    model, state, params = case(design, member, *kind, correlation)
+    road = _road(design, model, Substepped().courant)
+    for _ in range(6):
+        solution = integrate(
+            model,
+            state,
+            params,
+            design.times,
+            save=saver(model, design.grid.edge),
+            method=road,
+            estimate_error=True,
+        )
+        respiration = np.asarray(solution.values.moments.flux.respiration)
+        error = np.asarray(solution.error.moments.flux.respiration)
+        relative = float(error / max(respiration.max(), 1e-300))
+        if max(float(solution.relative_error), relative) <= design.tolerance:
+            return road.courant, relative
+        road = road.tightened()
+    raise IntegrationError(
+        f"the estimated error of {' '.join(kind)} stays above the tolerance "
+        f"{design.tolerance:g}: use a larger tolerance"
+    )
+
+
+def _road(design, model, courant):
+    longest = float(np.diff(design.times).max())
+    # One device each: the members are shared out, not the cells.
+    return Fused(longest, model.fastest_rate, courant, devices=1)
+
+
+def run_chunks(
+    design: Design,
+    plan: Plan,
+    *,
+    skip: Iterable[int] = (),
+    progress: Progress = lambda done, total, case: None,
+) -> Iterator[Chunk]:
+    """Runs the members of a design chunk by chunk, in order.
+
+    A member's numbers do not depend on the chunk it is in, nor on how many there are.
+
+    **Arguments:** `skip`: numbers of chunks that need not be run; `progress`: called
+    with members done, members in all, and the name of the case.
+    **Raises:** as `run`.
+    """
+    require_x64("an ensemble")
+    correlations, skipped = checked_correlations(design, None), set(skip)
+    axes = (design.kinetics, design.heterogeneity, correlations)
+    source, programs = member_source(design), {}
+    for number, first in enumerate(range(0, design.members, plan.chunk)):
+        if number in skipped:
+            continue
+        # The last chunk is filled up with members that are thrown away.
+        wanted = min(plan.chunk, design.members - first)
+        members = source(first + np.arange(plan.chunk))
+        series, checks = {}, {}
+        finished: dict[Any, tuple] = {}
+        for k, h, c in product(*map(lambda axis: range(len(axis)), axes)):
+            names = axes[0][k], axes[1][h], axes[2][c]
+            progress(first, design.members, " ".join(names))
+            same = names[:2] if _same_for_all(design, names[1]) else names
+            if same not in finished:
+                if names[:2] not in programs:
+                    programs[names[:2]] = _program(design, plan, *names[:2])
+                finished[same] = _results(design, programs[names[:2]], members, names)
+            for store, values in zip((series, checks), finished[same], strict=True):
+                for name, value in values.items():
+                    shape = (*map(len, axes), wanted, *value.shape[1:])
+                    store.setdefault(name, np.zeros(shape))[k, h, c] = value[:wanted]
+        yield Chunk(first, series, checks)
+    progress(design.members, design.members, "")
+
+
+def _same_for_all(design, heterogeneity):
+    """Whether soils start alike for all correlations: generated totals are equal."""
+    uniform = heterogeneity in ("homogeneous", "biochemical")
+    return uniform and isinstance(design.generator, Generator)
+
+
+def _program(design, plan, kinetics, heterogeneity):
+    """One compiled program for all correlations and chunks of a kind of soil."""
+
+    def one(member):
+        soil = case(design, member, kinetics, heterogeneity, _NAME)
+        solution = integrate(
+            soil.model,
+            soil.state,
+            soil.params,
+            design.times,
+            save=saver(soil.model, design.grid.edge),
+            method=_road(design, soil.model, plan.courant[kinetics, heterogeneity]),
+            throw=False,
+        )
+        return solution.values, solution.finite
+
+    return jax.jit(lambda members: map_members(one, members))
+
+
+def _results(design, program, members, names):
+    kinetics, _, correlation = names
+    fields = Fields(
+        members.fields.biomass, {_NAME: members.fields.substrate[correlation]}
+    )
+    saved, finite = jax.device_get(
+        program(Member(fields, {kinetics: members.constants[kinetics]}))
+    )
+    if not finite.all():
+        raise IntegrationError(
+            f"{' '.join(names)}: the run of member {int((~finite).argmax())} of the "
+            "chunk left the finite numbers"
+        )
+    series = series_of(saved.moments)
+    checks = checks_of(
+        saved,
+        series,
+        design.times,
+        input=design.input,
+        edge=design.grid.edge,
+        tolerance=design.tolerance,
+    )
+    return series, checks

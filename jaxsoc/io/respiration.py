@@ -1,0 +1,236 @@
+"""Measured respiration: the Soil Incubation Database, or a table of one's own."""
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from jaxsoc.fitting import Respiration
+from jaxsoc.physics.units import TIMES, respiration_unit
+
+# Columns of the long form of the Soil Incubation Database that are read.
+_SIDB = ("series_id", "entry", "time_d", "value_std", "units_std", "unit_check")
+_SIDB_ALSO = ("gas", "statistic", "quantity", "basis", "soil_c_mg_g")
+# What a value may be called in a table of one's own.
+_VALUES = ("value", "respiration", "rate", "co2", "cumulative")
+_DEVIATIONS = ("sd", "deviation")
+_HEADING = re.compile(r"^\s*(.*?)\s*[\[(]\s*(.*?)\s*[\])]\s*$")
+
+
+class Collection(NamedTuple):
+    """Series that can be fitted, in the order of the file, and why others cannot."""
+
+    series: tuple[Respiration, ...]
+    left_out: dict[str, str]
+
+    def __getitem__(self, name: Any) -> Any:
+        """A series by its name.
+
+        **Raises:** `ValueError` for one that is not there, or left out, with the why.
+        """
+        if not isinstance(name, str):
+            return tuple.__getitem__(self, name)
+        for one in self.series:
+            if one.name == name:
+                return one
+        if name in self.left_out:
+            raise ValueError(f"series {name!r} cannot be fitted: {self.left_out[name]}")
+        some = ", ".join(one.name for one in self.series[:3])
+        raise ValueError(f"no series {name!r}: there are {some}, ...")
+
+
+def load_respiration(
+    path: Path | str,
+    *,
+    unit: str | None = None,
+    time_unit: str | None = None,
+    soil_carbon: float | None = None,
+    mean_rates: bool = False,
+) -> Collection:
+    """Series of respired CO2 from a .csv or .csv.gz file, in mgC/g and h.
+
+    Either the long form of the Soil Incubation Database, of which the series are taken
+    that are CO2, a mean or a single replicate, in units that were converted and found
+    plausible, and rates or cumulative; or a table with a time and a value column, each
+    with its unit in brackets behind its name ("time (d)", "respiration (ugC/g/d)"),
+    and if need be `sd`, one standard deviation in the unit of the value, `series_id`
+    and `soil_c_mg_g`. Whether a value is a rate or cumulative follows from its unit.
+
+    **Arguments:** `unit`, `time_unit`: where the headings do not say; `soil_carbon`:
+    mgC/g, where the file does not say; `mean_rates`: rates are means since the point
+    before, instead of rates at that moment.
+
+    **Raises:** `ValueError` for a file that cannot be read, a missing column, unknown
+    units, and as `Respiration`.
+    """
+    path = Path(path)
+    table = _read(path)
+    if set(_SIDB) <= set(table.columns):
+        return _database(path, table, soil_carbon, mean_rates)
+    return _own(path, table, unit, time_unit, soil_carbon, mean_rates)
+
+
+def _read(path):
+    if not path.exists():
+        raise ValueError(f"no such file: {str(path)!r}")
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, comment="#")
+    except (OSError, ValueError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"cannot read {path.name}: {reason}") from None
+    table.columns = [str(name).strip() for name in table.columns]
+    return table
+
+
+def _numbers(path, table, column) -> np.ndarray:
+    text = table[column].str.strip()
+    parsed = pd.to_numeric(text.replace("", "nan"), errors="coerce")
+    numbers = np.asarray(parsed, dtype=float)
+    bad = np.isnan(numbers) & ~text.str.lower().isin(("", "nan", "na")).to_numpy()
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise ValueError(
+            f"{path.name}: {column} is {text.iloc[first]!r} in row {first + 1}; "
+            "expected a number"
+        )
+    return numbers
+
+
+def _database(path, table, soil_carbon, mean_rates):
+    missing = [name for name in _SIDB_ALSO if name not in table.columns]
+    if missing:
+        raise ValueError(f"{path.name} has no column {', '.join(missing)}")
+    table = table.assign(
+        time_d=_numbers(path, table, "time_d"),
+        value_std=_numbers(path, table, "value_std"),
+        soil_c_mg_g=_numbers(path, table, "soil_c_mg_g"),
+    )
+    series, left_out = [], {}
+    for name, rows in table.groupby("series_id", sort=False):
+        first = rows.iloc[0]
+        reason = _not_wanted(first)
+        if reason is None:
+            known = first.soil_c_mg_g if first.soil_c_mg_g > 0 else soil_carbon
+            try:
+                one = _series(
+                    str(name),
+                    TIMES["d"] * rows.time_d.to_numpy(),
+                    rows.value_std.to_numpy(),
+                    first.units_std,
+                    known,
+                    mean_rates,
+                    study=first.entry,
+                )
+                series.append(one)
+            except ValueError as error:
+                reason = str(error)
+        if reason is not None:
+            left_out[str(name)] = reason
+    return Collection(tuple(series), left_out)
+
+
+def _not_wanted(first):
+    for column, wanted in (
+        ("gas", ("CO2",)),
+        ("statistic", ("mean", "none")),
+        ("unit_check", ("ok",)),
+        ("quantity", ("rate", "cumulative")),
+    ):
+        if first[column] not in wanted:
+            return f"its {column} is {first[column] or 'not given'!r}"
+    return None
+
+
+def _series(
+    name, times, values, unit, soil_carbon, mean_rates, *, study="", deviation=None
+):
+    meant = respiration_unit(unit)
+    factor = meant.factor
+    if meant.per_carbon:
+        if soil_carbon is None:
+            raise ValueError(
+                f"{name}: {unit!r} is per soil carbon: give the carbon of the soil"
+            )
+        factor = factor * soil_carbon * 1e-3
+    if mean_rates and not meant.rate:
+        raise ValueError(f"{name}: mean rates are asked for, but {unit!r} is no rate")
+    rate = "mean_rate" if mean_rates else "respiration"
+    return Respiration(
+        times,
+        factor * values,
+        rate if meant.rate else "co2",
+        None if deviation is None else factor * deviation,
+        None if soil_carbon is None else float(soil_carbon),
+        name,
+        study,
+        unit,
+    )
+
+
+def _own(path, table, unit, time_unit, soil_carbon, mean_rates):
+    headings = {}
+    for column in table.columns:
+        match = _HEADING.match(column)
+        name, inner = match.groups() if match else (column, None)
+        headings[name.lower()] = (column, inner)
+    for short, long in (("time_d", "d"), ("time_h", "h")):
+        if short in headings:
+            headings.setdefault("time", (headings[short][0], long))
+    time, time_unit_found = _column(path, headings, ("time",))
+    value, unit_found = _column(path, headings, _VALUES)
+    hours = _hours(path, time_unit or time_unit_found)
+    unit = unit or unit_found
+    if not unit:
+        raise ValueError(
+            f"{path.name}: the unit of {value!r} is not given; write it behind the "
+            "name, as in 'respiration (ugC/g/d)'"
+        )
+    respiration_unit(unit)
+    numbers = lambda column: _numbers(path, table, column)
+    times, values = hours * numbers(time), numbers(value)
+    spread = next((headings[n][0] for n in _DEVIATIONS if n in headings), None)
+    deviations = None if spread is None else numbers(spread)
+    identity = headings.get("series_id", (None,))[0]
+    carbon = headings.get("soil_c_mg_g", (None,))[0]
+    carbons = None if carbon is None else numbers(carbon)
+    groups = (
+        {path.name.split(".")[0]: np.arange(len(table))}
+        if identity is None
+        else table.groupby(identity, sort=False).indices
+    )
+    series = tuple(
+        _series(
+            str(name),
+            times[rows],
+            values[rows],
+            unit,
+            soil_carbon if carbons is None else carbons[rows[0]],
+            mean_rates,
+            deviation=None if deviations is None else deviations[rows],
+        )
+        for name, rows in groups.items()
+    )
+    return Collection(series, {})
+
+
+def _column(path, headings, names):
+    for name in names:
+        if name in headings:
+            return headings[name]
+    found = ", ".join(column for column, _ in headings.values()) or "nothing"
+    raise ValueError(f"{path.name} has no column {' or '.join(names)}: found {found}")
+
+
+def _hours(path, unit):
+    if unit is None:
+        raise ValueError(
+            f"{path.name}: the unit of time is not given; write it behind the name, as "
+            "in 'time (d)'"
+        )
+    if unit not in TIMES:
+        raise ValueError(
+            f"unknown units of time {unit!r}: expected one of {', '.join(TIMES)}"
+        )
+    return TIMES[unit]

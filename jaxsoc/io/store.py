@@ -1,0 +1,246 @@
+"""Ensembles of any size: a zarr store filled chunk by chunk, statistics as they come.
+
+A chunk counts as finished once its mark is written, after everything else of it; a run
+that was killed goes on behind the last mark, and ends with the same bytes.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from jaxsoc.experiments import (
+    Chunk,
+    Design,
+    checked_correlations,
+    plan_ensemble,
+    run_chunks,
+)
+from jaxsoc.experiments.run import DIMENSIONS
+from jaxsoc.physics.grids import warn_unless_well_mixed
+from jaxsoc.physics.units import HOURS_PER_DAY
+
+from .results import CHECKS, SERIES, described, provenance
+from .summary import MemberStatistics
+
+_FORMAT = 1
+_DONE = "chunk_finished"
+# Checks that an ensemble makes for every member.
+_CHECKED = (
+    "carbon_balance_error",
+    "largest_damkohler",
+    "share_not_well_mixed",
+    "smallest_pool",
+)
+
+
+def stream(
+    design: Design,
+    path: Path | str,
+    *,
+    memory: float = 2 * 2**30,
+    quantiles: tuple[float, ...] = (0.05, 0.25, 0.5, 0.75, 0.95),
+    progress: Callable[[int, int, str], None] = lambda done, total, case: None,
+) -> xr.Dataset:
+    """Runs an ensemble into a zarr store, or what is missing of it, and sums it up.
+
+    Members are drawn from their keys when their turn comes; memory does not grow with
+    their number. A store of the same experiment is continued, also with more members.
+
+    **Arguments:** `path`: of the store; `memory`: bytes, see `plan_ensemble`;
+    `quantiles`: over members, see `MemberStatistics`.
+    **Returns:** mean, standard deviation and quantiles over members of every series.
+    **Raises:** `ValueError` for a limit below one chunk, or a store of something else.
+    """
+    plan = plan_ensemble(design, memory=memory, progress=progress)
+    group, plan = _opened(Path(path), design, plan)
+    total = -(-design.members // plan.chunk)
+    marks = group[_DONE][:]
+    size = lambda number: _size(design, plan, number)
+    done = {number for number in range(total) if marks[number] >= size(number)}
+    statistics = MemberStatistics(design, quantiles)
+    coming = run_chunks(design, plan, skip=done, progress=progress)
+    for number in range(total):
+        if number in done:
+            chunk = _read(group, design, plan, number)
+        else:
+            chunk = next(coming)
+            _write(group, chunk)
+            group[_DONE][number] = size(number)
+        statistics.add(chunk)
+    next(coming, None)  # the last word of the progress
+    _warn_unless_well_mixed(design, statistics.worst)
+    attributes = {
+        "courant_numbers": {" ".join(kind): c for kind, c in plan.courant.items()}
+    }
+    results = statistics.dataset(provenance(design) | attributes)
+    unit, long_name = CHECKS["respiration_error_estimate"]
+    error = [[plan.error[k, h] for h in design.heterogeneity] for k in design.kinetics]
+    results["respiration_error_estimate"] = (
+        DIMENSIONS[:2],
+        np.asarray(error),
+        {"units": unit, "long_name": f"{long_name}, first member"},
+    )
+    return results
+
+
+def _warn_unless_well_mixed(design, worst):
+    damkohler = worst["largest_damkohler"]
+    k, h, c = place = np.unravel_index(damkohler.argmax(), damkohler.shape)
+    correlations = checked_correlations(design, None)
+    warn_unless_well_mixed(
+        float(damkohler[place]),
+        float(worst["share_not_well_mixed"][place]),
+        edge=design.grid.edge,
+        case=f"{design.kinetics[k]} {design.heterogeneity[h]} {correlations[c]}",
+    )
+
+
+def _size(design, plan, number):
+    return min(plan.chunk, design.members - number * plan.chunk)
+
+
+def _opened(path, design, plan):
+    """The store, made or checked, and the plan that it was begun with."""
+    experiment = _experiment(design)
+    if not path.exists():
+        return _created(path, design, plan, experiment), plan
+    try:
+        group = zarr.open_group(path, mode="r+")
+        found = group.attrs["experiment"]
+        chunk, courant = int(group.attrs["chunk"]), group.attrs["courant"]
+    except (KeyError, ValueError, OSError):
+        raise ValueError(
+            f"{str(path)!r} is not a store of an ensemble: name another, or remove it"
+        ) from None
+    if found != experiment:
+        raise ValueError(
+            f"{str(path)!r} holds another experiment "
+            f"({_difference(found, experiment)}): name another folder, or remove it"
+        )
+    held = int(group.attrs["members"])
+    if held > design.members:
+        raise ValueError(
+            f"{str(path)!r} holds {held} members, asked for {design.members}: ask for "
+            "as many or more, or name another folder"
+        )
+    if held < design.members:
+        _grow(group, design.members, chunk)
+    kinds = {kind: float(courant[" ".join(kind)]) for kind in plan.courant}
+    return group, plan._replace(chunk=chunk, courant=kinds)
+
+
+def _created(path, design, plan, experiment):
+    # Whole or absent: a store without its description could not be continued.
+    temporary = path.with_name(f".{path.name}-new")
+    group = zarr.open_group(temporary, mode="w")
+    axes = [len(design.kinetics), len(design.heterogeneity)]
+    axes += [len(checked_correlations(design, None)), design.members]
+    times = len(design.times)
+    for name, (unit, long_name) in SERIES.items():
+        _array(
+            group,
+            name,
+            (*axes, times),
+            plan.chunk,
+            (*DIMENSIONS, "time"),
+            unit,
+            long_name,
+        )
+    for name in _CHECKED:
+        _array(group, name, tuple(axes), plan.chunk, DIMENSIONS, *CHECKS[name])
+    coordinates = {
+        "kinetics": np.asarray(design.kinetics),
+        "heterogeneity": np.asarray(design.heterogeneity),
+        "correlation": np.asarray(checked_correlations(design, None)),
+    }
+    time = group.create_array(
+        "time", data=design.times / HOURS_PER_DAY, dimension_names=("time",)
+    )
+    time.attrs.update({"units": "d", "long_name": "time since the start in days"})
+    chunks = -(-design.members // plan.chunk)
+    group.create_array(
+        _DONE, shape=(chunks,), chunks=(1,), dtype="int64", dimension_names=("chunk",)
+    )
+    group.attrs.update(
+        {
+            "format": _FORMAT,
+            "experiment": experiment,
+            "members": design.members,
+            "chunk": plan.chunk,
+            "courant": {" ".join(kind): c for kind, c in plan.courant.items()},
+            **{name: list(map(str, values)) for name, values in coordinates.items()},
+        }
+    )
+    temporary.rename(path)
+    return zarr.open_group(path, mode="r+")
+
+
+def _array(group, name, shape, chunk, dims, unit, long_name):
+    member = dims.index("member")
+    chunks = tuple(chunk if axis == member else n for axis, n in enumerate(shape))
+    array = group.create_array(
+        name, shape=shape, chunks=chunks, dtype="float64", dimension_names=dims
+    )
+    array.attrs.update({"units": unit, "long_name": long_name})
+
+
+def _grow(group, members, chunk):
+    for name in (*SERIES, *_CHECKED):
+        array = group[name]
+        place = array.metadata.dimension_names.index("member")
+        shape = list(array.shape)
+        shape[place] = members
+        array.resize(tuple(shape))
+    group[_DONE].resize((-(-members // chunk),))
+    group.attrs["members"] = members
+
+
+def _write(group, chunk: Chunk):
+    for name in SERIES:
+        values = chunk.series[name]
+        members = slice(chunk.first, chunk.first + values.shape[3])
+        group[name][:, :, :, members, :] = values
+    for name in _CHECKED:
+        group[name][:, :, :, members] = chunk.checks[name]
+
+
+def _read(group, design, plan, number):
+    first = number * plan.chunk
+    members = slice(first, first + _size(design, plan, number))
+    series = {name: group[name][:, :, :, members, :] for name in SERIES}
+    checks = {name: group[name][:, :, :, members] for name in _CHECKED}
+    return Chunk(first, series, checks)
+
+
+def _experiment(design: Design) -> str:
+    """What makes two ensembles the same, up to their number of members."""
+    known = described(design)
+    known.pop("members")
+    known["version"] = version("jaxsoc")
+    return json.dumps(known, sort_keys=True)
+
+
+def _difference(found, wanted):
+    one, other = json.loads(found), json.loads(wanted)
+    for name in sorted(one.keys() | other.keys()):
+        if one.get(name) != other.get(name):
+            return f"{name} {one.get(name)}, asked for {other.get(name)}"
+    return "described differently"
+
+
+def load_members(path: Path | str) -> Iterator[Chunk]:
+    """The finished chunks of a store, in order."""
+    group = zarr.open_group(Path(path), mode="r")
+    chunk, marks = int(group.attrs["chunk"]), group[_DONE][:]
+    for number, count in enumerate(marks):
+        if count:
+            first = number * chunk
+            members = slice(first, first + int(count))
+            series = {name: group[name][:, :, :, members, :] for name in SERIES}
+            checks = {name: group[name][:, :, :, members] for name in _CHECKED}
+            yield Chunk(first, series, checks)
