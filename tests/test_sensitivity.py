@@ -123,7 +123,7 @@ def check_differences(case, rows):
     for field, cell in [(f, dead if c == "dead" else c) for f, c in rows]:
         x, gradients = case.at[field], case.gradients[field]
         here = float(x if cell is None else x[cell]) or float(x.mean())
-        step = 2e-4 if cell == dead else 0.004 if cell is None else 0.01
+        step = 2e-4 if cell == dead else 3e-4 if cell is None else 0.01
         h = step * here
         move = lambda e, field=field, cell=cell: case(moved(case.soil, field, cell, e))
         for of, row, expected in zip(
