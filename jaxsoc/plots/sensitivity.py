@@ -1,0 +1,175 @@
+"""Which cells matter: maps of gradients, and bars of effects."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from .style import BLACK, BLUE, STYLE, VERMILION
+
+Fields = Mapping[str, Any]  # arrays by name, of any library
+
+_styled = matplotlib.rc_context(cast(Any, dict(STYLE)))
+
+_LABELS = {
+    "substrate": "substrate S",
+    "biomass": "biomass B",
+    "decomposition.rate": "rate constant k",
+    "decomposition.half_saturation": "half-saturation K",
+    "mortality.rate": "mortality m",
+    "carbon_use_efficiency": "yield Y",
+    "input": "input I",
+    "variation": "CV of substrate",
+    "correlation": "correlation of S and B",
+    "dead_fraction": "dead fraction",
+    "decades": "width of k (decades)",
+}
+# Colours end at this share of the cells, so that a few extreme ones do not pale the
+# rest; the arrows of a colour bar say that there are some beyond.
+_SHOWN = 95.0
+
+
+@_styled
+def figure_sensitivity(
+    fields: Fields,
+    gradients: Fields,
+    units: Mapping[str, str],
+    *,
+    objective: str = "peak respiration",
+    objective_unit: str = "mgC/g/h",
+    cell_edge: float = 50.0,
+) -> Figure:
+    """Maps of the fields, and below each one of N times its gradient.
+
+    Times the number of cells N, so that the numbers do not shrink as a grid is refined:
+    they are what the objective would gain if all cells were like this one, per unit.
+    Colours end at the 95th percentile of the size of a gradient that is not zero.
+
+    **Arguments:** `fields`, `gradients`: by name, of one or two axes; `units`: of each
+    field; `objective`, `objective_unit`: what the gradients are of; `cell_edge`: µm.
+    **Raises:** `ValueError` for gradients that do not belong to the fields.
+    """
+    columns = len(fields)
+    if not columns or set(gradients) != set(fields):
+        raise ValueError(
+            "every field needs its gradient, got fields "
+            f"{', '.join(fields) or 'none'} and gradients "
+            f"{', '.join(gradients) or 'none'}"
+        )
+    figure = Figure(figsize=(3.3 * columns + 0.4, 6.0))
+    axes = figure.subplots(2, columns, squeeze=False, sharex=True, sharey=True)
+    for column, (name, field) in enumerate(fields.items()):
+        top, bottom = axes[:, column]
+        label = _label(name)
+        symbol = label.split()[-1]
+        image = _map(top, field, cell_edge, cmap="viridis")
+        top.set_title(label)
+        figure.colorbar(image, ax=top).set_label(_unit(units[name]))
+        image, extend = _diverging(bottom, gradients[name], cell_edge)
+        bottom.set_title(f"N ∂({objective})/∂{symbol}")
+        bar = figure.colorbar(image, ax=bottom, extend=extend)
+        bar.set_label(_per(objective_unit, units[name]))
+        bottom.set_xlabel("x (mm)")
+    for row in axes:
+        row[0].set_ylabel("y (mm)")
+    figure.suptitle(f"Which cells matter for the {objective}")
+    return figure
+
+
+@_styled
+def figure_effects(
+    effects: Mapping[str, float],
+    *,
+    label: str = "% of the peak respiration per % of each number",
+) -> Figure:
+    """Bars of what each number does, the largest on top.
+
+    **Arguments:** `effects`: by name, such as elasticities; `label`: what they are.
+    """
+    values = {name: float(np.mean(np.asarray(x))) for name, x in effects.items()}
+    order = sorted(values, key=lambda name: abs(values[name]))
+    figure = Figure(figsize=(6.4, 0.42 * len(order) + 1.3))
+    ax = figure.subplots()
+    sizes = [values[name] for name in order]
+    colours = [VERMILION if size > 0 else BLUE for size in sizes]
+    bars = ax.barh([_label(name) for name in order], sizes, color=colours)
+    ax.bar_label(bars, [f"{x:+.2g}".replace("-", "−") for x in sizes], padding=4)
+    ax.axvline(0, color=BLACK, linewidth=0.8)
+    ax.margins(x=0.16)
+    ax.grid(False, axis="y")
+    ax.set_xlabel(label)
+    return figure
+
+
+def _label(name: str) -> str:
+    return _LABELS.get(name, name.replace("_", " ").replace(".", " "))
+
+
+def _diverging(ax, gradient, cell_edge):
+    """A map with colours centred on zero, and whether cells lie beyond its ends."""
+    gradient = np.asarray(gradient, dtype=float)
+    gradient = gradient * gradient.size
+    size = np.abs(gradient)
+    most = np.percentile(size[size > 0], _SHOWN) if size.any() else 1.0
+    beyond = {-1: (gradient < -most).any(), 1: (gradient > most).any()}
+    ends = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}
+    image = _map(ax, gradient, cell_edge, cmap="RdBu_r", vmin=-most, vmax=most)
+    return image, ends[int(beyond[-1]), int(beyond[1])]
+
+
+def _map(ax, field, cell_edge, **options):
+    field = np.atleast_2d(np.asarray(field, dtype=float))
+    while field.ndim > 2:  # the first slice of a volume
+        field = field[0]
+    width, depth = (n * cell_edge / 1e3 for n in field.shape[::-1])
+    ax.grid(False)
+    return ax.imshow(
+        field,
+        extent=(0, width, 0, depth),
+        origin="lower",
+        interpolation="nearest",
+        aspect="equal" if min(field.shape) > 1 else "auto",
+        **options,
+    )
+
+
+def _unit(unit: str) -> str:
+    """A unit as a figure writes it: mgC/g/h as mgC g⁻¹ h⁻¹."""
+    return _powers({part: power for part, power in _parts(unit).items() if power})
+
+
+def _per(unit: str, other: str) -> str:
+    """Unit of a gradient, with what cancels left out."""
+    parts = _parts(unit)
+    for part, power in _parts(other).items():
+        parts[part] = parts.get(part, 0) - power
+    return _powers({part: power for part, power in parts.items() if power})
+
+
+def _parts(unit: str) -> dict[str, int]:
+    """Powers by part of a unit such as mgC/g/h or 1/h/(mgC/g)."""
+    parts: dict[str, int] = {}
+    sign, inside = 1, 1
+    for token in (
+        unit.replace("(", " ( ").replace(")", " ) ").replace("/", " / ").split()
+    ):
+        if token == "(":
+            inside, sign = sign, 1
+        elif token == ")":
+            inside = 1
+        elif token == "/":
+            sign = -1
+        else:
+            if token != "1":
+                parts[token] = parts.get(token, 0) + sign * inside
+    return parts
+
+
+def _powers(parts: dict[str, int]) -> str:
+    if not parts:
+        return "dimensionless"
+    order = sorted(parts, key=lambda part: -parts[part])
+    written = [p if parts[p] == 1 else f"{p}$^{{{parts[p]}}}$" for p in order]
+    return " ".join(written)
