@@ -20,6 +20,8 @@ from jaxsoc.upscale.moments import pair_name
 SOURCE = Path(__file__).with_name("rk4.c")
 FLAGS = ("-O3", "-march=native", "-ffast-math", "-fopenmp", "-fPIC", "-c")
 # Linked without -ffast-math, which would take subnormal numbers from all of Python.
+# Threads of C that wait by spinning would take the processor from who runs next.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 LINK = ("-shared", "-fopenmp")
 POOLS = ("substrate", "biomass", "co2")
 FLUXES = ("decomposition", "mortality", "growth", "respiration")

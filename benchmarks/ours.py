@@ -25,7 +25,14 @@ def prepare(soil: Soil, times: np.ndarray, steps: Steps) -> Callable[[], Any]:
     """A compiled run from the soil to its daily moments: call it for `Moments`."""
     solve = _solve(soil, times, steps)
     compiled = jax.jit(solve).lower(soil.state, soil.params).compile()
-    return lambda: jax.block_until_ready(compiled(soil.state, soil.params))
+    arguments = _placed(compiled, soil.state, soil.params)
+    return lambda: jax.block_until_ready(compiled(*arguments))
+
+
+def _placed(compiled, *arguments):
+    """The arguments where the program wants them, before the clock starts."""
+    wanted, _ = compiled.input_shardings
+    return jax.block_until_ready(jax.device_put(arguments, wanted))
 
 
 def _solve(soil, times, steps):
@@ -72,7 +79,8 @@ def prepare_gradient(soil: Soil, times: np.ndarray, steps: Steps) -> Callable[[]
 
     function = jax.jit(jax.value_and_grad(peak, has_aux=True))
     compiled = function.lower(fields, soil.state.co2, leaves).compile()
-    return lambda: jax.block_until_ready(compiled(fields, soil.state.co2, leaves))
+    arguments = _placed(compiled, fields, soil.state.co2, leaves)
+    return lambda: jax.block_until_ready(compiled(*arguments))
 
 
 def columns(values: moments.Moments) -> dict[str, np.ndarray]:

@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from .statistics import AbstractStatistic, merge_all
 
 # Sizes of a block are multiples of the lanes in which statistics are added up.
-_LANES = 16
+_LANES = 8
 _AXIS = "device"
 # Pairs of steps that a block may take between two save times.
 _MOST_PAIRS = 1e6
@@ -40,12 +40,13 @@ def layout(cells: int, target: int, devices: int) -> Layout:
     The rest is a block of its own, run by every device, since it is small.
     """
     best, least = Layout(devices, 0, 0, cells), math.inf
-    low, high = max(1, target // (2 * _LANES)), max(1, 2 * target // _LANES)
+    low, high = max(1, target // (2 * _LANES)), max(1, 3 * target // (2 * _LANES))
     for size in range(_LANES * low, _LANES * high + 1, _LANES):
         blocks = cells // (size * devices)
         rest = cells - blocks * size * devices
-        # The rest runs on every device, and beside the lanes of a vector.
-        work = blocks * size + 2 * rest + abs(size - target) / target
+        # Every device runs the rest, and a few cells cost as much as a block.
+        alone = 2 * rest + target if rest else 0
+        work = blocks * size + alone + abs(size - target) / target
         if blocks and work < least:
             best, least = Layout(devices, blocks, size, rest), work
     return best
@@ -93,81 +94,109 @@ def fused(
         arrange = lambda x: x[order] if x.ndim else x
         state, params = jax.tree.map(arrange, (state, params))
     plan = layout(cells, block, devices)
+    pack = _Packing(jax.eval_shape(statistic, times[0], state, params))
     run = partial(_run_block, step, statistic, pace)
-    values, final, steps = _run_all(run, statistic, state, params, times, plan)
+    packed, final, steps = _run_all(run, statistic, pack, state, params, times, plan)
     if back is not None:
         final = jax.tree.map(lambda x: x[back], final)
-    values = jax.vmap(statistic.finish, in_axes=(0, 0, None))(times, values, params)
+    finish = jax.vmap(statistic.finish, in_axes=(0, 0, None))
+    values = finish(times, pack.unpack(packed), params)
     return values, jax.tree.map(lambda x: x.reshape(shape), final), steps
 
 
-def _run_all(run, statistic, state, params, times, plan):
+class _Packing(NamedTuple):
+    """All values of a save time in one row: one array to write, send and merge."""
+
+    shapes: Any
+
+    @property
+    def width(self) -> int:
+        return sum(leaf.size for leaf in jax.tree.leaves(self.shapes))
+
+    def pack(self, values: Any) -> Any:
+        leaves = jax.tree.leaves(values)
+        return jnp.concatenate([x.reshape(x.shape[0], -1) for x in leaves], axis=1)
+
+    def unpack(self, packed: Any) -> Any:
+        leaves, structure = jax.tree.flatten(self.shapes)
+        ends = np.cumsum([leaf.size for leaf in leaves])
+        parts = jnp.split(packed, ends[:-1], axis=1)
+        parts = [
+            part.reshape(packed.shape[:1] + leaf.shape).astype(leaf.dtype)
+            for part, leaf in zip(parts, leaves, strict=True)
+        ]
+        return jax.tree.unflatten(structure, parts)
+
+
+def _run_all(run, statistic, pack, state, params, times, plan):
     devices, blocks, size, rest = plan
     uniform = jax.tree.map(lambda x: x.ndim == 0, params)
     constant, varying = eqx.partition(params, uniform)
     cells, cut = (state, varying), devices * blocks * size
     if not blocks:
-        values, final, steps = run(state, varying, constant, times)
-        return values, final, steps
+        return run(state, varying, constant, times)
     # Everything has a device axis, so that gradients need no special treatment.
     # Block after block to one device after the other: cells may be sorted by their
     # rates, and every device should get its part of the fast ones.
     fold = lambda x: x[:cut].reshape(blocks, devices, size).swapaxes(0, 1)
     each = lambda x: jnp.broadcast_to(x, (devices, *jnp.shape(x)))
     tail = jax.tree.map(lambda x: each(x[cut:]), cells) if rest else None
-    on_device = partial(_run_device, run, statistic, plan)
+    on_device = partial(_run_device, run, statistic, pack, plan)
+    whole = lambda x: x
     if devices > 1:
         mesh = jax.make_mesh((devices,), (_AXIS,), axis_types=(AxisType.Auto,))
         spec = PartitionSpec(_AXIS)
         on_device = jax.shard_map(
             on_device, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
         )
+        # To every device as one array, rather than a small one after the other.
+        everywhere = NamedSharding(mesh, PartitionSpec())
+        whole = lambda x: lax.with_sharding_constraint(x, everywhere)
     shared = jax.tree.map(each, (constant, times))
-    values, final, steps = on_device(jax.tree.map(fold, cells), tail, shared)
+    packed, final, steps = on_device(jax.tree.map(fold, cells), tail, shared)
+    values = jax.vmap(pack.unpack)(whole(packed))
     merged = merge_all(statistic, values, np.ones(devices, times.dtype))
     unfold = lambda x: x.swapaxes(0, 1).reshape(-1)
     final, end = jax.tree.map(unfold, final[0]), final[1]
     if rest:
         join = lambda x, last: jnp.concatenate([x, last[0]])
         final = jax.tree.map(join, final, end)
-    return merged, final, jnp.sum(steps)
+    return pack.pack(merged), final, jnp.sum(steps)
 
 
-def _run_device(run, statistic, plan, cells, tail, shared):
+def _run_device(run, statistic, pack, plan, cells, tail, shared):
     """All blocks of one device, merged as they come.
 
     The rest is too small to share out: every device runs it, and counts its part.
     """
     cells, tail, (constant, times) = jax.tree.map(lambda x: x[0], (cells, tail, shared))
-    head = jax.tree.map(lambda x: x[0], cells)
-    start_values, start_final, start_steps = run(*head, constant, times)
+    empty = pack.unpack(jnp.zeros((times.size, pack.width), times.dtype))
 
     def add(carried, block):
         merged, done, steps = carried
-        values, final, more = run(*block, constant, times)
-        merged = statistic.merge(merged, values, 1 / (done + 1))
-        return (merged, done + 1, steps + more), final
+        packed, final, more = run(*block, constant, times)
+        values = pack.unpack(packed)
+        both = statistic.merge(merged, values, 1 / (done + 1))
+        pick = lambda a, b: jnp.where(done == 0, a, b)
+        return (jax.tree.map(pick, values, both), done + 1, steps + more), final
 
-    start = (start_values, jnp.ones((), times.dtype), start_steps)
-    others = jax.tree.map(lambda x: x[1:], cells)
-    (values, _, steps), finals = lax.scan(add, start, others)
-    finals = jax.tree.map(
-        lambda a, b: jnp.concatenate([a[None], b]), start_final, finals
-    )
+    zero = jnp.zeros((), times.dtype)
+    (values, _, steps), finals = lax.scan(add, (empty, zero, zero), cells)
     end = None
     if plan.rest:
         last, end, more = run(*tail, constant, times)
         part = plan.rest / plan.devices
         share = part / (plan.blocks * plan.size + part)
-        values = statistic.merge(values, last, jnp.asarray(share, times.dtype))
+        share = jnp.asarray(share, times.dtype)
+        values = statistic.merge(values, pack.unpack(last), share)
         steps = steps + more / plan.devices
-    return jax.tree.map(lambda x: x[None], (values, (finals, end), steps))
+    lead = lambda x: x[None]
+    return jax.tree.map(lead, (pack.pack(values), (finals, end), steps))
 
 
 def _run_block(step, statistic, pace, state, varying, constant, times):
     """One block through all of time: its values, its end, the steps it took."""
     params = eqx.combine(varying, constant)
-    shapes = jax.eval_shape(statistic, times[0], state, params)
     packed = partial(_packed, statistic)
     if isinstance(pace.count, int) and pace.rate is None:
         values, final = _in_segments(step, packed, pace.count, state, params, times)
@@ -175,7 +204,7 @@ def _run_block(step, statistic, pace, state, varying, constant, times):
     else:
         (final, steps), values = _counted(step, packed, pace, state, params, times)
     first = packed(times[0], state, params)
-    return _unpacked(jnp.concatenate([first[None], values]), shapes), final, steps
+    return jnp.concatenate([first[None], values]), final, steps
 
 
 def _packed(statistic, t, state, params):
@@ -184,18 +213,6 @@ def _packed(statistic, t, state, params):
     # The barrier keeps XLA from computing each value in the loop that writes it.
     leaves = lax.optimization_barrier([leaf.reshape(-1) for leaf in leaves])
     return jnp.concatenate(leaves)
-
-
-def _unpacked(values, shapes):
-    leaves, structure = jax.tree.flatten(shapes)
-    ends = np.cumsum([leaf.size for leaf in leaves])
-    parts = jnp.split(values, ends[:-1], axis=1)
-    lead = values.shape[:1]
-    parts = [
-        part.reshape(lead + leaf.shape).astype(leaf.dtype)
-        for part, leaf in zip(parts, leaves, strict=True)
-    ]
-    return jax.tree.unflatten(structure, parts)
 
 
 def _counted(step, statistic, pace, state, params, times):
@@ -235,9 +252,12 @@ def _in_segments(step, statistic, count, state, params, times):
     together = max(1, round(length / count))  # intervals in a segment
     advance = _interval(step, count, length if together == 1 else count)
 
+    # Its fields by cell are cheaper to compute again than to keep for the way back.
+    measure = jax.checkpoint(statistic, prevent_cse=False)
+
     def interval(state, window):
         state = advance(state, params, *window)
-        return state, statistic(window[1], state, params)
+        return state, measure(window[1], state, params)
 
     windows = (times[:-1], times[1:])
     if together == 1:

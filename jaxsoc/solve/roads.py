@@ -19,8 +19,8 @@ from .statistics import AbstractStatistic, Both, Means
 
 # Pairs of steps that a block may take between two save times.
 _MOST_PAIRS = 1e6
-# Cells whose pools, parameters and stages fit the first-level cache of a core.
-_CPU_BLOCK = 256
+# Bytes of a pool in a block: with parameters and stages it fits the first-level cache.
+_CPU_BLOCK = 2048
 
 
 @singledispatch
@@ -119,8 +119,9 @@ def _fixed_step(stepper, tendency, save, state, params, times, count):
 @eqx.filter_jit
 def _fused(method, tendency, save, state, params, times, count, factor):
     accelerated = jax.default_backend() != "cpu"
-    cells = jax.tree.leaves(state)[0].size
-    block = method.block or (cells if accelerated else _CPU_BLOCK)
+    pool = jax.tree.leaves(state)[0]
+    usual = pool.size if accelerated else _CPU_BLOCK // pool.dtype.itemsize
+    block = method.block or usual
     devices = method.devices or jax.device_count()
     pace = Pace(count, method.rate, method.courant, factor)
     step = method.stepper(tendency)
