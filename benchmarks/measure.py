@@ -118,15 +118,10 @@ def _timed(bench, steps, dtype, reference):
         found[f"error_c{end}"] = error(respiration(moments), reference)
         if dtype == "float64":
             found["moments_minus_c"] = disagreement(columns, moments, law_of(soil))
-    if dtype == "float64" and ours.reversible(steps):
-        sides["gradient"] = ours.prepare_gradient(soil, bench.times, steps)
     seconds = medians(sides, bench.settings.repeats)
     found[f"seconds{end}"] = seconds["ours"]
     if dtype == "float64":
-        backward = seconds.get("gradient")
-        found["seconds_gradient"] = backward
-        ratio = None if backward is None else backward / seconds["ours"]
-        found["gradient_over_forward"] = ratio
+        found |= _gradient(bench, soil, steps, sides["ours"])
     c = seconds.get("c")
     found[f"seconds_c{end}"] = c
     found[f"fraction_of_c_limit{end}"] = None if c is None else c / seconds["ours"]
@@ -134,6 +129,15 @@ def _timed(bench, steps, dtype, reference):
         found[f"cell_steps_per_s{end}"] = work / seconds["ours"]
         found[f"cell_steps_per_s_c{end}"] = work / c
     return found
+
+
+def _gradient(bench, soil, steps, mine):
+    if not ours.reversible(steps):
+        return {"seconds_gradient": None, "gradient_over_forward": None}
+    backward = ours.prepare_gradient(soil, bench.times, steps)
+    seconds = medians({"ours": mine, "back": backward}, bench.settings.repeats)
+    ratio = seconds["back"] / seconds["ours"]
+    return {"seconds_gradient": seconds["back"], "gradient_over_forward": ratio}
 
 
 def disagreement(columns: dict[str, np.ndarray], moments: np.ndarray, law: int) -> Any:

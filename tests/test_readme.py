@@ -31,6 +31,7 @@ def test_examples_of_the_documentation_run(tmp_path, monkeypatch):
     # smaller soils than those that a reader would run
     text = text.replace("members=3", "duration=48.0, every=24.0")
     text = text.replace("Design(), [0.1", "Design(duration=48.0, every=24.0), [0.1")
+    text = text.replace("every=24.0, members=1000", "every=48.0, duration=96.0")
     names = {}
     for block in python_blocks(text):
         exec(compile(block, "python.md", "exec"), names)

@@ -79,7 +79,9 @@ class TwoPool(eqx.Module):
         Y = params.carbon_use_efficiency
         D = self.decomposition(S, B, params.decomposition)
         T = self.mortality(B, params.mortality)
-        return Fluxes(decomposition=D, mortality=T, growth=Y * D, respiration=D - Y * D)
+        return Fluxes(
+            decomposition=D, mortality=T, growth=Y * D, respiration=(1 - Y) * D
+        )
 
     def __call__(self, t: Any, state: Pools, params: TwoPoolParameters) -> Pools:
         """Tendency of the pools at time `t` (h), mgC/g/h."""
