@@ -166,6 +166,8 @@ def one_line(result, *words):
         (["--kinetics", "monod"], ["'monod'", "linear", "inverse_michaelis_menten"]),
         (["--members", "0"], ["members must be at least 1, got 0"]),
         (["--members", "many"], ["'many'"]),
+        (["--members", "4", "--memory", "0.01"], ["0.01 GiB is below one chunk"]),
+        (["--members", "4", "--memory", "-1"], ["-1 GiB is below one chunk"]),
         (["--scenario", "7"], ["unknown scenario 7", "1, 2"]),
         (["--heterogeneity", "patchy"], ["'patchy'", "biophysical"]),
         (["--correlation", "weak"], ["'weak'", "uncorrelated"]),

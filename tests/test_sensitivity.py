@@ -146,11 +146,13 @@ def test_gradients_by_cells_and_constants_are_differences(saturating):
     assert check_differences(saturating, rows) > 0
 
 
+@pytest.mark.slow
 def test_so_are_those_of_another_kinetics():
     rows = [("biomass", "dead"), ("decomposition.rate", 5), ("mortality.rate", None)]
     assert check_differences(Case("multiplicative"), rows) > 0
 
 
+@pytest.mark.slow
 def test_a_map_is_the_gradient(saturating):
     found = sensitivity_map(saturating.soil, TIMES, method=ROAD)
     row = OBJECTIVES.index(peak_respiration)
@@ -203,6 +205,7 @@ def test_linear_kinetics_have_the_gradient_on_paper():
     near(found.elasticity["substrate"].mean(), 1.0)
 
 
+@pytest.mark.slow
 def test_a_uniform_shift_is_the_sum_over_cells():
     soil = patchy("michaelis_menten", 600)  # several blocks
     found = sensitivity_map(soil, TIMES, method=ROAD)
@@ -225,6 +228,7 @@ def test_a_uniform_shift_is_the_sum_over_cells():
         assert found.gradient[name].sum() == pytest.approx(float(slope), rel=1e-10)
 
 
+@pytest.mark.slow
 def test_a_uniform_number_is_the_sum_of_the_same_number_by_cell():
     soil = patchy("multiplicative", 50)
     by_cell = jnp.full(50, soil.params.mortality.rate)
@@ -282,6 +286,7 @@ def test_a_peak_moves_smoothly_across_saved_times():
     assert np.abs(found[:, 1] - 1).max() < 0.5 * np.abs(saved - 1).max()
 
 
+@pytest.mark.slow
 def test_the_curve_is_nearer_to_the_true_peak_than_the_saved_times():
     soil = patchy("michaelis_menten")
     fine = np.arange(0.0, 481.0, 0.5)
@@ -295,6 +300,7 @@ def test_the_curve_is_nearer_to_the_true_peak_than_the_saved_times():
     assert abs(value(time_of_peak, TIMES) - value(time_of_peak, fine)) < 6.0
 
 
+@pytest.mark.slow
 def test_the_step_is_short_enough_for_every_cell():
     soil = patchy("michaelis_menten", 60)
     dt = resolved_step(soil, TIMES)
@@ -311,6 +317,7 @@ def test_the_step_is_short_enough_for_every_cell():
         assert gap <= 1e-4 * np.abs(gradient).max()
 
 
+@pytest.mark.slow
 def test_a_tolerance_out_of_reach_ends_in_a_sentence():
     soil = patchy("multiplicative", 4)
     with pytest.raises(IntegrationError, match="above the tolerance 0"):
@@ -354,6 +361,7 @@ def test_gradients_by_hyper_parameters_are_differences_in_both_modes(patterns):
         assert float(got) == pytest.approx(expected, rel=1e-6), name
 
 
+@pytest.mark.slow
 def test_elasticities_of_numbers_are_plain_ones(patterns):
     found = hyper_sensitivity(SMALL, HERE, patterns=patterns, method=ROAD)
     for name, elasticity in found.elasticity.items():
@@ -413,6 +421,7 @@ def test_the_largest_variation_empties_one_cell(patterns):
     assert abs(float(S.min())) < 1e-12
 
 
+@pytest.mark.slow
 def test_scenario_one_starts_at_its_steady_state_inside_a_gradient(patterns):
     design = Design(
         scenario=1,

@@ -90,6 +90,8 @@ def _run_with_bar(console: Console, design: Design, supplied: Supplied | None) -
 
 
 def _with_bar(console: Console, work: Callable) -> Any:
+    if not console.is_terminal:  # a log has no use for a bar, nor for its last line
+        return work(lambda done, total, case: interrupt.check())
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
