@@ -16,6 +16,7 @@ import zarr
 from jaxsoc.experiments import (
     Design,
     case,
+    chunk_size,
     draw_member,
     member_source,
     plan_ensemble,
@@ -133,7 +134,7 @@ def limit_for(design, members):
     for _ in range(60):
         middle = (low + high) / 2
         try:
-            chunk = plan_chunk(design, middle)
+            chunk = chunk_size(design, middle)
         except ValueError:
             low = middle
             continue
@@ -141,15 +142,9 @@ def limit_for(design, members):
     return high
 
 
-def plan_chunk(design, memory):
-    from jaxsoc.experiments.ensemble import _chunk
-
-    return _chunk(design, design.correlation, memory)
-
-
 def test_memory_for_a_chunk_does_not_depend_on_the_members():
     memory = limit_for(small(members=1000), 10)
-    sizes = {plan_chunk(small(members=n), memory) for n in (1000, 10_000, 100_000)}
+    sizes = {chunk_size(small(members=n), memory) for n in (1000, 10_000, 100_000)}
     assert max(sizes) - min(sizes) <= 2
 
 
@@ -173,6 +168,8 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(tmp_path):
     marks = zarr.open_group(store, mode="r")["chunk_finished"][:]
     assert 0 < marks.sum() < 20
     results = stream(design, store, memory=memory, progress=counted)
+    with pytest.raises(ValueError, match="chunks of 4 members, which need 0"):
+        stream(design, store, memory=limit_for(design, 2))
     assert len(started) == (marks == 0).sum() and min(started) == marks.sum()
     assert tree(store) == tree(tmp_path / "whole.zarr")
     for name in undisturbed.data_vars:
@@ -192,8 +189,11 @@ def test_a_store_grows(tmp_path):
 
 def test_other_stores_and_small_limits_are_refused(tmp_path):
     stream(small(members=2), tmp_path / "members.zarr")
+    watched = []
+    watch = lambda *progress: watched.append(progress)
     with pytest.raises(ValueError, match="another experiment .seed 3, asked for 4"):
-        stream(small(members=2, seed=4), tmp_path / "members.zarr")
+        stream(small(members=2, seed=4), tmp_path / "members.zarr", progress=watch)
+    assert watched == []  # refused before anything is computed
     (tmp_path / "folder").mkdir()
     with pytest.raises(ValueError, match="is not a store of an ensemble"):
         stream(small(), tmp_path / "folder")

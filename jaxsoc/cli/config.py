@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -27,6 +27,9 @@ _ALIASES = {
     "mm": "michaelis_menten",
     "imm": "inverse_michaelis_menten",
 }
+
+
+_Config = TypeVar("_Config", bound=BaseModel)
 
 
 class _Table(BaseModel):
@@ -186,8 +189,16 @@ def read_config(path: Path | None, options: Mapping[str, Any]) -> UpscaleConfig:
             # A path in a file is meant from where the file lies.
             values["fields"] = path.parent / str(values["fields"])
     values |= {name: value for name, value in options.items() if value is not None}
+    return validated(UpscaleConfig, values)
+
+
+def validated(model: type[_Config], values: Mapping[str, Any]) -> _Config:
+    """A configuration made of these values.
+
+    **Raises:** `ValueError` in one line for a value of the wrong kind.
+    """
     try:
-        return UpscaleConfig.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         key, problem = ".".join(map(str, first["loc"])), first["msg"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.progress import TimeRemainingColumn as Remaining
@@ -37,7 +37,7 @@ from jaxsoc.io import (
 from jaxsoc.physics.parameters import declarations
 
 from . import interrupt
-from .config import canonical_kinetics
+from .config import canonical_kinetics, validated
 
 
 class FitConfig(BaseModel):
@@ -78,14 +78,7 @@ def checked_config(options: Mapping[str, object]) -> FitConfig:
     **Raises:** `ValueError` in one line for a value of the wrong kind.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    try:
-        config = FitConfig.model_validate(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key, problem = ".".join(map(str, first["loc"])), first["msg"]
-        raise ValueError(
-            f"{key}: {problem[0].lower()}{problem[1:]}, got {first['input']!r}"
-        ) from None
+    config = validated(FitConfig, given)
     if config.first is not None and config.first < 1:
         raise ValueError(f"first must be at least 1, got {config.first}")
     if config.starts < 1:

@@ -56,7 +56,9 @@ def run_upscale(config: UpscaleConfig, *, quiet: bool, dry_run: bool) -> None:
         about = {"configuration": config.model_dump(mode="json")}
         if design.members > 1 and design.method is None:
             results, finished = _stream_with_bar(console, design, config, folder)
-            results = results.assign_attrs(configuration=json.dumps(about))
+            results = results.assign_attrs(
+                {name: json.dumps(value) for name, value in about.items()}
+            )
         else:
             finished = _run_with_bar(console, design, supplied)
             results = to_dataset(finished, about)

@@ -7,6 +7,8 @@ from .design import Supplied as Supplied
 from .design import checked_correlations as checked_correlations
 from .ensemble import Chunk as Chunk
 from .ensemble import Plan as Plan
+from .ensemble import chunk_size as chunk_size
+from .ensemble import memory_needed as memory_needed
 from .ensemble import plan_ensemble as plan_ensemble
 from .ensemble import run_chunks as run_chunks
 from .hyper import hyper_sensitivity as hyper_sensitivity

@@ -18,7 +18,7 @@ from jaxsoc.solve import (
 from jaxsoc.upscale.fields import Fields, Generator
 
 from .design import Design, checked_correlations
-from .series import checks_of, saver, series_of
+from .series import outcome_of, saver
 from .soils import Member, case, member_source
 
 # Members of a chunk at most: often enough saved, and long enough to be worth a file.
@@ -64,44 +64,54 @@ def plan_ensemble(
     **Raises:** `ValueError` for a limit below one chunk, or for a road other than the
     automatic one; as `run` for choices that do not fit.
     """
-    require_x64("an ensemble")
-    names = checked_correlations(design, None)
-    if design.method is not None:
-        raise ValueError(
-            "an ensemble chooses its steps by the rates of each member: leave the "
-            f"method automatic, got {type(design.method).__name__}"
-        )
-    chunk = _chunk(design, names, memory)
+    chunk = chunk_size(design, memory)
     first = jax.tree.map(lambda x: x[0], member_source(design)(np.arange(chunk)))
+    correlation = checked_correlations(design, None)[0]
     courant, error = {}, {}
     kinds = list(product(design.kinetics, design.heterogeneity))
     for done, kind in enumerate(kinds):
         if progress is not None:
             progress(done, len(kinds), f"steps of {' '.join(kind)}")
-        courant[kind], error[kind] = _courant(design, first, kind, names[0])
+        courant[kind], error[kind] = _courant(design, first, kind, correlation)
     return Plan(chunk, courant, error)
 
 
-def _chunk(design, names, memory):
+def chunk_size(design: Design, memory: float) -> int:
+    """Members of a chunk that fits the memory (bytes).
+
+    **Raises:** as `plan_ensemble`.
+    """
+    require_x64("an ensemble")
+    if design.method is not None:
+        raise ValueError(
+            "an ensemble chooses its steps by the rates of each member: leave the "
+            f"method automatic, got {type(design.method).__name__}"
+        )
     devices = jax.device_count()
-    cells = 8 * int(np.prod(design.grid.shape))
-    constants = 2 * len(design.kinetics)
-    times = 8 * len(design.times) * _SERIES
-    cases = len(design.kinetics) * len(design.heterogeneity) * len(names)
-    per_member = cells * (1 + len(names) + constants) + 3 * times * cases
-    working = _PROGRAMS + devices * _ARRAYS_ALIVE * cells
-    least = working + devices * per_member
+    least = memory_needed(design, devices)
     if memory < least:
         raise ValueError(
             f"a memory limit of {memory / 2**30:.3g} GiB is below one chunk: {devices} "
-            f"members of {cells // 8} cells and {len(design.times)} times in {cases} "
-            f"cases need {least / 2**30:.3g} GiB"
+            f"members of {int(np.prod(design.grid.shape))} cells and "
+            f"{len(design.times)} times need {least / 2**30:.3g} GiB"
         )
-    most = min(_LARGEST_CHUNK, int((memory - working) // per_member))
+    each = memory_needed(design, 1) - memory_needed(design, 0)
+    most = min(_LARGEST_CHUNK, int((memory - memory_needed(design, 0)) // each))
     # Chunks of equal size, so that the last one is not mostly filled up.
     chunks = -(-design.members // most)
     chunk = -(-design.members // chunks)
     return min(-(-chunk // devices) * devices, max(most, 1))
+
+
+def memory_needed(design: Design, chunk: int) -> int:
+    """Bytes that chunks of so many members take, about."""
+    names = checked_correlations(design, None)
+    cells = 8 * int(np.prod(design.grid.shape))
+    cases = len(design.kinetics) * len(design.heterogeneity) * len(names)
+    fields = cells * (1 + len(names) + 2 * len(design.kinetics))
+    series = 3 * 8 * len(design.times) * _SERIES * cases
+    working = _PROGRAMS + jax.device_count() * _ARRAYS_ALIVE * cells
+    return working + chunk * (fields + series)
 
 
 def _courant(design, member, kind: tuple[str, str], correlation):
@@ -218,13 +228,4 @@ def _results(design, program, members, names):
             f"{' '.join(names)}: the run of member {int((~finite).argmax())} of the "
             "chunk left the finite numbers"
         )
-    series = series_of(saved.moments)
-    checks = checks_of(
-        saved,
-        series,
-        design.times,
-        input=design.input,
-        edge=design.grid.edge,
-        tolerance=design.tolerance,
-    )
-    return series, checks
+    return outcome_of(design, saved)

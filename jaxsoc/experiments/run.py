@@ -12,7 +12,7 @@ from jaxsoc.physics.safe import ratio
 from jaxsoc.solve import integrate, require_x64
 
 from .design import Design, Supplied, checked_correlations
-from .series import checks_of, saver, series_of
+from .series import outcome_of, saver
 from .soils import Member, Soil, case, draw_member
 
 DIMENSIONS = ("kinetics", "heterogeneity", "correlation", "member")
@@ -113,15 +113,7 @@ def _run_case(design: Design, soil: Soil):
         estimate_error=True,
     )
     saved = solution.values
-    series = series_of(saved.moments)
-    checks = checks_of(
-        saved,
-        series,
-        design.times,
-        input=design.input,
-        edge=design.grid.edge,
-        tolerance=design.tolerance,
-    )
+    series, checks = outcome_of(design, saved)
     respiration = saved.moments.flux.respiration
     checks["error_estimate"] = np.asarray(solution.relative_error)
     checks["respiration_error_estimate"] = np.asarray(

@@ -1,6 +1,5 @@
 """Which cells, and which numbers, matter: gradients of what a soil core respires."""
 
-import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsoc.models import Pools, TwoPool
+from jaxsoc.physics.transforms import leaves_by_name
 from jaxsoc.solve import Fused, IntegrationError, Method, integrate, require_x64
 from jaxsoc.upscale import moments
 
@@ -89,10 +89,10 @@ def sensitivity_map(
     value, gradient = _reverse(
         of, soil.model, method, saved_times, arguments, soil.state.co2
     )
-    names = lambda tree: _by_name({"substrate": tree[0], "biomass": tree[1]}, tree[2])
-    units = {"substrate": "mgC/g", "biomass": "mgC/g"} | _units(soil.params)
-    at, gradient = names(arguments), names(gradient)
-    units = {name: units.get(name, "?") for name in at}
+    at, gradient = _by_name(*arguments), _by_name(*gradient)
+    declared = leaves_by_name(soil.params)
+    units = {"substrate": "mgC/g", "biomass": "mgC/g"}
+    units |= {name: leaf.unit or "?" for name, leaf in declared.items()}
     return Sensitivity(of.name, of.unit, float(value), at, gradient, units, method)
 
 
@@ -176,20 +176,8 @@ def _difference(one, other):
     return worst if math.isfinite(worst) else math.inf
 
 
-def _by_name(pools, params):
+def _by_name(substrate, biomass, params):
     """Arrays by dotted name, as in the moments."""
-    paths = jax.tree_util.tree_flatten_with_path(params)[0]
-    named = {jax.tree_util.keystr(path).strip("."): leaf for path, leaf in paths}
-    return {name: np.asarray(x) for name, x in (pools | named).items()}
-
-
-def _units(params, prefix=""):
-    """Declared units of parameters by dotted name."""
-    units = {}
-    for field in dataclasses.fields(params) if dataclasses.is_dataclass(params) else ():
-        name = prefix + field.name
-        if "unit" in field.metadata:
-            units[name] = field.metadata["unit"]
-        else:
-            units |= _units(getattr(params, field.name), name + ".")
-    return units
+    named = dict(zip(leaves_by_name(params), jax.tree.leaves(params), strict=True))
+    every = {"substrate": substrate, "biomass": biomass} | named
+    return {name: np.asarray(x) for name, x in every.items()}

@@ -12,6 +12,8 @@ from jaxsoc.physics.safe import ratio
 from jaxsoc.solve import AbstractStatistic, IntegrationError, reductions
 from jaxsoc.upscale import moments
 
+from .design import Design
+
 # Largest relative error of the carbon balance that a run may end with. Rounding over
 # the published 20 years stays below 1e-12; much longer runs are let through.
 BALANCE_TOLERANCE = 1e-10
@@ -109,26 +111,23 @@ def series_of(saved: moments.Moments) -> dict[str, np.ndarray]:
     return {name: np.asarray(value) for name, value in series.items()}
 
 
-def checks_of(
-    saved: Saved,
-    series: Mapping[str, np.ndarray],
-    times: np.ndarray,
-    *,
-    input: float,
-    edge: float,
-    tolerance: float,
-) -> dict[str, np.ndarray]:
-    """How well a run obeys what it must; time is the last axis of what comes in.
+def outcome_of(
+    design: Design, saved: Saved
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Named series of a run, and how well it obeys what it must.
 
+    **Arguments:** `saved`: time is the last axis, any axes before it.
     **Raises:** `IntegrationError` for a run that loses carbon or turns negative.
     """
+    series = series_of(saved.moments)
+    edge, tolerance = design.grid.edge, design.tolerance
     over_time = lambda values: np.max(np.asarray(values), axis=-1)
     turnover = over_time(saved.fastest_turnover)
     minimum = {
         name: np.asarray(x) for name, x in saved.moments.minimum._asdict().items()
     }
     checks = {
-        "carbon_balance_error": _balance_error(series, input, times),
+        "carbon_balance_error": _balance_error(series, design.input, design.times),
         "largest_damkohler": np.asarray(damkohler_number(turnover, edge=edge)),
         "share_not_well_mixed": over_time(saved.not_well_mixed),
         "smallest_pool": np.min([x.min(axis=-1) for x in minimum.values()], axis=0),
@@ -148,7 +147,7 @@ def checks_of(
                 "steps are too long for the fastest cells; use a smaller tolerance or "
                 "shorter steps"
             )
-    return checks
+    return series, checks
 
 
 def _balance_error(series, input, times):
@@ -157,4 +156,5 @@ def _balance_error(series, input, times):
     expected = carbon[..., :1] + input * np.asarray(times)
     most = np.max(expected, axis=-1)
     off = np.max(np.abs(carbon - expected), axis=-1)
-    return np.divide(off, most, out=np.zeros_like(off), where=most > 0)
+    # Not `most > 0`: a NaN must stay one, and be refused.
+    return np.divide(off, most, out=np.zeros_like(off), where=most != 0)

@@ -7,6 +7,7 @@ that was killed goes on behind the last mark, and ends with the same bytes.
 import json
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ import zarr
 from jaxsoc.experiments import (
     Chunk,
     Design,
+    Plan,
     checked_correlations,
+    chunk_size,
+    memory_needed,
     plan_ensemble,
     run_chunks,
 )
@@ -28,7 +32,6 @@ from jaxsoc.physics.units import HOURS_PER_DAY
 from .results import CHECKS, SERIES, described, provenance
 from .summary import MemberStatistics
 
-_FORMAT = 1
 _DONE = "chunk_finished"
 # Checks that an ensemble makes for every member.
 _CHECKED = (
@@ -57,8 +60,13 @@ def stream(
     **Returns:** mean, standard deviation and quantiles over members of every series.
     **Raises:** `ValueError` for a limit below one chunk, or a store of something else.
     """
-    plan = plan_ensemble(design, memory=memory, progress=progress)
-    group, plan = _opened(Path(path), design, plan)
+    chunk_size(design, memory)  # speaks of a limit that is too small
+    path = Path(path)
+    if path.exists():
+        group, plan = _continued(path, design, memory)
+    else:
+        plan = plan_ensemble(design, memory=memory, progress=progress)
+        group = _created(path, design, plan)
     total = -(-design.members // plan.chunk)
     marks = np.asarray(group[_DONE])
     size = lambda number: _size(design, plan, number)
@@ -110,25 +118,29 @@ def _size(design, plan, number):
     return min(plan.chunk, design.members - number * plan.chunk)
 
 
-def _opened(path, design, plan):
-    """The store, made or checked, and the plan that it was begun with."""
-    experiment = _experiment(design)
-    if not path.exists():
-        return _created(path, design, plan, experiment), plan
+def _continued(path, design, memory):
+    """A store of this experiment, and the plan that it was begun with."""
     try:
         group = _group(path, "r+")
         found = group.attrs["experiment"]
-        chunk, courant = int(group.attrs["chunk"]), group.attrs["courant"]
+        chunk, held = int(group.attrs["chunk"]), int(group.attrs["members"])
+        courant, error = group.attrs["courant"], group.attrs["error"]
     except (KeyError, ValueError, OSError):
         raise ValueError(
             f"{str(path)!r} is not a store of an ensemble: name another, or remove it"
         ) from None
+    experiment = _experiment(design)
     if found != experiment:
         raise ValueError(
             f"{str(path)!r} holds another experiment "
             f"({_difference(found, experiment)}): name another folder, or remove it"
         )
-    held = int(group.attrs["members"])
+    if memory < (needed := memory_needed(design, chunk)):
+        raise ValueError(
+            f"{str(path)!r} has chunks of {chunk} members, which need "
+            f"{needed / 2**30:.3g} GiB, more than the memory limit of "
+            f"{memory / 2**30:.3g} GiB: raise the limit, or name another folder"
+        )
     if held > design.members:
         raise ValueError(
             f"{str(path)!r} holds {held} members, asked for {design.members}: ask for "
@@ -136,11 +148,12 @@ def _opened(path, design, plan):
         )
     if held < design.members:
         _grow(group, design.members, chunk)
-    kinds = {kind: float(courant[" ".join(kind)]) for kind in plan.courant}
-    return group, plan._replace(chunk=chunk, courant=kinds)
+    kinds = list(product(design.kinetics, design.heterogeneity))
+    of_kinds = lambda table: {kind: float(table[" ".join(kind)]) for kind in kinds}
+    return group, Plan(chunk, of_kinds(courant), of_kinds(error))
 
 
-def _created(path, design, plan, experiment):
+def _created(path, design, plan):
     # Whole or absent: a store without its description could not be continued.
     temporary = path.with_name(f".{path.name}-new")
     group = _group(temporary, "w")
@@ -174,11 +187,11 @@ def _created(path, design, plan, experiment):
     )
     group.attrs.update(
         {
-            "format": _FORMAT,
-            "experiment": experiment,
+            "experiment": _experiment(design),
             "members": design.members,
             "chunk": plan.chunk,
             "courant": {" ".join(kind): c for kind, c in plan.courant.items()},
+            "error": {" ".join(kind): e for kind, e in plan.error.items()},
             **{name: list(map(str, values)) for name, values in coordinates.items()},
         }
     )
@@ -226,7 +239,8 @@ def _experiment(design: Design) -> str:
     """What makes two ensembles the same, up to their number of members."""
     known = described(design)
     known.pop("members")
-    known["version"] = version("jaxsoc")
+    # Another release of either may draw other numbers from the same keys.
+    known |= {name: version(name) for name in ("jaxsoc", "jax")}
     return json.dumps(known, sort_keys=True)
 
 

@@ -86,6 +86,7 @@ def _(method: Fused, fine, tendency, save, state, params, times):
             return _fused(method, tendency, save, state, params, times, count, None)
     dtype = jax.tree.leaves(state)[0].dtype
     dynamic = lambda value: jnp.asarray(value, dtype)
+    # `count` says it all: one compilation then serves every length of step.
     method = eqx.tree_at(
         lambda m: (m.dt, m.courant), method, (0.0, dynamic(method.courant))
     )
