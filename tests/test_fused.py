@@ -23,7 +23,7 @@ from jaxsoc.solve import (
     rosenbrock,
 )
 from jaxsoc.solve.fused import layout
-from jaxsoc.solve.statistics import Means, Statistics, merge_all
+from jaxsoc.solve.statistics import Means, Statistics
 from jaxsoc.upscale import moments
 
 TRIPLE = ("substrate", "biomass", "decomposition.rate")
@@ -78,7 +78,7 @@ def test_moments_of_parts_merge_into_those_of_the_whole(sizes):
         for a, b in zip(ends[:-1], ends[1:], strict=True)
     ]
     stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *parts)
-    merged = merge_all(save, stacked, np.asarray(sizes, float))
+    merged = save.merge(stacked, jnp.asarray(sizes) / sum(sizes))
     merged = save.finish(0.0, merged, params)
     for name, value in whole.covariance.items():
         x, y = name.split(",")

@@ -10,6 +10,7 @@ import numpy as np
 from jaxsoc.physics.grids import WELL_MIXED_LIMIT, damkohler_number
 from jaxsoc.physics.safe import ratio
 from jaxsoc.solve import AbstractStatistic, IntegrationError, reductions
+from jaxsoc.solve.statistics import merge_means
 from jaxsoc.upscale import moments
 
 from .design import Design
@@ -67,11 +68,11 @@ class Saver(AbstractStatistic):
             reductions.mean(too_fast.astype(turnover.dtype)),
         )
 
-    def merge(self, one, other, share):
+    def merge(self, values, shares):
         return Saved(
-            self.moments.merge(one.moments, other.moments, share),
-            jnp.maximum(one.fastest_turnover, other.fastest_turnover),
-            one.not_well_mixed + share * (other.not_well_mixed - one.not_well_mixed),
+            self.moments.merge(values.moments, shares),
+            jnp.max(values.fastest_turnover, axis=0),
+            merge_means(values.not_well_mixed, shares),
         )
 
     def finish(self, t, values, params):

@@ -17,6 +17,7 @@ from jaxsoc.physics.mortality import (
     linear_mortality,
     power_mortality,
 )
+from jaxsoc.physics.once import computed_once
 from jaxsoc.physics.parameters import (
     FRACTION,
     NON_NEGATIVE,
@@ -77,7 +78,7 @@ class TwoPool(eqx.Module):
         """Carbon fluxes at time `t` (h), mgC/g/h."""
         S, B, _ = state
         Y = params.carbon_use_efficiency
-        D = self.decomposition(S, B, params.decomposition)
+        D = computed_once(self.decomposition(S, B, params.decomposition))
         T = self.mortality(B, params.mortality)
         return Fluxes(
             decomposition=D, mortality=T, growth=Y * D, respiration=(1 - Y) * D

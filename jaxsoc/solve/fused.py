@@ -16,10 +16,9 @@ import numpy as np
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from .statistics import AbstractStatistic, merge_all
+from .reductions import LANES
+from .statistics import AbstractStatistic
 
-# Sizes of a block are multiples of the lanes in which statistics are added up.
-_LANES = 8
 _AXIS = "device"
 # Pairs of steps that a block may take between two save times.
 _MOST_PAIRS = 1e6
@@ -40,13 +39,13 @@ def layout(cells: int, target: int, devices: int) -> Layout:
     The rest is a block of its own, run by every device, since it is small.
     """
     best, least = Layout(devices, 0, 0, cells), math.inf
-    low, high = max(1, target // (2 * _LANES)), max(1, 3 * target // (2 * _LANES))
-    for size in range(_LANES * low, _LANES * high + 1, _LANES):
+    low, high = max(1, target // (2 * LANES)), max(1, 3 * target // (2 * LANES))
+    for size in range(LANES * low, LANES * high + 1, LANES):
         blocks = cells // (size * devices)
         rest = cells - blocks * size * devices
-        # Every device runs the rest, and a few cells cost as much as a block.
-        alone = 2 * rest + target if rest else 0
-        work = blocks * size + alone + abs(size - target) / target
+        # Every device runs the rest, and the fewest cells cost a quarter of a block.
+        alone = rest + target / 4 if rest else 0
+        work = (blocks * size + alone) * (1 + 0.1 * abs(size / target - 1))
         if blocks and work < least:
             best, least = Layout(devices, blocks, size, rest), work
     return best
@@ -95,37 +94,66 @@ def fused(
         state, params = jax.tree.map(arrange, (state, params))
     plan = layout(cells, block, devices)
     pack = _Packing(jax.eval_shape(statistic, times[0], state, params))
-    run = partial(_run_block, step, statistic, pace)
-    packed, final, steps = _run_all(run, statistic, pack, state, params, times, plan)
+    run = partial(_run_block, step, statistic, pack, pace)
+    rows, final, steps = _run_all(run, statistic, pack, state, params, times, plan)
     if back is not None:
         final = jax.tree.map(lambda x: x[back], final)
     finish = jax.vmap(statistic.finish, in_axes=(0, 0, None))
-    values = finish(times, pack.unpack(packed), params)
+    values = finish(times, pack.unpack(rows), params)
     return values, jax.tree.map(lambda x: x.reshape(shape), final), steps
 
 
 class _Packing(NamedTuple):
-    """All values of a save time in one row: one array to write, send and merge."""
+    """Values of a save time in a few vectors, one for each branch of their tree.
+
+    Fewer arrays to write and send than there are values; and what a gradient does not
+    ask for, such as covariances, stays apart from what it does, and costs it nothing.
+    """
 
     shapes: Any
 
     @property
-    def width(self) -> int:
-        return sum(leaf.size for leaf in jax.tree.leaves(self.shapes))
+    def branches(self) -> list[list[int]]:
+        """Places of the leaves of each branch."""
+        paths = jax.tree_util.tree_flatten_with_path(self.shapes)[0]
+        found: dict[Any, list[int]] = {}
+        for place, (path, _) in enumerate(paths):
+            found.setdefault(path[:-1], []).append(place)
+        return list(found.values())
 
-    def pack(self, values: Any) -> Any:
-        leaves = jax.tree.leaves(values)
-        return jnp.concatenate([x.reshape(x.shape[0], -1) for x in leaves], axis=1)
+    def pack(self, values: Any) -> list:
+        """The values of one save time."""
+        leaves = [leaf.reshape(-1) for leaf in jax.tree.leaves(values)]
+        # The barrier keeps XLA from computing each value in the loop that writes it.
+        row = lambda places: lax.optimization_barrier([leaves[i] for i in places])
+        return [jnp.concatenate(row(places)) for places in self.branches]
 
-    def unpack(self, packed: Any) -> Any:
-        leaves, structure = jax.tree.flatten(self.shapes)
-        ends = np.cumsum([leaf.size for leaf in leaves])
-        parts = jnp.split(packed, ends[:-1], axis=1)
-        parts = [
-            part.reshape(packed.shape[:1] + leaf.shape).astype(leaf.dtype)
-            for part, leaf in zip(parts, leaves, strict=True)
+    def unpack(self, rows: list) -> Any:
+        """Values from rows `(..., value, time)`, as `(..., time, *shape)`."""
+        known, structure = jax.tree.flatten(self.shapes)
+        leaves = list(known)
+        for places, row in zip(self.branches, rows, strict=True):
+            ends = np.cumsum([known[i].size for i in places])
+            parts = jnp.split(row, ends[:-1], axis=-2)
+            for i, part in zip(places, parts, strict=True):
+                last = jnp.moveaxis(part, -2, -1)
+                leaf = last.reshape(last.shape[:-1] + known[i].shape)
+                leaves[i] = leaf.astype(known[i].dtype)
+        return jax.tree.unflatten(structure, leaves)
+
+    def repack(self, values: Any) -> list:
+        """Rows `(..., value, time)` from values `(..., time, *shape)`."""
+        known, leaves = jax.tree.leaves(self.shapes), jax.tree.leaves(values)
+        flat = [
+            jnp.moveaxis(
+                leaf.reshape(leaf.shape[: leaf.ndim - one.ndim] + (-1,)), -1, -2
+            )
+            for leaf, one in zip(leaves, known, strict=True)
         ]
-        return jax.tree.unflatten(structure, parts)
+        return [
+            jnp.concatenate([flat[i] for i in places], axis=-2)
+            for places in self.branches
+        ]
 
 
 def _run_all(run, statistic, pack, state, params, times, plan):
@@ -153,66 +181,54 @@ def _run_all(run, statistic, pack, state, params, times, plan):
         everywhere = NamedSharding(mesh, PartitionSpec())
         whole = lambda x: lax.with_sharding_constraint(x, everywhere)
     shared = jax.tree.map(each, (constant, times))
-    packed, final, steps = on_device(jax.tree.map(fold, cells), tail, shared)
-    values = jax.vmap(pack.unpack)(whole(packed))
-    merged = merge_all(statistic, values, np.ones(devices, times.dtype))
+    rows, final, steps = on_device(jax.tree.map(fold, cells), tail, shared)
+    shares = jnp.full(devices, 1 / devices, times.dtype)
+    rows = _merged(statistic, pack, jax.tree.map(whole, rows), shares)
     unfold = lambda x: x.swapaxes(0, 1).reshape(-1)
     final, end = jax.tree.map(unfold, final[0]), final[1]
     if rest:
         join = lambda x, last: jnp.concatenate([x, last[0]])
         final = jax.tree.map(join, final, end)
-    return pack.pack(merged), final, jnp.sum(steps)
+    return rows, final, jnp.sum(steps)
 
 
 def _run_device(run, statistic, pack, plan, cells, tail, shared):
-    """All blocks of one device, merged as they come.
+    """All blocks of one device, merged.
 
     The rest is too small to share out: every device runs it, and counts its part.
     """
     cells, tail, (constant, times) = jax.tree.map(lambda x: x[0], (cells, tail, shared))
-    empty = pack.unpack(jnp.zeros((times.size, pack.width), times.dtype))
-
-    def add(carried, block):
-        merged, done, steps = carried
-        packed, final, more = run(*block, constant, times)
-        values = pack.unpack(packed)
-        both = statistic.merge(merged, values, 1 / (done + 1))
-        pick = lambda a, b: jnp.where(done == 0, a, b)
-        return (jax.tree.map(pick, values, both), done + 1, steps + more), final
-
-    zero = jnp.zeros((), times.dtype)
-    (values, _, steps), finals = lax.scan(add, (empty, zero, zero), cells)
-    end = None
+    one = lambda block: run(*block, constant, times)
+    rows, finals, steps = lax.map(one, cells)
+    sizes, steps, end = [plan.size] * plan.blocks, jnp.sum(steps), None
     if plan.rest:
         last, end, more = run(*tail, constant, times)
-        part = plan.rest / plan.devices
-        share = part / (plan.blocks * plan.size + part)
-        share = jnp.asarray(share, times.dtype)
-        values = statistic.merge(values, pack.unpack(last), share)
-        steps = steps + more / plan.devices
-    lead = lambda x: x[None]
-    return jax.tree.map(lead, (pack.pack(values), (finals, end), steps))
+        rows = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), rows, last)
+        sizes, steps = [*sizes, plan.rest / plan.devices], steps + more / plan.devices
+    shares = jnp.asarray(np.asarray(sizes) / np.sum(sizes), times.dtype)
+    rows = _merged(statistic, pack, rows, shares)
+    return jax.tree.map(lambda x: x[None], (rows, (finals, end), steps))
 
 
-def _run_block(step, statistic, pace, state, varying, constant, times):
+def _merged(statistic, pack, rows, shares):
+    if shares.size == 1:
+        return jax.tree.map(lambda x: x[0], rows)
+    return pack.repack(statistic.merge(pack.unpack(rows), shares))
+
+
+def _run_block(step, statistic, pack, pace, state, varying, constant, times):
     """One block through all of time: its values, its end, the steps it took."""
     params = eqx.combine(varying, constant)
-    packed = partial(_packed, statistic)
+    packed = lambda t, state, params: pack.pack(statistic(t, state, params))
     if isinstance(pace.count, int) and pace.rate is None:
         values, final = _in_segments(step, packed, pace.count, state, params, times)
         steps = jnp.asarray(pace.count * (times.size - 1), times.dtype)
     else:
         (final, steps), values = _counted(step, packed, pace, state, params, times)
     first = packed(times[0], state, params)
-    return jnp.concatenate([first[None], values]), final, steps
-
-
-def _packed(statistic, t, state, params):
-    """All values in one vector: one write per save time instead of dozens."""
-    leaves = jax.tree.leaves(statistic(t, state, params))
-    # The barrier keeps XLA from computing each value in the loop that writes it.
-    leaves = lax.optimization_barrier([leaf.reshape(-1) for leaf in leaves])
-    return jnp.concatenate(leaves)
+    # Time last: merging blocks then runs along it, which a processor can do in lanes.
+    rows = [jnp.concatenate([a[None], b]).T for a, b in zip(first, values, strict=True)]
+    return rows, final, steps
 
 
 def _counted(step, statistic, pace, state, params, times):
@@ -283,7 +299,9 @@ def _interval(step, count, length):
         dt = (end - start) / jnp.asarray(count, start.dtype)
         once = lambda state, t: step(t, state, params, dt)
         one = jax.checkpoint(once, prevent_cse=False)
-        scan = lambda state, t: lax.scan(lambda s, t: (one(s, t), None), state, t)
+        # Two at a time: XLA copies what a pass of a loop reads after writing it.
+        several = lambda s, t: (one(s, t), None)
+        scan = lambda state, t: lax.scan(several, state, t, unroll=2)
         clock = start + dt * jnp.arange(count, dtype=start.dtype)
         if length >= count:
             return scan(state, clock)[0]

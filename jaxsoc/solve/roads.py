@@ -19,8 +19,9 @@ from .statistics import AbstractStatistic, Both, Means
 
 # Pairs of steps that a block may take between two save times.
 _MOST_PAIRS = 1e6
-# Bytes of a pool in a block: with parameters and stages it fits the first-level cache.
-_CPU_BLOCK = 2048
+# Bytes of a pool in a block: with parameters and stages it fits the first-level cache,
+# and arrays that lie a power of two apart would share the same places in it.
+_CPU_BLOCK = 1664
 
 
 @singledispatch

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from . import reductions
 
@@ -23,8 +22,12 @@ class AbstractStatistic(eqx.Module):
         """Values over the cells of `state`."""
 
     @abstractmethod
-    def merge(self, one: Any, other: Any, share: Any) -> Any:
-        """Values over two sets of cells, the second of which holds `share` of all."""
+    def merge(self, values: Any, shares: Any) -> Any:
+        """Values over all cells from those over parts of them.
+
+        **Arguments:** `values`: leaves lead by part, any axes after it; `shares`: of
+        all cells, `(part,)`, which add up to 1.
+        """
 
     def finish(self, t: Any, values: Any, params: Any) -> Any:
         """What can only be told of all cells together, from the merged values."""
@@ -46,16 +49,11 @@ class Statistics(AbstractStatistic):
         square = lambda x, m: reductions.mean((x - m) ** 2)
         return MeanAndVariance(mean, jax.tree.map(square, state, mean))
 
-    def merge(self, one: Any, other: Any, share: Any) -> MeanAndVariance:
-        mean = merge_means(one.mean, other.mean, share)
-        variance = jax.tree.map(
-            lambda a, b, x, y: merge_covariance(a, b, x - y, x - y, share),
-            one.variance,
-            other.variance,
-            one.mean,
-            other.mean,
-        )
-        return MeanAndVariance(mean, variance)
+    def merge(self, values: MeanAndVariance, shares: Any) -> MeanAndVariance:
+        mean = merge_means(values.mean, shares)
+        gap = jax.tree.map(lambda parts, all_: parts - all_[None], values.mean, mean)
+        merge = lambda parts, gap: merge_covariance(parts, gap, gap, shares)
+        return MeanAndVariance(mean, jax.tree.map(merge, values.variance, gap))
 
 
 class Means(AbstractStatistic):
@@ -64,8 +62,8 @@ class Means(AbstractStatistic):
     def __call__(self, t: Any, state: Any, params: Any) -> list:
         return [reductions.mean(leaf) for leaf in jax.tree.leaves(state)]
 
-    def merge(self, one: Any, other: Any, share: Any) -> list:
-        return merge_means(one, other, share)
+    def merge(self, values: Any, shares: Any) -> list:
+        return merge_means(values, shares)
 
 
 class Both(AbstractStatistic):
@@ -77,11 +75,8 @@ class Both(AbstractStatistic):
     def __call__(self, t: Any, state: Any, params: Any) -> tuple:
         return self.first(t, state, params), self.second(t, state, params)
 
-    def merge(self, one: Any, other: Any, share: Any) -> tuple:
-        return (
-            self.first.merge(one[0], other[0], share),
-            self.second.merge(one[1], other[1], share),
-        )
+    def merge(self, values: Any, shares: Any) -> tuple:
+        return self.first.merge(values[0], shares), self.second.merge(values[1], shares)
 
     def finish(self, t: Any, values: Any, params: Any) -> tuple:
         return (
@@ -90,34 +85,25 @@ class Both(AbstractStatistic):
         )
 
 
-def merge_means(one: Any, other: Any, share: Any) -> Any:
-    """Means over two sets of cells, the second of which holds `share` of all."""
-    return jax.tree.map(lambda a, b: a + share * (b - a), one, other)
+def merge_means(values: Any, shares: Any) -> Any:
+    """Means over all cells from those over parts, leaves leading by part.
 
-
-def merge_covariance(one, other, first_gap, second_gap, share):
-    """Covariance over two sets of cells by the law of total covariance.
-
-    C = (1 - w) C₁ + w C₂ + w (1 - w) Δx Δy
-
-    **Arguments:** `one`, `other`: C₁, C₂; `first_gap`, `second_gap`: differences Δx,
-    Δy of the means; `share`: w, of the second set.
+    x̄ = x₁ + Σ w (x - x₁), as a sum of differences loses fewer digits
     """
-    within = one + share * (other - one)
-    return within + share * (1 - share) * first_gap * second_gap
+    return jax.tree.map(lambda x: x[0] + weighted(x - x[:1], shares), values)
 
 
-def merge_all(statistic: AbstractStatistic, values: Any, weights: Any) -> Any:
-    """Merges values along their leading axis, by weights (cells of each)."""
-    first = lambda tree: jax.tree.map(lambda x: x[0], tree)
-    rest = lambda tree: jax.tree.map(lambda x: x[1:], tree)
+def merge_covariance(parts: Any, first_gap: Any, second_gap: Any, shares: Any) -> Any:
+    """Covariance over all cells by the law of total covariance.
 
-    def add(carried, part):
-        merged, total = carried
-        value, weight = part
-        total = total + weight
-        return (statistic.merge(merged, value, weight / total), total), None
+    C = Σ w (C + Δx Δy)
 
-    start = (first(values), weights[0])
-    (merged, _), _ = lax.scan(add, start, (rest(values), jnp.asarray(weights)[1:]))
-    return merged
+    **Arguments:** `parts`: C of each part; `first_gap`, `second_gap`: Δx, Δy, what the
+    means of the parts differ by from those of all.
+    """
+    return weighted(parts + first_gap * second_gap, shares)
+
+
+def weighted(parts: Any, shares: Any) -> Any:
+    """Σ w x over the leading axis."""
+    return jnp.sum(shares.reshape((-1,) + (1,) * (parts.ndim - 1)) * parts, axis=0)

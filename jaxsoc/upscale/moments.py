@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxsoc.solve import AbstractStatistic, reductions
-from jaxsoc.solve.statistics import merge_covariance, merge_means
+from jaxsoc.solve.statistics import merge_covariance, merge_means, weighted
 
 
 class Moments(NamedTuple):
@@ -72,39 +72,31 @@ class _Saver(AbstractStatistic):
             minimum=jax.tree.map(reductions.smallest, state),
         )
 
-    def merge(self, one: Moments, other: Moments, share: Any) -> Moments:
-        gap = _gaps(one, other)
-        product = lambda names: _product(gap, names)
+    def merge(self, values: Moments, shares: Any) -> Moments:
+        parts = values.mean, values.parameter_mean, values.flux
+        mean, parameters, flux = merge_means(parts, shares)
+        gap = _gaps(values, mean, parameters)
+        pair = lambda x, y: _pair(values.covariance, x, y)
 
         def covariance(name):
             x, y = name.split(_SEPARATOR)
-            parts = one.covariance[name], other.covariance[name]
-            return merge_covariance(*parts, gap[x], gap[y], share)
+            return merge_covariance(pair(x, y), gap[x], gap[y], shares)
 
         def third(name):
             names = name.split(_SEPARATOR)
-            within = merge_means(one.third[name], other.third[name], share)
-            crossed = sum(
-                gap[x] * (_pair(other.covariance, y, z) - _pair(one.covariance, y, z))
-                for x, y, z in _rotations(names)
-            )
-            between = (1 - 2 * share) * product(names)
-            return within + share * (1 - share) * (crossed + between)
+            crossed = sum(gap[x] * pair(y, z) for x, y, z in _rotations(names))
+            every = values.third[name] + crossed + _product(gap, names)
+            return weighted(every, shares)
 
-        mean, parameters, flux = merge_means(
-            (one.mean, one.parameter_mean, one.flux),
-            (other.mean, other.parameter_mean, other.flux),
-            share,
-        )
         return Moments(
             mean=mean,
             parameter_mean=parameters,
-            covariance={name: covariance(name) for name in one.covariance},
-            third={name: third(name) for name in one.third},
+            covariance={name: covariance(name) for name in values.covariance},
+            third={name: third(name) for name in values.third},
             flux=flux,
             # That of the merged means, which `finish` puts in its place.
-            mean_field_flux=one.mean_field_flux,
-            minimum=jax.tree.map(jnp.minimum, one.minimum, other.minimum),
+            mean_field_flux=jax.tree.map(lambda x: x[0], values.mean_field_flux),
+            minimum=jax.tree.map(lambda x: jnp.min(x, axis=0), values.minimum),
         )
 
     def finish(self, t: Any, values: Moments, params: Any) -> Moments:
@@ -144,11 +136,11 @@ def _product(deviations, names):
     return product
 
 
-def _gaps(one, other):
-    """Differences of the means, by name."""
-    first = _by_name(one.mean) | one.parameter_mean
-    second = _by_name(other.mean) | other.parameter_mean
-    return {name: second[name] - first[name] for name in first}
+def _gaps(parts, mean, parameter_mean):
+    """What the means of parts differ by from those of all, by name."""
+    first = _by_name(parts.mean) | parts.parameter_mean
+    second = _by_name(mean) | parameter_mean
+    return {name: first[name] - second[name][None] for name in first}
 
 
 def _pair(covariance, x, y):
