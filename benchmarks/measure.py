@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from jaxsoc.experiments import Soil
 
 from . import ours, rivals
 from .cases import cast, sample
-from .climit import CLimit, Steps, law_of, names, respiration
+from .climit import CLimit, Steps, cores, law_of, names, respiration
 from .timing import medians
 
 ACCURACY = 1e-5
@@ -82,15 +83,36 @@ def measure(bench: Bench) -> dict[str, Any]:
         COURANT if bench.stiff else EVEN,
         lambda s: error(bench.mean_respiration(bench.soil, s), reference),
     )
+    # Compiling and settling accuracy share the cores; clocks run one at a time, later.
+    with ThreadPoolExecutor(cores()) as pool:
+        backward = pool.submit(_backward, bench, steps)
+        diffrax = pool.submit(_settled_diffrax, bench)
+        mine = {
+            dtype: pool.submit(
+                ours.prepare, cast(bench.soil, dtype), bench.times, steps
+            )
+            for dtype in WIDTHS
+        }
+        lsoda = pool.submit(_settled_lsoda, bench)
+        checks = pool.submit(_checks, bench)
     result: dict[str, Any] = {"cells": bench.cells, "steps": str(steps)}
-    result |= _checks(bench)
-    mine = ours.prepare(bench.soil, bench.times, steps)
+    result |= checks.result()
     for dtype in WIDTHS:
-        result |= _timed(bench, steps, dtype, reference)
+        result |= _beside_c(bench, steps, dtype, mine[dtype].result(), reference)
         gc.collect()
-    result |= _against_lsoda(bench, mine)
-    result |= _against_diffrax(bench, mine)
+    forward = mine["float64"].result()
+    result |= _gradient(bench, forward, backward.result())
+    result |= _against_lsoda(bench, forward, lsoda.result())
+    result |= _against_diffrax(bench, forward, diffrax.result())
     return result
+
+
+class Settled(NamedTuple):
+    """A rival ready to run: `sides` by name, and its tolerance and error by name."""
+
+    sides: dict[Any, Callable]
+    rtol: dict[Any, float]
+    error: dict[Any, float]
 
 
 def _checks(bench):
@@ -105,11 +127,10 @@ def _checks(bench):
     return {"reference_minus_scipy": error(mine, theirs)}
 
 
-def _timed(bench, steps, dtype, reference):
+def _beside_c(bench, steps, dtype, mine, reference):
     end = "" if dtype == "float64" else "_f32"
-    soil = cast(bench.soil, dtype)
-    sides: dict[str, Callable] = {"ours": ours.prepare(soil, bench.times, steps)}
-    columns = ours.columns(sides["ours"]())
+    sides: dict[str, Callable] = {"ours": mine}
+    columns = ours.columns(mine())
     work, found = 0.0, dict[str, Any]()
     found |= {f"error{end}": error(columns["flux respiration"], reference)}
     if bench.limit is not None:
@@ -117,11 +138,11 @@ def _timed(bench, steps, dtype, reference):
         moments, work = sides["c"]()
         found[f"error_c{end}"] = error(respiration(moments), reference)
         if dtype == "float64":
-            found["moments_minus_c"] = disagreement(columns, moments, law_of(soil))
+            found["moments_minus_c"] = disagreement(
+                columns, moments, law_of(bench.soil)
+            )
     seconds = medians(sides, bench.settings.repeats)
     found[f"seconds{end}"] = seconds["ours"]
-    if dtype == "float64":
-        found |= _gradient(bench, soil, steps, sides["ours"])
     c = seconds.get("c")
     found[f"seconds_c{end}"] = c
     found[f"fraction_of_c_limit{end}"] = None if c is None else c / seconds["ours"]
@@ -131,10 +152,15 @@ def _timed(bench, steps, dtype, reference):
     return found
 
 
-def _gradient(bench, soil, steps, mine):
+def _backward(bench, steps):
     if not ours.reversible(steps):
+        return None
+    return ours.prepare_gradient(bench.soil, bench.times, steps)
+
+
+def _gradient(bench, mine, backward):
+    if backward is None:
         return {"seconds_gradient": None, "gradient_over_forward": None}
-    backward = ours.prepare_gradient(soil, bench.times, steps)
     seconds = medians({"ours": mine, "back": backward}, bench.settings.repeats)
     ratio = seconds["back"] / seconds["ours"]
     return {"seconds_gradient": seconds["back"], "gradient_over_forward": ratio}
@@ -149,26 +175,34 @@ def disagreement(columns: dict[str, np.ndarray], moments: np.ndarray, law: int) 
     return worst
 
 
-def _against_lsoda(bench, mine):
+def _settled_lsoda(bench):
     some = sample(bench.soil, LSODA_CELLS)
     reference = bench.reference(some)
-    found: dict[str, Any] = {}
-    sides: dict[str, Callable] = {"ours": mine}
+    settled = Settled({}, {}, {})
     for key, road in (("lsoda", rivals.solve_ivp_lsoda), ("odeint", rivals.lsoda)):
         run = rivals.prepare_lsoda(some, bench.times, road)
         rtol, off = loosest(RTOL, lambda rtol, run=run: error(run(rtol), reference))
-        sides[key] = lambda run=run, rtol=rtol: run(rtol)
-        found |= {f"{key}_rtol": rtol, f"error_{key}": off}
-    seconds = medians(sides, 5)
-    for key in ("lsoda", "odeint"):
-        scaled = seconds[key] * bench.cells / some.state.substrate.size
+        settled.sides[key] = lambda run=run, rtol=rtol: run(rtol)
+        settled.rtol[key], settled.error[key] = rtol, off
+    return settled
+
+
+def _against_lsoda(bench, mine, settled):
+    found: dict[str, Any] = {}
+    seconds = medians({"ours": mine, **settled.sides}, 5)
+    for key in settled.sides:
+        scaled = seconds[key] * bench.cells / min(LSODA_CELLS, bench.cells)
+        found[f"{key}_rtol"], found[f"error_{key}"] = (
+            settled.rtol[key],
+            settled.error[key],
+        )
         found[f"seconds_{key}"] = scaled
         found[f"speedup_over_{key}_per_cell"] = scaled / seconds["ours"]
     return found
 
 
-def _against_diffrax(bench, mine):
-    """The batch with the least time per cell; accuracy is settled on the smallest."""
+def _settled_diffrax(bench):
+    """Every size of batch; accuracy is settled on the smallest."""
     settings = bench.settings
     batches = (settings.stiff_batch,) if bench.stiff else settings.batches
     sizes = sorted({min(n, bench.cells) for n in batches})
@@ -176,19 +210,24 @@ def _against_diffrax(bench, mine):
     run = rivals.prepare_diffrax(small, bench.times, bench.stiff)
     reference = bench.reference(small)
     rtol, off = loosest(RTOL, lambda rtol: error(run(rtol), reference))
-    sides: dict[Any, Callable] = {"ours": mine}
+    settled = Settled({}, dict.fromkeys(sizes, rtol), dict.fromkeys(sizes, off))
     for size in sizes:
         if size != sizes[0]:
             batch = sample(bench.soil, size)
             run = rivals.prepare_diffrax(batch, bench.times, bench.stiff)
-        sides[size] = lambda run=run: run(rtol)
-    seconds = medians(sides, 5)
-    spent = {size: seconds[size] * bench.cells / size for size in sizes}
+        settled.sides[size] = lambda run=run: run(rtol)
+    return settled
+
+
+def _against_diffrax(bench, mine, settled):
+    """The batch with the least time per cell."""
+    seconds = medians({"ours": mine, **settled.sides}, 5)
+    spent = {size: seconds[size] * bench.cells / size for size in settled.sides}
     best = min(spent, key=lambda size: spent[size])
     return {
-        "diffrax_rtol": rtol,
+        "diffrax_rtol": settled.rtol[best],
         "diffrax_cells": best,
-        "error_diffrax": off,
+        "error_diffrax": settled.error[best],
         "seconds_diffrax": spent[best],
         "speedup_over_diffrax_vmap": spent[best] / seconds["ours"],
     }

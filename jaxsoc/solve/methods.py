@@ -80,8 +80,8 @@ class Fused(eqx.Module):
 
     **Arguments:** `dt`: longest step, in the unit of the times; `rate`, `courant`: see
     `Substepped`; `stepper`: `tendency -> step`; `block`: cells of a block, by default
-    208 (416 in float32) on a processor and all on an accelerator; `devices`: how many,
-    by default all.
+    208, or 96 with a rate (twice that in float32), on a processor, and all on an
+    accelerator; `devices`: how many, by default all.
 
     **Raises:** `ValueError` for a step or Courant number that is not positive.
     """
