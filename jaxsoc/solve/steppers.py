@@ -1,11 +1,13 @@
 """Steppers: a tendency in, a step `(t, state, params, dt) -> state` out."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Var
+
+from .dependence import depends_on
 
 Tendency = Callable[[Any, Any, Any], Any]
 Step = Callable[[Any, Any, Any, Any], Any]
@@ -95,20 +97,14 @@ def rosenbrock(tendency: Tendency) -> Step:
 
 def _jacobian_columns(f, t, pools):
     """∂f/∂pool of each pool, a list of leaves each; None for one that f ignores."""
-    used = _used(f, t, pools)
+    # CO2, for one, is only added up.
+    used = depends_on(partial(f, t), pools)
     columns = []
     for place, pool in enumerate(pools):
         one = lambda y, place=place: f(t, *pools[:place], y, *pools[place + 1 :])
         slope = jax.jvp(one, (pool,), (jnp.ones_like(pool),))[1]
         columns.append(slope if used[place] else None)
     return columns
-
-
-def _used(f, t, pools):
-    """Which pools the tendency depends on: CO2, for one, is only added up."""
-    jaxpr = jax.make_jaxpr(f)(t, *pools).jaxpr
-    read = {v for eqn in jaxpr.eqns for v in eqn.invars if isinstance(v, Var)}
-    return [v in read or v in jaxpr.outvars for v in jaxpr.invars[1:]]
 
 
 def _cell_solver(columns, shift, pools):

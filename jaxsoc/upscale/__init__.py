@@ -4,3 +4,4 @@ from . import distributions as distributions
 from . import fields as fields
 from . import moments as moments
 from . import spectral as spectral
+from . import taylor as taylor

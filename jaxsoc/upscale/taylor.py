@@ -1,0 +1,289 @@
+"""The scale transition: what a mean rate owes to each moment of what it depends on.
+
+The mean of a rate over cells is not the rate at the means. Its Taylor series about the
+means says why, term by term, for any rate that is written once at a point:
+
+    F̄ = Σ_α 1/α! ∂^α F(x̄) ⟨(x - x̄)^α⟩
+
+with one multi-index α for every combination of heterogeneous states and parameters.
+Source: Chakrawal et al. (2020), doi:10.5194/gmd-13-1399-2020, Eqs 7-10 and Appendix A,
+who derive the terms of order 2 by hand for three laws.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from itertools import combinations_with_replacement
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxsoc.physics.transforms import leaves_by_name
+from jaxsoc.solve import reductions
+from jaxsoc.solve.dependence import depends_on
+
+# How the papers write what they expand in.
+SYMBOLS = {
+    "substrate": "S",
+    "biomass": "B",
+    "co2": "CO2",
+    "decomposition.rate": "k",
+    "decomposition.half_saturation": "K",
+    "mortality.rate": "m",
+    "mortality.exponent": "beta",
+    "carbon_use_efficiency": "Y",
+    "input": "I",
+}
+
+
+# In a term, as in the papers: C_kB, C_SK, M_kSB.
+_ORDER = "kSBK"
+
+
+class Term(NamedTuple):
+    """One term of the series: ∂^α F(x̄), ⟨(x - x̄)^α⟩, and their product over α!."""
+
+    derivative: Any
+    moment: Float[Array, "..."]
+    contribution: Any
+
+
+class Expansion(eqx.Module):
+    """A mean rate as the rate at the means and a term for every moment.
+
+    `mean_field`: F(x̄); `exact`: F̄, from the cells themselves; `derivative`, `moment`,
+    `contribution`: last axis by term. Rates come in the structure that they had, with
+    what axes a time or a member gave them. `names`: of the terms, as V_S, C_SB, M_SSB;
+    `orders`: of the terms.
+    """
+
+    mean_field: Any
+    exact: Any
+    derivative: Any
+    moment: Float[Array, "... term"]
+    contribution: Any
+    names: tuple[str, ...] = eqx.field(static=True)
+    orders: tuple[int, ...] = eqx.field(static=True)
+
+    def __getitem__(self, name: str) -> Term:
+        """A term by its name, its letters in any order.
+
+        **Raises:** `KeyError` that lists the terms there are.
+        """
+        known = {_letters(n): i for i, n in enumerate(self.names)}
+        if _letters(name) not in known:
+            raise KeyError(f"no term {name!r}: the terms are {', '.join(self.names)}")
+        place = known[_letters(name)]
+        every = self.derivative, self.moment, self.contribution
+        return Term(*jax.tree.map(lambda x: x[..., place], every))
+
+    def of_order(self, order: int) -> Any:
+        """Sum of the contributions of one order; the rate at the means for order 0."""
+        if order == 0:
+            return self.mean_field
+        chosen = jnp.asarray([i for i, n in enumerate(self.orders) if n == order], int)
+        return jax.tree.map(lambda x: x[..., chosen].sum(-1), self.contribution)
+
+    def partial_sum(self, order: int) -> Any:
+        """F̄ as the series has it up to this order."""
+        sums = [self.of_order(n) for n in range(order + 1)]
+        return jax.tree.map(lambda *terms: sum(terms), *sums)
+
+    def remainder(self, order: int) -> Any:
+        """What the series up to this order misses: F̄ minus the partial sum."""
+        return jax.tree.map(lambda a, b: a - b, self.exact, self.partial_sum(order))
+
+    def relative(self) -> Any:
+        """Contributions in units of the rate at the means, last axis by term."""
+        over = lambda a, b: a / b[..., None]
+        return jax.tree.map(over, self.contribution, self.mean_field)
+
+
+def _letters(name):
+    """A term's quantities and how often each, whatever their order."""
+    kind, _, rest = name.partition("_")
+    symbols = rest.split(",") if "," in rest else list(rest)
+    if kind == "V":
+        symbols = [rest, rest]
+    return frozenset(Counter(symbols).items())
+
+
+def expand(
+    rates: Callable,
+    state: Any,
+    params: Any,
+    *,
+    order: int = 2,
+    t: Any = 0.0,
+) -> Expansion:
+    """The series of the mean rates about the means of states and parameters.
+
+    F̄ = F(x̄) + Σ 1/α! ∂^α F(x̄) ⟨(x - x̄)^α⟩,  2 ≤ |α| ≤ order
+
+    The derivatives are exact. Wrap it in `vmap` for times or members; as `save` of
+    `integrate`, through `saver`, it follows a run.
+
+    **Arguments:** `rates`: `(t, state, params) -> rates` at a point, any pytree of
+    rates, such as `model.fluxes`; `state`, `params`: fields over cells and numbers;
+    what is one number for all cells, or what the rates ignore, has no terms.
+    **Raises:** `ValueError` for an order below 1, or a series of too many terms.
+    """
+    if order < 1 or order != int(order):
+        raise ValueError(f"order must be a whole number from 1 on, got {order}")
+    point = _Point(rates, state, params, t)
+    mean = jax.tree.map(reductions.mean, (state, params))
+    found = [
+        alpha
+        for n in range(2, int(order) + 1)
+        for alpha in combinations_with_replacement(point.varying, n)
+    ]
+    if len(found) > _MOST_TERMS:
+        raise ValueError(
+            f"order {order} in {len(point.varying)} heterogeneous quantities has "
+            f"{len(found)} terms, more than {_MOST_TERMS}: choose a lower order"
+        )
+    by_order = [
+        point.terms(mean, [alpha for alpha in found if len(alpha) == n])
+        for n in range(2, int(order) + 1)
+    ]
+    mean_field = rates(t, *mean)
+    moment = jnp.zeros(0)
+    derivative = jax.tree.map(lambda _: jnp.zeros(0), mean_field)
+    if found:
+        join = lambda *rows: jnp.concatenate(rows)
+        moment, derivative = jax.tree.map(join, *by_order)
+    repeats = [math.prod(map(math.factorial, Counter(a).values())) for a in found]
+    weight = moment / jnp.asarray(repeats, moment.dtype)
+    return Expansion(
+        mean_field=mean_field,
+        exact=jax.tree.map(reductions.mean, rates(t, state, params)),
+        derivative=derivative,
+        moment=moment,
+        contribution=jax.tree.map(lambda d: d * weight, derivative),
+        names=tuple(map(point.name, found)),
+        orders=tuple(map(len, found)),
+    )
+
+
+def saver(rates: Callable, *, order: int = 2) -> Callable:
+    """Saver for `integrate`: fields in, `Expansion` of the mean rates out."""
+    return lambda t, state, params: expand(rates, state, params, order=order, t=t)
+
+
+def outside(
+    rates: Callable, state: Any, params: Any, *, order: int = 8, t: Any = 0.0
+) -> Any:
+    """Share of cells that the series about the means does not converge for.
+
+    On the way from the means to a cell a rate is a power series Σ cₙ τⁿ, and the cell,
+    at τ = 1, lies outside its radius of convergence where √|cₙ/cₙ₋₂| ≥ 1, n = `order`.
+    Exact for laws with one linear denominator (Michaelis-Menten, inverse
+    Michaelis-Menten, ECA), an estimate for others; polynomials converge everywhere. A
+    share above zero says that more orders need not help.
+
+    **Arguments:** as `expand`.
+    """
+    if order < 5 or order != int(order):
+        raise ValueError(f"order must be a whole number from 5 on, got {order}")
+    mean = jax.tree.map(reductions.mean, (state, params))
+    leaves, structure = jax.tree.flatten((state, params))
+    centres = jax.tree.leaves(mean)
+    cells = max(leaves, key=jnp.size)
+    spread = lambda x, m: jnp.broadcast_to(x - m, cells.shape).reshape(-1)
+    directions = [spread(x, m) for x, m in zip(leaves, centres, strict=True)]
+
+    def towards(direction):
+        def along(tau):
+            at = [m + tau * d for m, d in zip(centres, direction, strict=True)]
+            return rates(t, *jax.tree.unflatten(structure, at))
+
+        zero = jnp.zeros((), cells.dtype)
+        late, early = _along(along, zero, order), _along(along, zero, order - 2)
+        factor = order * (order - 1)
+        beyond = lambda c, d: (jnp.abs(c) >= factor * jnp.abs(d)) & (c != 0)
+        return jax.tree.map(beyond, late, early)
+
+    far = jax.vmap(towards)(directions)
+    return jax.tree.map(lambda x: reductions.mean(x.astype(cells.dtype)), far)
+
+
+# The moments are one pass over the cells each.
+_MOST_TERMS = 2000
+
+
+class _Point:
+    """Rates as a function of the quantities that differ between cells."""
+
+    def __init__(self, rates, state, params, t):
+        self.fields, self.structure = jax.tree.flatten((state, params))
+        self.rates = lambda leaves: rates(
+            t, *jax.tree.unflatten(self.structure, leaves)
+        )
+        names = [*leaves_by_name(state), *leaves_by_name(params)]
+        self.symbols = _symbols(names)
+        one = [jnp.zeros((), jnp.result_type(x)) for x in self.fields]
+        read = depends_on(lambda *leaves: self.rates(leaves), one)
+        self.varying = [
+            i for i, x in enumerate(self.fields) if jnp.ndim(x) > 0 and read[i]
+        ]
+
+    def name(self, alpha):
+        rank = lambda s: _ORDER.index(s) if s in _ORDER else len(_ORDER)
+        symbols = sorted((self.symbols[place] for place in alpha), key=rank)
+        joined = ("" if all(len(s) == 1 for s in symbols) else ",").join(symbols)
+        if len(alpha) > 2:
+            return f"M_{joined}"
+        return f"V_{symbols[0]}" if alpha[0] == alpha[1] else f"C_{joined}"
+
+    def terms(self, mean, alphas):
+        """Moments, and derivatives at the means, leading by multi-index."""
+        leaves = [jnp.asarray(x) for x in jax.tree.leaves(mean)]
+        if not self.varying:
+            return jnp.zeros(0), jax.tree.map(
+                lambda _: jnp.zeros(0), self.rates(leaves)
+            )
+        place = {i: row for row, i in enumerate(self.varying)}
+        at = jnp.stack([leaves[i] for i in self.varying])
+        deviations = jnp.stack([self.fields[i] - leaves[i] for i in self.varying])
+
+        def function(x):
+            moved = list(leaves)
+            for i, row in place.items():
+                moved[i] = x[row]
+            return self.rates(moved)
+
+        units = jnp.eye(len(place), dtype=at.dtype)
+        index = jnp.asarray([[place[i] for i in alpha] for alpha in alphas])
+        moment = lambda rows: reductions.mean(jnp.prod(deviations[rows], axis=0))
+        slope = lambda rows: _mixed(function, at, units[rows])
+        return lax.map(moment, index), jax.vmap(slope)(index)
+
+
+def _mixed(function, at, directions):
+    """One mixed derivative, a direction for every differentiation."""
+    if directions.shape[0] == 0:
+        return function(at)
+    slope = lambda x: jax.jvp(function, (x,), (directions[0],))[1]
+    return _mixed(slope, at, directions[1:])
+
+
+def _along(function, at, order):
+    """Derivative of this order of a function of one number."""
+    for _ in range(order):
+        function = lambda x, f=function: jax.jvp(f, (x,), (jnp.ones_like(x),))[1]
+    return function(at)
+
+
+def _symbols(names):
+    """As the papers write them; a name of one's own where two would be the same."""
+    last = lambda name: name.rsplit(".", 1)[-1]
+    short = [SYMBOLS.get(name, last(name)) for name in names]
+    twice = {s for s, n in Counter(short).items() if n > 1}
+    return [
+        name if symbol in twice else symbol
+        for name, symbol in zip(names, short, strict=True)
+    ]
