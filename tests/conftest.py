@@ -42,6 +42,17 @@ def data() -> Path:
     return folder
 
 
+# Fixtures that take long to make: every test that needs one goes to the same process.
+_COSTLY = ("all_laws", "published", "steady", "results", "saturating")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        for name in set(_COSTLY) & set(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group(f"{item.module.__name__} {name}"))
+
+
 def pytest_terminal_summary(terminalreporter):
     skipped = terminalreporter.stats.get("skipped", [])
     count = sum("JAXSOC_DATA" in str(report.longrepr) for report in skipped)

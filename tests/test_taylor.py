@@ -223,10 +223,10 @@ def test_a_run_is_followed_and_members_are_mapped():
         state,
         params,
         times,
-        save=taylor.saver(model.fluxes, order=3),
+        save=taylor.saver(model.fluxes, order=2),
         method=FixedStep(dt=6.0),
     )
-    last = taylor.expand(model.fluxes, run.final, params, order=3)
+    last = taylor.expand(model.fluxes, run.final, params, order=2)
     assert run.values.moment.shape == (3, len(last.names))
     assert run.values.names == last.names
     one = lambda tree: jax.tree.map(lambda x: x[-1], tree)
@@ -234,14 +234,14 @@ def test_a_run_is_followed_and_members_are_mapped():
     jax.tree.map(close, one(run.values.contribution), last.contribution)
     jax.tree.map(
         close,
-        run.values.partial_sum(3).decomposition[-1:].reshape(()),
-        last.partial_sum(3).decomposition,
+        run.values.partial_sum(2).decomposition[-1:].reshape(()),
+        last.partial_sum(2).decomposition,
     )
     states = jax.tree.map(lambda x: jnp.stack([x, 2 * x]), state)
     members = jax.vmap(
-        lambda state: taylor.expand(model.fluxes, state, params, order=3)
+        lambda state: taylor.expand(model.fluxes, state, params, order=2)
     )(states)
-    alone = taylor.expand(model.fluxes, state, params, order=3)
+    alone = taylor.expand(model.fluxes, state, params, order=2)
     jax.tree.map(
         close, one(jax.tree.map(lambda x: x[::-1], members.moment)), alone.moment
     )

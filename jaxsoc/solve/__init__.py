@@ -3,6 +3,7 @@
 from . import reductions as reductions
 from .cores import use_all_cores as use_all_cores
 from .ensembles import map_members as map_members
+from .follow import follow as follow
 from .integrate import IntegrationError as IntegrationError
 from .integrate import Solution as Solution
 from .integrate import choose_method as choose_method

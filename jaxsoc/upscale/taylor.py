@@ -134,6 +134,7 @@ def expand(
     """
     if order < 1 or order != int(order):
         raise ValueError(f"order must be a whole number from 1 on, got {order}")
+    state, params = jax.tree.map(jnp.asarray, (state, params))
     point = _Point(rates, state, params, t)
     mean = jax.tree.map(reductions.mean, (state, params))
     found = [
@@ -175,7 +176,7 @@ def saver(rates: Callable, *, order: int = 2) -> Callable:
 
 
 def outside(
-    rates: Callable, state: Any, params: Any, *, order: int = 8, t: Any = 0.0
+    rates: Callable, state: Any, params: Any, *, order: int = 6, t: Any = 0.0
 ) -> Any:
     """Share of cells that the series about the means does not converge for.
 
@@ -189,6 +190,7 @@ def outside(
     """
     if order < 5 or order != int(order):
         raise ValueError(f"order must be a whole number from 5 on, got {order}")
+    state, params = jax.tree.map(jnp.asarray, (state, params))
     mean = jax.tree.map(reductions.mean, (state, params))
     leaves, structure = jax.tree.flatten((state, params))
     centres = jax.tree.leaves(mean)

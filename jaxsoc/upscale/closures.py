@@ -1,0 +1,132 @@
+"""Closures: what means and covariances say about the moments that come next.
+
+A closure is a function `(mean, covariance) -> Higher`: means `(d,)`, covariance
+`(d, d)`, central moments of order 3 `(d, d, d)` and 4 `(d, d, d, d)`. A user's own is
+any function with the same call. With gᵢⱼ = Cᵢⱼ / (x̄ᵢ x̄ⱼ), third moments are in units of
+x̄ᵢ x̄ⱼ x̄ₖ; a quantity that is zero in all cells has none.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Mean = Float[Array, " quantity"]
+Covariance = Float[Array, "quantity quantity"]
+
+
+class Higher(NamedTuple):
+    """Central moments of order 3 and 4 of every triple and quadruple."""
+
+    third: Float[Array, "quantity quantity quantity"]
+    fourth: Float[Array, "quantity quantity quantity quantity"]
+
+
+Closure = Callable[[Mean, Covariance], Higher]
+
+
+def zero_third(mean: Mean, covariance: Covariance) -> Higher:
+    """Nothing beyond the covariances.
+
+    ⟨xyz⟩ = 0,  ⟨xyzw⟩ = 0, which makes the covariances linear: dP/dt = J P + P Jᵀ
+    """
+    d = mean.size
+    return Higher(
+        jnp.zeros((d,) * 3, covariance.dtype), jnp.zeros((d,) * 4, covariance.dtype)
+    )
+
+
+def gaussian(mean: Mean, covariance: Covariance) -> Higher:
+    """As if everything were normally distributed.
+
+    ⟨xyz⟩ = 0,  ⟨xyzw⟩ = Cxy Czw + Cxz Cyw + Cxw Cyz
+    """
+    return Higher(zero_third(mean, covariance).third, _isserlis(covariance))
+
+
+def power_two(mean: Mean, covariance: Covariance) -> Higher:
+    """Symmetric power-2 closure; fourth moments as in `gaussian`.
+
+    ⟨xyz⟩ = ½ (gxy gxz + gxy gyz + gxz gyz) x̄ ȳ z̄
+
+    Source: Murrell et al. (2004), doi:10.1016/j.jtbi.2004.03.013, for spatial moments.
+    """
+    return Higher(_products(mean, covariance, 0.5), _isserlis(covariance))
+
+
+def gamma(mean: Mean, covariance: Covariance) -> Higher:
+    """Skewness of a gamma distribution, 2 V² / x̄; fourth moments as in `gaussian`.
+
+    ⟨xyz⟩ = ⅔ (gxy gxz + gxy gyz + gxz gyz) x̄ ȳ z̄, so that ⟨xxx⟩ = 2 Vx² / x̄
+    """
+    return Higher(_products(mean, covariance, 2 / 3), _isserlis(covariance))
+
+
+def log_normal(mean: Mean, covariance: Covariance) -> Higher:
+    """As if everything were log-normally distributed; for positive quantities.
+
+    ⟨xyz⟩ = (gxy gxz + gxy gyz + gxz gyz + gxy gxz gyz) x̄ ȳ z̄, fourth moments from
+    ⟨XYZW⟩ = Π (1 + g) over the six pairs, in units of the means
+
+    Source: Keeling (2000), doi:10.1006/jtbi.2000.1066.
+    """
+    g = _relative(mean, covariance)
+    r = 1 + g
+    two = lambda i, j: _spread(r, i, j, 4)
+    three = lambda i, j, k: two(i, j) * two(i, k) * two(j, k)
+    pairs = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
+    triples = ((0, 1, 2), (0, 1, 3), (0, 2, 3), (1, 2, 3))
+    raw = jnp.ones((), r.dtype)
+    for pair in pairs:
+        raw = raw * two(*pair)
+    fourth = raw - sum(three(*t) for t in triples) + sum(two(*p) for p in pairs) - 3
+    a, b, c = (_spread(g, i, j, 3) for i, j in ((0, 1), (0, 2), (1, 2)))
+    third = a * b + a * c + b * c + a * b * c
+    return Higher(third * _outer(mean, 3), fourth * _outer(mean, 4))
+
+
+CLOSURES: Mapping[str, Closure] = MappingProxyType(
+    {
+        "zero_third": zero_third,
+        "gaussian": gaussian,
+        "power_two": power_two,
+        "gamma": gamma,
+        "log_normal": log_normal,
+    }
+)
+
+
+def _relative(mean, covariance):
+    """gᵢⱼ; zero for what is absent."""
+    scale = jnp.outer(mean, mean)
+    empty = jnp.equal(scale, 0)
+    return jnp.where(empty, 0.0, covariance / jnp.where(empty, 1.0, scale))
+
+
+def _spread(pairs, i, j, order):
+    """A matrix along the axes i and j of an array of this many axes."""
+    d = pairs.shape[0]
+    shape = [d if axis in (i, j) else 1 for axis in range(order)]
+    return jnp.broadcast_to(pairs.reshape(shape), (d,) * order)
+
+
+def _outer(mean, order):
+    result = jnp.ones((), mean.dtype)
+    for axis in range(order):
+        shape = [mean.size if a == axis else 1 for a in range(order)]
+        along = jnp.broadcast_to(mean.reshape(shape), (mean.size,) * order)
+        result = result * along
+    return result
+
+
+def _products(mean, covariance, factor):
+    g = _relative(mean, covariance)
+    a, b, c = (_spread(g, i, j, 3) for i, j in ((0, 1), (0, 2), (1, 2)))
+    return factor * (a * b + a * c + b * c) * _outer(mean, 3)
+
+
+def _isserlis(covariance):
+    two = lambda i, j: _spread(covariance, i, j, 4)
+    return two(0, 1) * two(2, 3) + two(0, 2) * two(1, 3) + two(0, 3) * two(1, 2)
