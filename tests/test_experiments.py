@@ -106,6 +106,7 @@ def test_summary_reads_the_arrays(all_laws):
     assert row.peak_ratio == pytest.approx(R.max() / control)
 
 
+@pytest.mark.slow
 def test_a_member_does_not_depend_on_how_many_there_are():
     three = run(small(members=3, kinetics=("multiplicative",), every=60.0))
     one = run(small(members=1, kinetics=("multiplicative",), every=60.0))

@@ -65,7 +65,7 @@ def test_reductions_are_numpys(cells):
     assert float(reductions.largest(array)) == values.max()
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6))
 def test_moments_of_parts_merge_into_those_of_the_whole(sizes):
     model, state, params = patchy("michaelis_menten", sum(sizes))
@@ -91,7 +91,9 @@ def test_moments_of_parts_merge_into_those_of_the_whole(sizes):
         assert worst(getattr(merged, pick), getattr(whole, pick)) < 1e-13
 
 
-@pytest.mark.parametrize("cells", [1, 7, 100, 1000, 5003])
+@pytest.mark.parametrize(
+    "cells", [1, 7, pytest.param(1000, marks=pytest.mark.slow), 5003]
+)
 @pytest.mark.parametrize("devices", [1, None])
 def test_fused_is_the_whole_grid(cells, devices):
     model, state, params = patchy("multiplicative", cells)
@@ -206,6 +208,7 @@ def test_implicit_steps_are_stable_where_explicit_ones_are_not():
     np.testing.assert_allclose(total, expected, rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_implicit_steps_have_gradients_in_both_modes():
     model, state, params = patchy("michaelis_menten", 40)
     function = peak(model, Fused(4.0, stepper=rosenbrock))
@@ -232,7 +235,14 @@ def peak(model, method, times=TIMES):
     return function
 
 
-@pytest.mark.parametrize("cells, dt", [(5, 0.5), (5, 24.0), (700, 3.0)])
+@pytest.mark.parametrize(
+    "cells, dt",
+    [
+        pytest.param(5, 0.5, marks=pytest.mark.slow),
+        pytest.param(5, 24.0, marks=pytest.mark.slow),
+        (700, 3.0),
+    ],
+)
 def test_reverse_forward_and_whole_grid_agree(cells, dt):
     # The three steps put save times, one or none, between the ends of a segment.
     model, state, params = patchy("michaelis_menten", cells)
@@ -278,6 +288,7 @@ def assert_is_slope(found, value, h, scale):
     assert abs(found - slope) * h <= 1e-6 * abs(float(scale)) + 1e-6 * abs(slope) * h
 
 
+@pytest.mark.slow
 def test_forward_gradients_through_blocks_with_their_own_steps():
     model, state, params = patchy("michaelis_menten", 700)
     road = Fused(dt=24.0, rate=model.fastest_rate, courant=0.3)
