@@ -241,6 +241,10 @@ def test_dead_cells_are_taken_apart_exactly():
         assert float(getattr(whole, name)) == pytest.approx(exact, rel=2e-3)
     with pytest.raises(ValueError, match="stratum 1 has no cells"):
         strata.initial(state, params, 2 * dead)
+    with pytest.raises(ValueError, match="one for each of 400 cells, got 399"):
+        strata.initial(state, params, dead[1:])
+    with pytest.raises(ValueError, match="whole numbers from 0 on, got int64 from -1"):
+        strata.initial(state, params, dead - 1)
 
 
 # Relative errors of R over 200 days, multiplicative law with uniform k; None: the run

@@ -201,6 +201,8 @@ def test_three_readings_of_the_same_term():
 def test_orders_add_up_to_the_whole():
     model, state, params, _ = soil("eca")
     found = taylor.expand(model.fluxes, state, params, order=4)
+    with pytest.raises(ValueError, match="expanded to order 4, asked for 5"):
+        found.partial_sum(5)
     total = sum(
         float(found[name].contribution.decomposition) for name in found.names
     ) + float(found.mean_field.decomposition)
@@ -283,6 +285,9 @@ def test_cells_outside_the_radius_of_convergence_are_found():
         share = taylor.outside(model.fluxes, state, params).decomposition
         assert float(share) == pytest.approx(expected, abs=2 / 4000)
         assert expected > 0.01
+    # What cannot be told is not called converging.
+    lost = state._replace(biomass=state.biomass.at[0].set(jnp.nan))
+    assert float(taylor.outside(model.fluxes, lost, params).decomposition) == 1.0
     multiplicative, state, params, _ = soil("multiplicative")
     share = taylor.outside(multiplicative.fluxes, state, params)
     assert float(share.decomposition) == 0.0

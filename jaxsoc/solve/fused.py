@@ -177,7 +177,7 @@ def _run_all(run, statistic, pack, state, params, times, plan):
         on_device = jax.shard_map(
             on_device, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
         )
-        # To every device as one array, rather than a small one after the other.
+        # To every device a few arrays, rather than a small one after the other.
         everywhere = NamedSharding(mesh, PartitionSpec())
         whole = lambda x: lax.with_sharding_constraint(x, everywhere)
     shared = jax.tree.map(each, (constant, times))

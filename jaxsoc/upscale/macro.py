@@ -22,6 +22,7 @@ from jaxsoc.solve import reductions
 from jaxsoc.solve.dependence import depends_on
 
 from .closures import Closure, zero_third
+from .taylor import replaced
 
 
 class Core(NamedTuple):
@@ -89,7 +90,7 @@ class MomentEquations(eqx.Module):
                 )
         mean = jax.tree.map(reductions.mean, (state, params))
         means = jax.tree.leaves(mean)
-        cells = jax.tree.leaves(state)[0].size
+        cells = max(leaf.size for leaf in leaves)
         off = lambda i: jnp.broadcast_to(leaves[i] - means[i], cells).reshape(-1)
         flat = lambda x: x.reshape(-1) if jnp.ndim(x) else x
         leaves = [flat(x) for x in leaves]
@@ -157,10 +158,7 @@ class MomentEquations(eqx.Module):
         at = jnp.stack([jnp.asarray(leaves[i], dtype) for i in places])
 
         def function(x):
-            moved = list(leaves)
-            for row, i in enumerate(places):
-                moved[i] = x[row]
-            return rates(t, *jax.tree.unflatten(tree, moved))
+            return rates(t, *jax.tree.unflatten(tree, replaced(leaves, places, x)))
 
         return at, function
 
@@ -194,9 +192,20 @@ class Strata(eqx.Module):
         """Cores, mean parameters and shares of strata, from fields over cells.
 
         **Arguments:** `parts`: number of the stratum of each cell, from 0 on.
-        **Raises:** `ValueError` for a stratum without cells.
+        **Raises:** `ValueError` for a stratum without cells, or for parts that are not
+        one whole number from 0 on for each cell.
         """
         parts = np.asarray(parts).reshape(-1)
+        cells = max(jnp.size(leaf) for leaf in jax.tree.leaves(state))
+        if parts.size != cells:
+            raise ValueError(
+                f"parts must be one for each of {cells} cells, got {parts.size}"
+            )
+        if parts.dtype.kind not in "iub" or parts.min() < 0:
+            raise ValueError(
+                "parts must be whole numbers from 0 on, got "
+                f"{parts.dtype} from {parts.min()} to {parts.max()}"
+            )
         flat = lambda x: jnp.reshape(x, -1) if jnp.ndim(x) else x
         state, params = jax.tree.map(flat, (state, params))
         found, shares = [], []

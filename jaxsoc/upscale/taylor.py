@@ -12,7 +12,7 @@ who derive the terms of order 2 by hand for three laws.
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import combinations_with_replacement
 from typing import Any, NamedTuple
 
@@ -58,7 +58,7 @@ class Expansion(eqx.Module):
     `mean_field`: F(x̄); `exact`: F̄, from the cells themselves; `derivative`, `moment`,
     `contribution`: last axis by term. Rates come in the structure that they had, with
     what axes a time or a member gave them. `names`: of the terms, as V_S, C_SB, M_SSB;
-    `orders`: of the terms.
+    `orders`: of the terms; `order`: up to which the series goes.
     """
 
     mean_field: Any
@@ -68,6 +68,7 @@ class Expansion(eqx.Module):
     contribution: Any
     names: tuple[str, ...] = eqx.field(static=True)
     orders: tuple[int, ...] = eqx.field(static=True)
+    order: int = eqx.field(static=True)
 
     def __getitem__(self, name: str) -> Term:
         """A term by its name, its letters in any order.
@@ -82,7 +83,14 @@ class Expansion(eqx.Module):
         return Term(*jax.tree.map(lambda x: x[..., place], every))
 
     def of_order(self, order: int) -> Any:
-        """Sum of the contributions of one order; the rate at the means for order 0."""
+        """Sum of the contributions of one order; the rate at the means for order 0.
+
+        **Raises:** `ValueError` for an order that was not expanded to.
+        """
+        if not 0 <= order <= self.order:
+            raise ValueError(
+                f"the series was expanded to order {self.order}, asked for {order}"
+            )
         if order == 0:
             return self.mean_field
         chosen = jnp.asarray([i for i, n in enumerate(self.orders) if n == order], int)
@@ -167,6 +175,7 @@ def expand(
         contribution=jax.tree.map(lambda d: d * weight, derivative),
         names=tuple(map(point.name, found)),
         orders=tuple(map(len, found)),
+        order=int(order),
     )
 
 
@@ -206,7 +215,8 @@ def outside(
         zero = jnp.zeros((), cells.dtype)
         late, early = _along(along, zero, order), _along(along, zero, order - 2)
         factor = order * (order - 1)
-        beyond = lambda c, d: (jnp.abs(c) >= factor * jnp.abs(d)) & (c != 0)
+        # Not `>=`: a coefficient that is not a number is no sign of convergence.
+        beyond = lambda c, d: ~(jnp.abs(c) < factor * jnp.abs(d)) & (c != 0)
         return jax.tree.map(beyond, late, early)
 
     far = jax.vmap(towards)(directions)
@@ -252,17 +262,20 @@ class _Point:
         at = jnp.stack([leaves[i] for i in self.varying])
         deviations = jnp.stack([self.fields[i] - leaves[i] for i in self.varying])
 
-        def function(x):
-            moved = list(leaves)
-            for i, row in place.items():
-                moved[i] = x[row]
-            return self.rates(moved)
-
+        function = lambda x: self.rates(replaced(leaves, self.varying, x))
         units = jnp.eye(len(place), dtype=at.dtype)
         index = jnp.asarray([[place[i] for i in alpha] for alpha in alphas])
         moment = lambda rows: reductions.mean(jnp.prod(deviations[rows], axis=0))
         slope = lambda rows: _mixed(function, at, units[rows])
         return lax.map(moment, index), jax.vmap(slope)(index)
+
+
+def replaced(leaves: Sequence[Any], places: Sequence[int], values: Any) -> list[Any]:
+    """The leaves, those at these places taken from a vector of values."""
+    moved = list(leaves)
+    for row, place in enumerate(places):
+        moved[place] = values[row]
+    return moved
 
 
 def _mixed(function, at, directions):
