@@ -58,7 +58,8 @@ class Expansion(eqx.Module):
     `mean_field`: F(x̄); `exact`: F̄, from the cells themselves; `derivative`, `moment`,
     `contribution`: last axis by term. Rates come in the structure that they had, with
     what axes a time or a member gave them. `names`: of the terms, as V_S, C_SB, M_SSB;
-    `orders`: of the terms; `order`: up to which the series goes.
+    `orders`: of the terms; `quantities`: what each is a moment of, by dotted name;
+    `order`: up to which the series goes.
     """
 
     mean_field: Any
@@ -68,6 +69,7 @@ class Expansion(eqx.Module):
     contribution: Any
     names: tuple[str, ...] = eqx.field(static=True)
     orders: tuple[int, ...] = eqx.field(static=True)
+    quantities: tuple[tuple[str, ...], ...] = eqx.field(static=True)
     order: int = eqx.field(static=True)
 
     def __getitem__(self, name: str) -> Term:
@@ -175,6 +177,7 @@ def expand(
         contribution=jax.tree.map(lambda d: d * weight, derivative),
         names=tuple(map(point.name, found)),
         orders=tuple(map(len, found)),
+        quantities=tuple(tuple(point.names[i] for i in alpha) for alpha in found),
         order=int(order),
     )
 
@@ -235,8 +238,8 @@ class _Point:
         self.rates = lambda leaves: rates(
             t, *jax.tree.unflatten(self.structure, leaves)
         )
-        names = [*leaves_by_name(state), *leaves_by_name(params)]
-        self.symbols = _symbols(names)
+        self.names = [*leaves_by_name(state), *leaves_by_name(params)]
+        self.symbols = _symbols(self.names)
         one = [jnp.zeros((), jnp.result_type(x)) for x in self.fields]
         read = depends_on(lambda *leaves: self.rates(leaves), one)
         self.varying = [
