@@ -2,6 +2,7 @@
 
 from .atomic import replacing as replacing
 from .atomic import writable_folder as writable_folder
+from .budget import budget_to_dataset as budget_to_dataset
 from .fields import load_fields as load_fields
 from .fits import Fitted as Fitted
 from .fits import fits_to_dataset as fits_to_dataset

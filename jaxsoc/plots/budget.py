@@ -1,0 +1,208 @@
+"""The figure of a budget. `results` is the dataset of `jaxsoc.io.budget_to_dataset`."""
+
+from itertools import product
+from typing import Any, cast
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from .figures import _time
+from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, STYLE, VERMILION, title
+
+_GREY = "#7F7F7F"
+_TERMS = 8  # drawn by themselves; the others are summed
+_SMALL = 0.02  # of the largest rate in the figure: not worth a line of its own
+_MOST = 3.0  # times the rates: what a series that runs away may take of a panel
+
+_RATES = ("exact", "mean_field")
+_EXACT: dict[str, Any] = {"color": BLACK, "linestyle": "-", "linewidth": 2.0}
+_MEAN_FIELD: dict[str, Any] = {"color": BLACK, "linestyle": ":", "linewidth": 1.8}
+_REMAINDER: dict[str, Any] = {"color": _GREY, "linestyle": "-", "linewidth": 2.6}
+_OTHERS: dict[str, Any] = {"color": _GREY, "linestyle": (0, (1, 1))}
+_SUMS: tuple[dict[str, Any], ...] = (
+    {"color": PURPLE, "linestyle": "--", "linewidth": 1.9},
+    {"color": SKY, "linestyle": "-.", "linewidth": 1.9},
+    {"color": GREEN, "linestyle": (0, (5, 1, 1, 1, 1, 1)), "linewidth": 1.9},
+)
+_PUBLISHED: dict[str, Any] = {"color": ORANGE, "linestyle": (0, (1, 1.2))}
+# Colour and dashes tell them apart, and the usual terms look the same in every figure.
+_LINES: dict[str, dict[str, Any]] = {
+    name: {"color": colour, "linestyle": dashes}
+    for name, colour, dashes in (
+        ("C_SB", VERMILION, "-"),
+        ("V_S", BLUE, "--"),
+        ("C_kS", GREEN, "-."),
+        ("C_kB", ORANGE, (0, (5, 1))),
+        ("M_kSB", BLUE, (0, (3, 1, 1, 1))),
+        ("V_B", SKY, "--"),
+        ("V_K", SKY, "-"),
+        ("C_SK", PURPLE, (0, (5, 1, 1, 1))),
+        ("C_kK", BLACK, (0, (1, 1))),
+        ("C_BK", GREEN, (0, (3, 1, 1, 1, 1, 1))),
+    )
+}
+_MORE_LINES: tuple[dict[str, Any], ...] = tuple(
+    {
+        "color": colour,
+        "linestyle": dashes,
+        "linewidth": 1.0,
+        "marker": marker,
+        "markersize": 3.5,
+        "markevery": 0.12,
+    }
+    for dashes, markers in (("-", "osv^Dx"), ("--", "xDov^s"))
+    for colour, marker in zip(
+        (ORANGE, BLUE, VERMILION, GREEN, PURPLE, SKY), markers, strict=True
+    )
+)
+
+
+def figure_budget(results: Any) -> Figure:
+    """The distributed model against its series, and the terms of that, over time.
+
+    A pair of panels for every kinetics and heterogeneity down, a correlation across:
+    above, the rate of all cells, the mean field and the sums of the series by order;
+    below, every term and the remainder after the highest order. Where pools start
+    uniform, also the sum that leaves the moments of pools out, as published, which is
+    right at the start alone. A series that runs away leaves its panel.
+
+    **Arguments:** `results`: by kinetics, heterogeneity and correlation; select one
+    kinetics or one heterogeneity first if there are many of both.
+    """
+    with matplotlib.rc_context(cast(Any, dict(STYLE))):
+        return _drawn(results)
+
+
+def _drawn(results):
+    names = lambda axis: [str(name) for name in results[axis].values]
+    rows = list(product(names("kinetics"), names("heterogeneity")))
+    columns = names("correlation")
+    lines, rest = _term_lines(results)
+    figure = Figure(figsize=(max(3.3 * len(columns) + 0.8, 7.4), 4.0 * len(rows) + 1.4))
+    axes = figure.subplots(
+        2 * len(rows), len(columns), squeeze=False, sharex=True, sharey="row"
+    )
+    time = _time(results)
+    for row, (kinetics, kind) in enumerate(rows):
+        of_row = results.sel(kinetics=kinetics, heterogeneity=kind)
+        one = kind in ("biochemical", "homogeneous") and _same(of_row)
+        pairs = axes[2 * row : 2 * row + 2]
+        for column, correlation in enumerate(columns):
+            upper, lower = pairs[:, column]
+            if one and column:
+                upper.set_axis_off()
+                lower.set_axis_off()
+                continue
+            case = of_row.sel(correlation=correlation)
+            _rates(upper, time, case, published=kind == "biochemical")
+            _terms(lower, time, case, lines, rest)
+            said = "all correlations" if one and len(columns) > 1 else correlation
+            upper.set_title(f"{_row_name(results, kinetics, kind)}, {said}")
+        most = max(float(np.nanmax(np.abs(of_row[n].values))) for n in _RATES)
+        for ax, what in zip(pairs[:, 0], ("rate", "terms"), strict=True):
+            low, high = ax.get_ylim()
+            ax.set_ylim(max(low, -_MOST * most), min(high, _MOST * most))
+            ax.set_ylabel(f"{what}\n(mgC g$^{{-1}}$ h$^{{-1}}$)")
+    for column in range(len(columns)):
+        last = [ax for ax in axes[:, column] if ax.axison][-1]
+        last.set_xlabel(time.label)
+        last.tick_params(labelbottom=True)
+    _legends(figure, results, lines, rest)
+    law = f", {title(rows[0][0])} kinetics" if results.sizes["kinetics"] == 1 else ""
+    figure.suptitle(f"Mean {results.attrs['flux']} and what it is made of{law}")
+    return figure
+
+
+def _row_name(results, kinetics, kind):
+    if results.sizes["kinetics"] == 1:
+        return kind
+    if results.sizes["heterogeneity"] == 1:
+        return title(kinetics)
+    return f"{title(kinetics)}, {kind}"
+
+
+def _same(of_row):
+    exact = of_row.exact.transpose("correlation", ...).values
+    return (exact[:1] == exact).all()
+
+
+def _term_lines(results):
+    """Lines of the terms that matter most, by name, and the names of the others."""
+    parts = np.abs(results.contribution.transpose("term", ...).values)
+    parts = np.nan_to_num(parts.reshape(results.sizes["term"], -1))
+    largest = dict(zip(map(str, results.term.values), parts.max(axis=1), strict=True))
+    least = _SMALL * float(np.nanmax(np.abs(results.exact.values)))
+    ranked = sorted(largest, key=lambda name: -largest[name])
+    chosen = {name for name in ranked[:_TERMS] if largest[name] > least}
+    more = iter(_MORE_LINES)
+    drawn = [name for name in largest if name in chosen]
+    lines = {name: _LINES.get(name) or next(more) for name in drawn}
+    left = [name for name in ranked if name not in chosen and largest[name] > 0]
+    return lines, left
+
+
+def _sum_line(degree):
+    return _SUMS[(degree - 2) % len(_SUMS)]
+
+
+def _rates(ax, time, case, *, published):
+    for degree in case.degree.values[2:]:
+        series = case.exact.values - case.remainder.sel(degree=degree).values
+        ax.plot(time.values, series, **_sum_line(degree))
+    if published:
+        ax.plot(time.values, case.without_pool_moments.values, **_PUBLISHED)
+    ax.plot(time.values, case.mean_field.values, **_MEAN_FIELD)
+    # Under the others, so that a sum that is exact can be seen on it.
+    ax.plot(time.values, case.exact.values, zorder=1.9, **_EXACT)
+
+
+def _terms(ax, time, case, lines, rest):
+    ax.axhline(0, color=BLACK, linewidth=0.6)
+    ax.plot(time.values, case.remainder.values[:, -1], zorder=1.9, **_REMAINDER)
+    for name, line in lines.items():
+        values = case.contribution.sel(term=name).values
+        # Zero throughout, or not a number: not a term of this case.
+        if np.nanmax(np.abs(np.nan_to_num(values))) > 0:
+            ax.plot(time.values, values, **line)
+    if rest:
+        values = np.nansum(case.contribution.sel(term=rest).values, axis=-1)
+        ax.plot(time.values, values, **_OTHERS)
+
+
+def _legends(figure, results, lines, rest):
+    order = int(results.degree.values[-1])
+    handles = [
+        Line2D([], [], label="all cells (distributed)", **_EXACT),
+        Line2D([], [], label="mean field", **_MEAN_FIELD),
+    ]
+    for degree in range(2, order + 1):
+        label = f"mean field + order 2{_to(degree)}"
+        handles.append(Line2D([], [], label=label, **_sum_line(degree)))
+    if "biochemical" in results.heterogeneity.values:
+        label = f"order {order}, no moments of pools"
+        handles.append(Line2D([], [], label=label, **_PUBLISHED))
+    handles += [
+        Line2D([], [], label=_as_math(name), **line) for name, line in lines.items()
+    ]
+    if rest:
+        handles.append(Line2D([], [], label="other terms", **_OTHERS))
+    label = f"remainder after order {order}"
+    handles.append(Line2D([], [], label=label, **_REMAINDER))
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=4 if results.sizes["correlation"] > 2 else 3,
+        frameon=False,
+        handlelength=3.2,
+    )
+
+
+def _to(degree):
+    return "" if degree == 2 else f" to {degree}"
+
+
+def _as_math(name):
+    kind, _, rest = name.partition("_")
+    return f"${kind}_{{{rest}}}$"
