@@ -175,7 +175,14 @@ def canonical_kinetics(name: str) -> str:
     return _ALIASES.get(plain, plain)
 
 
-def read_config(path: Path | None, options: Mapping[str, Any]) -> UpscaleConfig:
+_Upscale = TypeVar("_Upscale", bound="UpscaleConfig")
+
+
+def read_config(
+    path: Path | None,
+    options: Mapping[str, Any],
+    model: type[_Upscale] = UpscaleConfig,
+) -> _Upscale:
     """Configuration from a TOML file, if any, with the given options on top.
 
     **Raises:** `ValueError` in one line for a file that cannot be read, a key that is
@@ -184,12 +191,12 @@ def read_config(path: Path | None, options: Mapping[str, Any]) -> UpscaleConfig:
     values: dict[str, Any] = {}
     if path is not None:
         values = _read_toml(path)
-        _check_keys(values, UpscaleConfig, path.name)
+        _check_keys(values, model, path.name)
         if "fields" in values:
             # A path in a file is meant from where the file lies.
             values["fields"] = path.parent / str(values["fields"])
     values |= {name: value for name, value in options.items() if value is not None}
-    return validated(UpscaleConfig, values)
+    return validated(model, values)
 
 
 def validated(model: type[_Config], values: Mapping[str, Any]) -> _Config:

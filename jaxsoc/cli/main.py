@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from . import interrupt
+from .budget_options import budget
 from .fit_options import fit
 
 app = typer.Typer(
@@ -237,3 +238,4 @@ def upscale(
 
 
 app.command()(fit)
+app.command()(budget)

@@ -46,11 +46,11 @@ def run_upscale(config: UpscaleConfig, *, quiet: bool, dry_run: bool) -> None:
     with warnings.catch_warnings(record=True) as noticed:
         warnings.simplefilter("always")
         design = config.design()
-        supplied = _supplied(config, design)
+        supplied = supplied_fields(config, design)
         checked_correlations(design, supplied)
         if dry_run:
             _print_estimate(console, design, supplied)
-            _print_warnings(console, noticed)
+            print_warnings(console, noticed)
             return
         folder = writable_folder(config.out)
         about = {"configuration": config.model_dump(mode="json")}
@@ -65,7 +65,7 @@ def run_upscale(config: UpscaleConfig, *, quiet: bool, dry_run: bool) -> None:
     # Before anything is printed: a closed pipe must not cost the results.
     written = [save_dataset(results, folder / "upscale.nc")]
     _print_summary(console, finished)
-    _print_warnings(console, noticed)
+    print_warnings(console, noticed)
     if config.figures:
         with console.status("drawing figures"):
             written += _draw(results, finished, folder)
@@ -75,7 +75,8 @@ def run_upscale(config: UpscaleConfig, *, quiet: bool, dry_run: bool) -> None:
         console.print(f"  {path.name}", highlight=False)
 
 
-def _supplied(config: UpscaleConfig, design: Design) -> Supplied | None:
+def supplied_fields(config: UpscaleConfig, design: Design) -> Supplied | None:
+    """The user's fields, if any are given; `ValueError` for units without them."""
     if config.fields is None:
         if config.units is not None:
             raise ValueError(
@@ -88,10 +89,11 @@ def _supplied(config: UpscaleConfig, design: Design) -> Supplied | None:
 
 
 def _run_with_bar(console: Console, design: Design, supplied: Supplied | None) -> Run:
-    return _with_bar(console, lambda progress: run(design, supplied, progress=progress))
+    return with_bar(console, lambda progress: run(design, supplied, progress=progress))
 
 
-def _with_bar(console: Console, work: Callable) -> Any:
+def with_bar(console: Console, work: Callable) -> Any:
+    """Result of `work(progress)`, with a bar where there is a terminal to draw it."""
     if not console.is_terminal:  # a log has no use for a bar, nor for its last line
         return work(lambda done, total, case: interrupt.check())
     columns = (
@@ -116,7 +118,7 @@ def _stream_with_bar(console: Console, design: Design, config, folder: Path):
     stream_all = lambda progress: stream(
         design, store, memory=config.memory * 2**30, progress=progress
     )
-    results = _with_bar(console, stream_all)
+    results = with_bar(console, stream_all)
     one = lambda name: results[name].values[:, :, :, None]
     mean = Run(
         design,
@@ -168,7 +170,8 @@ def _print_summary(console: Console, finished: Run) -> None:
     )
 
 
-def _print_warnings(console: Console, noticed: list[Any]) -> None:
+def print_warnings(console: Console, noticed: list[Any]) -> None:
+    """What was warned of, each once."""
     for message in dict.fromkeys(str(warning.message) for warning in noticed):
         console.print(f"note: {message}", style="yellow")
 

@@ -157,11 +157,7 @@ def budget(
     Source: Chakrawal et al. (2020), doi:10.5194/gmd-13-1399-2020, Eqs 7-10, Fig. 8.
     """
     require_x64("a budget")
-    order = _checked_order(order)
-    if of not in Fluxes._fields:
-        raise ValueError(
-            f"unknown flux {of!r}: expected one of {', '.join(Fluxes._fields)}"
-        )
+    checked_choice(order, of)
     model, state, params = soil
     run = integrate(
         model,
@@ -213,7 +209,7 @@ def budgets(
     **Raises:** as `budget`; `ValueError` for a design of several members.
     """
     require_x64("a budget")
-    order = _checked_order(order)
+    checked_choice(order, of)
     if design.members > 1:
         raise ValueError(f"a budget is of one member, got members {design.members}")
     axes = design.kinetics, design.heterogeneity, checked_correlations(design, supplied)
@@ -280,10 +276,17 @@ def second_order_table(
     return rows
 
 
-def _checked_order(order):
+def checked_choice(order: int, of: str) -> None:
+    """Refuses an order below 1 and a flux that the model does not have.
+
+    **Raises:** `ValueError`, which names what was received and what there is.
+    """
     if order < 1 or order != int(order):
         raise ValueError(f"order must be a whole number from 1 on, got {order}")
-    return int(order)
+    if of not in Fluxes._fields:
+        raise ValueError(
+            f"unknown flux {of!r}: expected one of {', '.join(Fluxes._fields)}"
+        )
 
 
 def _unit(units):
