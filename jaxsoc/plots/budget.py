@@ -28,7 +28,7 @@ _SUMS: tuple[dict[str, Any], ...] = (
 )
 _PUBLISHED: dict[str, Any] = {"color": ORANGE, "linestyle": (0, (1, 1.2))}
 # Colour and dashes tell them apart, and the usual terms look the same in every figure.
-_LINES: dict[str, dict[str, Any]] = {
+TERM_LINES: dict[str, dict[str, Any]] = {
     name: {"color": colour, "linestyle": dashes}
     for name, colour, dashes in (
         ("C_SB", VERMILION, "-"),
@@ -138,7 +138,7 @@ def _term_lines(results):
     chosen = {name for name in ranked[:_TERMS] if largest[name] > least}
     more = iter(_MORE_LINES)
     drawn = [name for name in largest if name in chosen]
-    lines = {name: _LINES.get(name) or next(more) for name in drawn}
+    lines = {name: TERM_LINES.get(name) or next(more) for name in drawn}
     left = [name for name in ranked if name not in chosen and largest[name] > 0]
     return lines, left
 
