@@ -130,9 +130,8 @@ def _same(of_row):
 
 def _term_lines(results):
     """Lines of the terms that matter most, by name, and the names of the others."""
-    parts = np.abs(results.contribution.transpose("term", ...).values)
-    parts = np.nan_to_num(parts.reshape(results.sizes["term"], -1))
-    largest = dict(zip(map(str, results.term.values), parts.max(axis=1), strict=True))
+    most = lambda name: np.nan_to_num(np.abs(results.contribution.sel(term=name))).max()
+    largest = {str(name): float(most(name)) for name in results.term.values}
     least = _SMALL * float(np.nanmax(np.abs(results.exact.values)))
     ranked = sorted(largest, key=lambda name: -largest[name])
     chosen = {name for name in ranked[:_TERMS] if largest[name] > least}
