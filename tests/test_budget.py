@@ -271,6 +271,19 @@ def test_figure_has_every_case_labels_and_a_legend(small):
     assert any(np.array_equal(line.get_ydata(), exact) for line in axes[0].lines)
 
 
+def test_soils_that_start_uniform_take_one_column(small):
+    design, cases = small
+    results = budget_to_dataset(design, cases).sel(heterogeneity=["biochemical"])
+    first, second = plots.figure_budget(results).axes
+    assert first.get_title() == "biochemical, all correlations"
+    assert second.get_xlabel() == "time (days)"
+    # the sum as published, right at the start alone
+    published = results.without_pool_moments.values[0, 0, 0]
+    off = np.abs(published / cases[MULT, "biochemical", "positive"].exact - 1)
+    assert off[0] < 1e-12 and off[-1] > 0.01
+    assert any(np.array_equal(line.get_ydata(), published) for line in first.lines)
+
+
 def test_terms_differ_in_colour_or_dashes():
     looks = [(line["color"], str(line["linestyle"])) for line in TERM_LINES.values()]
     assert len(set(looks)) == len(looks)

@@ -78,7 +78,9 @@ def figure_budget(results: Any) -> Figure:
 def _drawn(results):
     names = lambda axis: [str(name) for name in results[axis].values]
     rows = list(product(names("kinetics"), names("heterogeneity")))
-    columns = names("correlation")
+    every = names("correlation")
+    alike = [_alike(results.sel(kinetics=k, heterogeneity=h)) for k, h in rows]
+    columns = every[:1] if all(alike) else every
     lines, rest = _term_lines(results)
     figure = Figure(figsize=(max(3.3 * len(columns) + 0.8, 7.4), 4.0 * len(rows) + 1.4))
     axes = figure.subplots(
@@ -87,18 +89,18 @@ def _drawn(results):
     time = _time(results)
     for row, (kinetics, kind) in enumerate(rows):
         of_row = results.sel(kinetics=kinetics, heterogeneity=kind)
-        one = kind in ("biochemical", "homogeneous") and _same(of_row)
         pairs = axes[2 * row : 2 * row + 2]
         for column, correlation in enumerate(columns):
             upper, lower = pairs[:, column]
-            if one and column:
+            if alike[row] and column:
                 upper.set_axis_off()
                 lower.set_axis_off()
                 continue
             case = of_row.sel(correlation=correlation)
             _rates(upper, time, case, published=kind == "biochemical")
             _terms(lower, time, case, lines, rest)
-            said = "all correlations" if one and len(columns) > 1 else correlation
+            one = alike[row] and len(every) > 1
+            said = "all correlations" if one else correlation
             upper.set_title(f"{_row_name(results, kinetics, kind)}, {said}")
         most = max(float(np.nanmax(np.abs(of_row[n].values))) for n in _RATES)
         for ax, what in zip(pairs[:, 0], ("rate", "terms"), strict=True):
@@ -109,7 +111,7 @@ def _drawn(results):
         last = [ax for ax in axes[:, column] if ax.axison][-1]
         last.set_xlabel(time.label)
         last.tick_params(labelbottom=True)
-    _legends(figure, results, lines, rest)
+    _legends(figure, results, lines, rest, ncols=4 if len(columns) > 2 else 3)
     law = f", {title(rows[0][0])} kinetics" if results.sizes["kinetics"] == 1 else ""
     figure.suptitle(f"Mean {results.attrs['flux']} and what it is made of{law}")
     return figure
@@ -123,9 +125,12 @@ def _row_name(results, kinetics, kind):
     return f"{title(kinetics)}, {kind}"
 
 
-def _same(of_row):
+def _alike(of_row):
+    """Whether the soil starts uniform, and so is the same for all correlations."""
+    if str(of_row.heterogeneity.values) not in ("biochemical", "homogeneous"):
+        return False
     exact = of_row.exact.transpose("correlation", ...).values
-    return (exact[:1] == exact).all()
+    return bool((exact[:1] == exact).all())
 
 
 def _term_lines(results):
@@ -170,7 +175,7 @@ def _terms(ax, time, case, lines, rest):
         ax.plot(time.values, values, **_OTHERS)
 
 
-def _legends(figure, results, lines, rest):
+def _legends(figure, results, lines, rest, ncols):
     order = int(results.degree.values[-1])
     handles = [
         Line2D([], [], label="all cells (distributed)", **_EXACT),
@@ -192,7 +197,7 @@ def _legends(figure, results, lines, rest):
     figure.legend(
         handles=handles,
         loc="outside lower center",
-        ncols=4 if results.sizes["correlation"] > 2 else 3,
+        ncols=ncols,
         frameon=False,
         handlelength=3.2,
     )
