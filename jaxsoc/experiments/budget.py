@@ -58,7 +58,7 @@ class Budget(NamedTuple):
         if name not in self.names:
             raise KeyError(f"no term {name!r}: the terms are {', '.join(self.names)}")
         i = self.names.index(name)
-        every = self.derivative, self.moment, self.contribution
+        every: Any = self.derivative, self.moment, self.contribution
         return taylor.Term(*(x[:, i] for x in every))
 
     def of_order(self, order: int) -> np.ndarray:
