@@ -2,6 +2,8 @@
 
 from .atomic import replacing as replacing
 from .atomic import writable_folder as writable_folder
+from .cores import Core as Core
+from .cores import load_cores as load_cores
 from .fields import load_fields as load_fields
 from .fits import Fitted as Fitted
 from .fits import fits_to_dataset as fits_to_dataset
