@@ -151,11 +151,11 @@ def forecast(
     minimise Σ (z - f(θ))² + Σ (0.1 (θ - θ₀) / 2)²,  θ on its line, z = arsinh(y / c)
 
     **Arguments:** `series`: mgC/g and h, more points in its first two thirds than
-    there are free constants; `model`: a name in `RIVALS`, or one's own; `kinetics`: by name or a
-    user's own, with a constant `rate`; `incubation`: what is assumed and free beside
-    the constants of decomposition; `points`: length to fill up to, so that series share
-    a compilation; `steps`: between two points, even; `starts`, `options`: see
-    `fit`.
+    there are free constants; `model`: a name in `RIVALS`, or one's own; `kinetics`: by
+    name or a user's own, with a constant `rate`; `incubation`: what is assumed and free
+    beside the constants of decomposition; `points`: length to fill up to, so that
+    series share a compilation; `steps`: of the integration between two points, even;
+    `starts`, `options`: see `fit`.
 
     **Raises:** `ValueError` for names or series that do not fit, among them too few
     points.
