@@ -71,13 +71,15 @@ RIVALS: Mapping[str, Rival] = MappingProxyType(
 class Forecast(NamedTuple):
     """A series, what a model made of it, and how well the last third was foretold.
 
-    `fit`: constants, and residuals with those of the prior behind the others;
-    `compressed`: by point, arsinh(y / c); `predicted`: the same of the model; `scale`,
-    `freedom`: of Student's density of the last points; `log_density`: of each of these;
-    `fitted`: how many points were; `noise`: σ; `used`: constants that the data use.
+    `fit`: constants, and residuals with those of the prior behind the others; `size`:
+    c, mgC/g/h; `compressed`: by point, arsinh(y / c); `predicted`: the same of the
+    model; `scale`, `freedom`: of Student's density of the last points; `log_density`:
+    of each of these; `fitted`: how many points were; `noise`: σ; `used`: constants that
+    the data use.
     """
 
     fit: Fit
+    size: float
     compressed: np.ndarray
     predicted: np.ndarray
     scale: np.ndarray
@@ -213,14 +215,15 @@ def forecast(
     place = [t.to_line(x) for t, x in zip(transforms, found.values, strict=True)]
     everywhere = jnp.broadcast_to(jnp.stack(place), (starts, len(place)))
     predicted, slopes = (np.asarray(x)[0] for x in evaluate(problem, everywhere))
-    return _judged(found, compressed, predicted[:count], slopes[:count], kept)
+    return _judged(found, size, compressed, predicted[:count], slopes[:count], kept)
 
 
 def _road(series, steps):
     """Equal implicit steps, as many between any two points: some cells are stiff."""
     longest = np.diff(series.times, prepend=0.0).max()
     # an array, so that one compilation serves every length of step
-    return FixedStep(jnp.asarray(longest / steps), rosenbrock)
+    road = FixedStep(1.0, rosenbrock)
+    return eqx.tree_at(lambda r: r.dt, road, jnp.asarray(longest / steps))
 
 
 def _known(model):
@@ -251,7 +254,7 @@ def _first(series, kept):
     )
 
 
-def _judged(found, compressed, predicted, slopes, kept):
+def _judged(found, size, compressed, predicted, slopes, kept):
     J, later = slopes[:kept], slopes[kept:]
     residuals = (compressed - predicted)[:kept]
     one = np.eye(J.shape[1])
@@ -265,5 +268,5 @@ def _judged(found, compressed, predicted, slopes, kept):
         compressed[kept:], predicted[kept:], scale, freedom
     )
     return Forecast(
-        found, compressed, predicted, scale, freedom, density, kept, noise, used
+        found, size, compressed, predicted, scale, freedom, density, kept, noise, used
     )
