@@ -234,7 +234,7 @@ def test_patches_are_preferred_where_there_are_some(rng, patchy_soil):
     truth = PatchySeries(TwoPool(), FixedStep(10.0, rosenbrock))
     made = [soil_series(rng, patchy_soil, truth, noise=0.02) for _ in range(8)]
     models = ("patchy", "homogeneous")
-    found = {m: [forecast(one, m, starts=2) for one in made] for m in models}
+    found = {m: [forecast(one, m) for one in made] for m in models}
     scores = [[one.score for one in found[m]] for m in models]
     gain = paired_differences(*scores, range(8))
     assert gain.mean > 2 * gain.error and gain.wins >= 6
