@@ -32,8 +32,8 @@ _WIDEST = 3.0
 class PatchyCore(AbstractParameters):
     """A soil of cells that differ in rate constant and biomass: what a fit may vary.
 
-    The dead share is not among them: with any law that is linear in biomass the same
-    respiration comes from fewer live cells with more substrate, and no data tell.
+    The dead share is not among them: with the laws of `KINETICS` the same respiration
+    comes from fewer live cells with more of everything, and no data tell.
     """
 
     core: SoilCore
