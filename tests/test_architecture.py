@@ -15,12 +15,12 @@ TABLE = {
     "physics": (set(), CORE),
     "solve": (set(), CORE | {"diffrax"}),
     "models": ({"physics"}, CORE | {"optimistix"}),
-    "upscale": ({"physics", "solve"}, CORE),
+    "upscale": ({"physics", "solve"}, CORE | {"optax"}),
     "experiments": ({"physics", "solve", "models", "upscale"}, CORE),
     "fitting": ({"physics", "solve", "models"}, CORE),
     "io": (
-        {"physics", "experiments", "fitting"},
-        {"numpy", "scipy", "pandas", "xarray", "h5py", "zarr"},
+        {"physics", "models", "upscale", "experiments", "fitting"},
+        {"jax", "numpy", "scipy", "pandas", "xarray", "h5py", "zarr"},
     ),
     "plots": (set(), {"numpy", "matplotlib"}),
     "cli": (

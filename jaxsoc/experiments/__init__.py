@@ -44,3 +44,7 @@ from .summary import summarise as summarise
 from .sweep import Sweep as Sweep
 from .sweep import sweep_heterogeneity as sweep_heterogeneity
 from .sweep import two_patches as two_patches
+from .training import SHIFTS as SHIFTS
+from .training import Shift as Shift
+from .training import examples as examples
+from .training import varying_of as varying_of

@@ -1,5 +1,19 @@
 """Constants from data, by gradients: one model, named free parameters, any series."""
 
+from .comparison import Paired as Paired
+from .comparison import log_predictive_density as log_predictive_density
+from .comparison import paired_differences as paired_differences
+from .held_out import RIVALS as RIVALS
+from .held_out import Forecast as Forecast
+from .held_out import forecast as forecast
+from .held_out import mean_rates as mean_rates
+from .heterogeneous import PatchyCore as PatchyCore
+from .heterogeneous import PatchySeries as PatchySeries
+from .heterogeneous import SecondPool as SecondPool
+from .heterogeneous import SecondPoolCore as SecondPoolCore
+from .heterogeneous import SecondPoolSeries as SecondPoolSeries
+from .heterogeneous import TwoSubstrates as TwoSubstrates
+from .heterogeneous import representative_cells as representative_cells
 from .incubation import INCUBATION as INCUBATION
 from .incubation import Incubation as Incubation
 from .incubation import common_length as common_length

@@ -123,7 +123,6 @@ def fit_respiration(
     """
     law = known_kinetics(kinetics)
     core = incubation.core(law, series, constants)
-    most = Interval(0.0, series.soil_carbon or _PURE_CARBON)
     count = series.times.size
     length = points or common_length([series])
     if length < count:
@@ -137,10 +136,16 @@ def fit_respiration(
         fill(series.values, 0.0),
         observed(times, series.quantity),
         free=(*decomposition_names(core), *incubation.free),
-        bounds={name: most for name in _POOLS},
+        bounds=pool_bounds(series),
         weights=fill(weights, 0.0),
         **options,
     )
+
+
+def pool_bounds(series: Respiration) -> dict[str, Interval]:
+    """Where the initial pools may lie: below the soil's carbon, in mgC/g."""
+    most = Interval(0.0, series.soil_carbon or _PURE_CARBON)
+    return dict.fromkeys(_POOLS, most)
 
 
 def common_length(series: Iterable[Respiration]) -> int:

@@ -63,6 +63,17 @@ def observed(times: Any, quantity: str, *, at_start: bool = False) -> Observed:
     )
 
 
+def as_observed(
+    pools: Pools, respiration: Array, seen: Observed
+) -> Float[Array, " time"]:
+    """The quantity observed, from pools (mgC/g) and respiration (mgC/g/h) by time."""
+    intervals = jnp.diff(seen.times, prepend=seen.times[:1])
+    mean_rate = ratio(jnp.diff(pools.co2, prepend=0.0), intervals)
+    columns = jnp.stack([*pools, respiration, mean_rate])
+    series = columns[seen.quantity]
+    return series if seen.at_start else series[1:]
+
+
 class TwoPoolSeries(eqx.Module):
     """Prediction of the two-pool model: `(SoilCore, Observed) -> series`.
 
@@ -86,12 +97,7 @@ class TwoPoolSeries(eqx.Module):
             method=self.method,
             throw=False,
         )
-        pools, respiration = run.values
-        intervals = jnp.diff(seen.times, prepend=seen.times[:1])
-        mean_rate = ratio(jnp.diff(pools.co2, prepend=0.0), intervals)
-        columns = jnp.stack([*pools, respiration, mean_rate])
-        series = columns[seen.quantity]
-        return series if seen.at_start else series[1:]
+        return as_observed(*run.values, seen)
 
     def _measure(self, t, state, params):
         return state, self.model.fluxes(t, state, params).respiration

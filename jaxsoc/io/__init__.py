@@ -3,6 +3,12 @@
 from .atomic import replacing as replacing
 from .atomic import writable_folder as writable_folder
 from .budget import budget_to_dataset as budget_to_dataset
+from .closures import closure_from_json as closure_from_json
+from .closures import closure_to_json as closure_to_json
+from .closures import load_closure as load_closure
+from .closures import save_closure as save_closure
+from .cores import Core as Core
+from .cores import load_cores as load_cores
 from .fields import load_fields as load_fields
 from .fits import Fitted as Fitted
 from .fits import fits_to_dataset as fits_to_dataset

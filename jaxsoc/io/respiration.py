@@ -66,13 +66,17 @@ def load_respiration(
     units, and as `Respiration`.
     """
     path = Path(path)
-    table = _read(path)
+    table = read_table(path)
     if set(_SIDB) <= set(table.columns):
         return _database(path, table, soil_carbon, mean_rates)
     return _own(path, table, unit, time_unit, soil_carbon, mean_rates)
 
 
-def _read(path):
+def read_table(path: Path) -> pd.DataFrame:
+    """A .csv file as text.
+
+    **Raises:** `ValueError` for a file that is not there or cannot be read.
+    """
     if not path.exists():
         raise ValueError(f"no such file: {str(path)!r}")
     try:
@@ -84,7 +88,11 @@ def _read(path):
     return table
 
 
-def _numbers(path, table, column) -> np.ndarray:
+def numbers_of(path: Path, table: pd.DataFrame, column: str) -> np.ndarray:
+    """A column as numbers, NaN where nothing is given.
+
+    **Raises:** `ValueError` for text that is no number, with its row.
+    """
     text = table[column].str.strip()
     parsed = pd.to_numeric(text.replace("", "nan"), errors="coerce")
     numbers = np.asarray(parsed, dtype=float)
@@ -103,9 +111,9 @@ def _database(path, table, soil_carbon, mean_rates):
     if missing:
         raise ValueError(f"{path.name} has no column {', '.join(missing)}")
     table = table.assign(
-        time_d=_numbers(path, table, "time_d"),
-        value_std=_numbers(path, table, "value_std"),
-        soil_c_mg_g=_numbers(path, table, "soil_c_mg_g"),
+        time_d=numbers_of(path, table, "time_d"),
+        value_std=numbers_of(path, table, "value_std"),
+        soil_c_mg_g=numbers_of(path, table, "soil_c_mg_g"),
     )
     series, left_out = [], {}
     for name, rows in table.groupby("series_id", sort=False):
@@ -188,7 +196,7 @@ def _own(path, table, unit, time_unit, soil_carbon, mean_rates):
             "name, as in 'respiration (ugC/g/d)'"
         )
     respiration_unit(unit)
-    numbers = lambda column: _numbers(path, table, column)
+    numbers = lambda column: numbers_of(path, table, column)
     times, values = hours * numbers(time), numbers(value)
     spread = next((headings[n][0] for n in _DEVIATIONS if n in headings), None)
     deviations = None if spread is None else numbers(spread)

@@ -148,7 +148,8 @@ class Generator(eqx.Module):
     without biomass, None for what the recipe gives; `equal_variance`: substrate of one
     variance and of correlation 1, -1 and 0 in place of the recipe's; `acceptance`: of
     the recipe's substrate, None to keep the first draw, as a plain reading of the
-    papers would.
+    papers would; `dead_shift`: added to the share of dead cells that the recipe gives,
+    by raising or lowering all of the noise that biomass is made of.
 
     The amplitudes of the recipes belong to the published 100 x 100 cells: on smaller
     grids the noise, and with it patches and dead zones, is more pronounced.
@@ -158,6 +159,11 @@ class Generator(eqx.Module):
     dead_fraction: float | None = None
     equal_variance: bool = False
     acceptance: Acceptance | None = Acceptance()
+    dead_shift: float = 0.0
+
+    def __check_init__(self):
+        if not -1 < self.dead_shift < 1:
+            raise ValueError(f"dead_shift must lie in (-1, 1), got {self.dead_shift}")
 
     def __call__(
         self,
@@ -219,7 +225,9 @@ class Generator(eqx.Module):
         noise = lambda number: draw_noise(
             jax.random.fold_in(key, number), shape, recipe.crops, self.exponent
         )
-        biomass = recipe.biomass(noise(0), mean_biomass)
+        biomass = recipe.biomass(
+            self._moved(noise(0), recipe, mean_biomass), mean_biomass
+        )
         if self.dead_fraction is not None:
             biomass = with_dead_zones(biomass, self.dead_fraction)
         if self.equal_variance:
@@ -250,6 +258,17 @@ class Generator(eqx.Module):
         )
         _, substrate, found = jax.lax.while_loop(unfinished, attempt, start)
         return Fields(biomass, substrate), found
+
+    def _moved(self, noise, recipe, mean_biomass):
+        """Noise with which the recipe gives another share of dead cells."""
+        if self.dead_shift == 0.0:
+            return noise
+        share = jnp.mean(recipe.biomass(noise, mean_biomass) == 0)
+        target = jnp.clip(share + self.dead_shift, 0.0, 1.0)
+        x = noise.biomass
+        return noise._replace(
+            biomass=x + jnp.quantile(x, share) - jnp.quantile(x, target)
+        )
 
     def _accepts(self, name, field, biomass, recipe):
         # Written as "not below" so that a field of NaN is refused as well.

@@ -1,0 +1,91 @@
+"""Which of two models predicts better what it has not seen, and how sure that is."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+def log_predictive_density(
+    data: Any, predicted: Any, scale: Any, freedom: float = math.inf
+) -> np.ndarray:
+    """Logarithm of the Student-t density of each point, Gaussian for infinite ν.
+
+    log p = log Γ((ν+1)/2) - log Γ(ν/2) - ½ log(ν π s²) - (ν+1)/2 log(1 + z²/ν),
+    z = (y - f) / s
+
+    **Arguments:** `data`, `predicted`: y and f, by point; `scale`: s, one or by point,
+    in the same unit; `freedom`: ν, degrees of freedom from which s was estimated.
+    **Returns:** by point; minus infinity where the prediction is not finite.
+    **Raises:** `ValueError` for a scale or degrees of freedom that are not positive.
+    """
+    y, f, s = (np.asarray(x, dtype=float) for x in (data, predicted, scale))
+    if not (s > 0).all():
+        raise ValueError(f"scale must be positive, got {np.min(s):g}")
+    if not freedom > 0:
+        raise ValueError(f"degrees of freedom must be positive, got {freedom:g}")
+    z = (y - f) / s
+    if math.isinf(freedom):
+        density = -0.5 * math.log(2 * math.pi) - np.log(s) - 0.5 * z**2
+    else:
+        half = 0.5 * (freedom + 1)
+        density = (
+            math.lgamma(half)
+            - math.lgamma(0.5 * freedom)
+            - 0.5 * math.log(freedom * math.pi)
+            - np.log(s)
+            - half * np.log1p(z**2 / freedom)
+        )
+    return np.where(np.isfinite(z), density, -np.inf)
+
+
+class Paired(NamedTuple):
+    """Differences of two models over the same series.
+
+    `mean`: over groups of the groups' means; `error`: its standard error, NaN for one
+    group; `median`: over series; `wins`: series in which the first is larger; `series`
+    and `groups`: how many.
+    """
+
+    mean: float
+    error: float
+    median: float
+    wins: int
+    series: int
+    groups: int
+
+
+def paired_differences(first: Any, second: Any, groups: Sequence[Any]) -> Paired:
+    """First minus second, series by series, with a standard error by group.
+
+    d̄ = Σ_g d̄_g / G,  error = √(Σ_g (d̄_g - d̄)² / (G (G - 1)))
+
+    Series of one group (a study, a treatment) are not independent: each group counts
+    once, however many series it has.
+
+    **Arguments:** `first`, `second`: one number per series; `groups`: of each series.
+    **Raises:** `ValueError` for lengths that differ, or none, or what is not finite.
+    """
+    a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    if a.ndim != 1 or not a.size or not (a.shape == b.shape == (len(groups),)):
+        raise ValueError(
+            "one number per series and model and one group are needed, got "
+            f"{a.shape}, {b.shape} and {len(groups)} groups"
+        )
+    d = a - b
+    if not np.isfinite(d).all():
+        raise ValueError(f"differences must be finite, got {d[~np.isfinite(d)][0]}")
+    names = list(dict.fromkeys(groups))
+    belongs = np.array([names.index(group) for group in groups])
+    means = np.array([d[belongs == g].mean() for g in range(len(names))])
+    G = len(names)
+    error = means.std(ddof=1) / math.sqrt(G) if G > 1 else math.nan
+    return Paired(
+        float(means.mean()),
+        float(error),
+        float(np.median(d)),
+        int((d > 0).sum()),
+        d.size,
+        G,
+    )

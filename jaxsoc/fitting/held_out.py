@@ -1,0 +1,272 @@
+"""Models fitted to the first two thirds of a series and asked for the last third.
+
+The rules, the same for every model and set before any series was looked at:
+
+- Rates are compared as arsinh(y / c), c a tenth of the mean size of those fitted:
+  relative for most rates, absolute for the smallest. Cumulative CO2 is compared as mean
+  rates between its points, since the errors of sums are not independent.
+- Every free constant has a normal prior on its line, centred at the start, with
+  standard deviation 2: a factor of e² either way for a positive one. Within the search
+  it is weighed as if the noise were 10 %; the starts come from the fitted part alone.
+- σ² = Σ r² / (n - p'), with p' = tr J (JᵀJ + P)⁻¹ Jᵀ constants that the data use, not
+  below 1 %; the prediction has variance σ² + j C jᵀ with C = (JᵀJ/σ² + 1/2²)⁻¹, and
+  Student's density with n - p' degrees of freedom.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsoc.models import TwoPool
+from jaxsoc.physics.kinetics import Kinetics
+from jaxsoc.physics.transforms import transform
+from jaxsoc.solve import FixedStep, Method, rosenbrock
+
+from .comparison import log_predictive_density
+from .heterogeneous import PatchyCore, PatchySeries, SecondPoolCore, SecondPoolSeries
+from .incubation import INCUBATION, Incubation, common_length, pool_bounds
+from .kinetics import decomposition_names, known_kinetics
+from .least_squares import fit, named_leaves
+from .observe import SoilCore, TwoPoolSeries, observed
+from .problem import Problem, evaluate
+from .result import Fit
+from .series import FEWEST_POINTS, Respiration
+
+STEPS = 16
+"""Steps of the integration between two points."""
+_SMALL = 0.1  # share of the mean size below which errors are absolute
+_PRIOR = 2.0  # standard deviation of the prior, on the line
+_NOISE = 0.1  # noise at which the prior is weighed in the search
+_LEAST = 0.01  # noise below which no series of respiration is believed
+
+
+class Rival(NamedTuple):
+    """A model to compare: its prediction, its parameters around a core, what is free.
+
+    `series`: `(TwoPool, Method) -> prediction`; `around`: `SoilCore -> parameters`;
+    `extra`: names of the constants that it adds.
+    """
+
+    series: Callable[[TwoPool, Method], Any]
+    around: Callable[[SoilCore], Any]
+    extra: tuple[str, ...] = ()
+
+
+RIVALS: Mapping[str, Rival] = MappingProxyType(
+    {
+        "homogeneous": Rival(TwoPoolSeries, lambda core: core),
+        "second_pool": Rival(
+            SecondPoolSeries, SecondPoolCore, ("second_share", "second_pace")
+        ),
+        "patchy": Rival(PatchySeries, PatchyCore, ("rate_spread", "biomass_slope")),
+    }
+)
+
+
+class Forecast(NamedTuple):
+    """A series, what a model made of it, and how well the last third was foretold.
+
+    `fit`: constants, and residuals with those of the prior behind the others; `size`:
+    c, mgC/g/h; `compressed`: by point, arsinh(y / c); `predicted`: the same of the
+    model; `scale`, `freedom`: of Student's density of the last points; `log_density`:
+    of each of these; `fitted`: how many points were; `noise`: σ; `used`: constants that
+    the data use.
+    """
+
+    fit: Fit
+    size: float
+    compressed: np.ndarray
+    predicted: np.ndarray
+    scale: np.ndarray
+    freedom: float
+    log_density: np.ndarray
+    fitted: int
+    noise: float
+    used: float
+
+    @property
+    def score(self) -> float:
+        """Mean log predictive density of a held-out point."""
+        return float(self.log_density.mean())
+
+    @property
+    def error(self) -> float:
+        """Root mean squared error of the held-out points, on the compressed scale."""
+        off = (self.compressed - self.predicted)[self.fitted :]
+        return float(np.sqrt(np.mean(off**2)))
+
+
+class _Penalised(eqx.Module):
+    """The compressed prediction, and behind it the free constants on their lines."""
+
+    predict: Callable
+    transforms: tuple
+    places: tuple[int, ...] = eqx.field(static=True)
+
+    def __call__(self, params, args):
+        seen, size = args
+        leaves = jax.tree.leaves(params)
+        pairs = zip(self.transforms, self.places, strict=True)
+        line = jnp.stack([t.to_line(leaves[place]) for t, place in pairs])
+        return jnp.concatenate([jnp.arcsinh(self.predict(params, seen) / size), line])
+
+
+def mean_rates(series: Respiration) -> Respiration:
+    """Cumulative CO2 as mean rates since the point before; rates as they are.
+
+    rᵢ = (Cᵢ - Cᵢ₋₁) / (tᵢ - tᵢ₋₁),  C₀ = 0 at t₀ = 0
+
+    **Raises:** as `Respiration`, if too few points are left.
+    """
+    if series.quantity != "co2":
+        return series
+    later = series.times > 0
+    start = series.values[~later][-1:] if not later.all() else np.zeros(1)
+    times = np.concatenate([[0.0], series.times[later]])
+    values = np.concatenate([start, series.values[later]])
+    return eqx.tree_at(
+        lambda s: (s.times, s.values, s.quantity, s.deviation),
+        series,
+        (times[1:], np.diff(values) / np.diff(times), "mean_rate", None),
+        is_leaf=lambda x: x is None,
+    )
+
+
+def forecast(
+    series: Respiration,
+    model: str | Rival = "patchy",
+    kinetics: str | Kinetics = "multiplicative",
+    *,
+    incubation: Incubation = INCUBATION,
+    points: int | None = None,
+    steps: int = STEPS,
+    starts: int = 4,
+    **options: Any,
+) -> Forecast:
+    """Fits a model to the first two thirds of a series and foretells the last third.
+
+    minimise Σ (z - f(θ))² + Σ (0.1 (θ - θ₀) / 2)²,  θ on its line, z = arsinh(y / c)
+
+    **Arguments:** `series`: mgC/g and h, more points in its first two thirds than
+    there are free constants; `model`: a name in `RIVALS`, or one's own; `kinetics`: by
+    name or a user's own, with a constant `rate`; `incubation`: what is assumed and free
+    beside the constants of decomposition; `points`: length to fill up to, so that
+    series share a compilation; `steps`: of the integration between two points, even;
+    `starts`, `options`: see `fit`.
+
+    **Raises:** `ValueError` for names or series that do not fit, among them too few
+    points.
+    """
+    law, rival, series = known_kinetics(kinetics), _known(model), mean_rates(series)
+    count = series.times.size
+    kept = count - count // 3
+    core = incubation.core(law, _first(series, kept))
+    params = rival.around(core)
+    free = (*decomposition_names(core), *incubation.free, *rival.extra)
+    if kept <= len(free):
+        raise ValueError(
+            f"{series.name}: {kept} fitted points for {len(free)} constants; more "
+            "points than constants are needed"
+        )
+    bounds = pool_bounds(series)
+    leaves = named_leaves(params, free, bounds)
+    transforms = tuple(transform(leaf.bounds) for leaf in leaves.values())
+    places = tuple(leaf.place for leaf in leaves.values())
+    predict = _Penalised(
+        rival.series(TwoPool(law.law), _road(series, steps)), transforms, places
+    )
+
+    length = points or common_length([series])
+    if length < count:
+        raise ValueError(f"points must be at least {count}, got {length}")
+    fill = lambda x, last: np.concatenate([x, np.full(length - count, last)])
+    size = _SMALL * float(np.mean(np.abs(series.values[:kept])))
+    if not size > 0:
+        raise ValueError(f"{series.name}: every fitted rate is zero")
+    compressed = np.arcsinh(series.values / size)
+    times = np.concatenate([[0.0], fill(series.times, series.times[-1])])
+    args = (observed(times, series.quantity), jnp.asarray(size))
+    flat = jax.tree.leaves(params)
+    centre = np.array(
+        [float(t.to_line(flat[p])) for t, p in zip(transforms, places, strict=True)]
+    )
+    weights = np.concatenate(
+        [fill((np.arange(count) < kept).astype(float), 0.0), 0 * centre + _pull()]
+    )
+    found = fit(
+        predict,
+        params,
+        np.concatenate([fill(compressed, 0.0), centre]),
+        args,
+        free=free,
+        bounds=bounds,
+        weights=weights,
+        starts=starts,
+        **options,
+    )
+    # the program that the search compiled, at the same number of places
+    filled = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=float), params)
+    problem = Problem(predict, filled, transforms, places, args)
+    place = [t.to_line(x) for t, x in zip(transforms, found.values, strict=True)]
+    everywhere = jnp.broadcast_to(jnp.stack(place), (starts, len(place)))
+    predicted, slopes = (np.asarray(x)[0] for x in evaluate(problem, everywhere))
+    return _judged(found, size, compressed, predicted[:count], slopes[:count], kept)
+
+
+def _road(series, steps):
+    """Equal implicit steps, as many between any two points: some cells are stiff."""
+    longest = np.diff(series.times, prepend=0.0).max()
+    # an array, so that one compilation serves every length of step
+    road = FixedStep(1.0, rosenbrock)
+    return eqx.tree_at(lambda r: r.dt, road, jnp.asarray(longest / steps))
+
+
+def _known(model):
+    if isinstance(model, Rival):
+        return model
+    if model not in RIVALS:
+        raise ValueError(
+            f"unknown model {model!r}: expected one of {', '.join(RIVALS)}"
+        )
+    return RIVALS[model]
+
+
+def _pull():
+    return _NOISE / _PRIOR
+
+
+def _first(series, kept):
+    """The part of a series that may be looked at."""
+    if kept < FEWEST_POINTS:
+        raise ValueError(
+            f"{series.name}: at least {FEWEST_POINTS} points must be fitted, got {kept}"
+        )
+    return eqx.tree_at(
+        lambda s: (s.times, s.values, s.deviation),
+        series,
+        (series.times[:kept], series.values[:kept], None),
+        is_leaf=lambda x: x is None,
+    )
+
+
+def _judged(found, size, compressed, predicted, slopes, kept):
+    J, later = slopes[:kept], slopes[kept:]
+    residuals = (compressed - predicted)[:kept]
+    one = np.eye(J.shape[1])
+    used = float(np.trace(np.linalg.solve(J.T @ J + _pull() ** 2 * one, J.T @ J)))
+    freedom = kept - used
+    noise = max(float(np.sqrt(residuals @ residuals / freedom)), _LEAST)
+    covariance = np.linalg.inv(J.T @ J / noise**2 + one / _PRIOR**2)
+    spread = np.einsum("pi,ij,pj->p", later, covariance, later)
+    scale = np.sqrt(noise**2 + np.maximum(spread, 0.0))
+    density = log_predictive_density(
+        compressed[kept:], predicted[kept:], scale, freedom
+    )
+    return Forecast(
+        found, size, compressed, predicted, scale, freedom, density, kept, noise, used
+    )

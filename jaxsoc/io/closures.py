@@ -1,0 +1,170 @@
+"""Fitted closures as JSON: every number by its name, and what they were fitted on."""
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsoc.models import TwoPool
+from jaxsoc.physics.kinetics import KINETICS
+from jaxsoc.upscale.catalogue import FittedClosure, closure
+from jaxsoc.upscale.macroscale import AbstractMacroModel
+from jaxsoc.upscale.representative import RepresentativeCells
+
+from .atomic import replacing
+
+FORMAT = 1
+
+
+def closure_to_json(
+    fitted: FittedClosure, attributes: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A fitted closure as plain numbers, with provenance.
+
+    **Arguments:** `attributes`: more provenance, anything that JSON can hold.
+    **Raises:** `ValueError` for kinetics or mortality of a user's own, which a file
+    cannot hold.
+    """
+    if fitted.kinetics not in KINETICS:
+        raise ValueError(
+            f"only closures of the known kinetics can be saved, got {fitted.kinetics!r}"
+        )
+    if fitted.closure.model != TwoPool(KINETICS[fitted.kinetics].law):
+        raise ValueError(
+            f"only closures of the two-pool model with {fitted.kinetics} kinetics and "
+            "linear mortality can be saved"
+        )
+    return {
+        "format": FORMAT,
+        "source": f"jaxsoc {version('jaxsoc')}",
+        "closure": fitted.name,
+        "kinetics": fitted.kinetics,
+        "varying": list(fitted.closure.varying),
+        "reads": getattr(fitted.closure, "reads", "statistics"),
+        "numbers": {
+            name: _rounded(value) for name, value in _numbers(fitted.closure).items()
+        },
+        "fitted_on": {
+            name: [float(low), float(high)]
+            for name, low, high in zip(
+                fitted.names, fitted.lowest, fitted.highest, strict=True
+            )
+        },
+    } | dict(attributes or {})
+
+
+def closure_from_json(content: Mapping[str, Any]) -> FittedClosure:
+    """The closure that `closure_to_json` wrote.
+
+    **Raises:** `ValueError` for content that is no such thing.
+    """
+    try:
+        if content["format"] != FORMAT:
+            raise ValueError(
+                f"format {content['format']} of a closure is not known: this version "
+                f"reads format {FORMAT}"
+            )
+        name, kinetics = content["closure"], content["kinetics"]
+        ranges = content["fitted_on"]
+        made = _filled(_skeleton(content), content["numbers"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a fitted closure: {error} is missing") from None
+    bounds = np.asarray(list(ranges.values()), dtype=float).reshape(-1, 2)
+    return FittedClosure(
+        name, kinetics, made, tuple(ranges), bounds[:, 0], bounds[:, 1]
+    )
+
+
+def save_closure(
+    fitted: FittedClosure,
+    path: Path | str,
+    attributes: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes a fitted closure as JSON, all of it or nothing."""
+    path = Path(path)
+    content = closure_to_json(fitted, attributes)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    return path
+
+
+def load_closure(path: Path | str) -> FittedClosure:
+    """Reads what `save_closure` wrote.
+
+    **Raises:** `ValueError` for a file that is not there or holds something else.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"no such file: {str(path)!r}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path.name} is not a fitted closure: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} is not a fitted closure")
+    return closure_from_json(content)
+
+
+def _rounded(value):
+    # Twelve digits are more than a fit can know, and shorter to read.
+    return np.vectorize(lambda x: float(f"{x:.12g}"), otypes=[float])(value).tolist()
+
+
+def _places(made):
+    """Arrays of a closure by name, whether a fit may move them or not."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(made)
+    names = [jax.tree_util.keystr(path).strip(".") for path, _ in leaves]
+    return names, [leaf for _, leaf in leaves], structure
+
+
+def _numbers(made: AbstractMacroModel) -> dict[str, np.ndarray]:
+    names, leaves, _ = _places(made)
+    return {
+        name: np.asarray(leaf)
+        for name, leaf in zip(names, leaves, strict=True)
+        if isinstance(leaf, jax.Array | np.ndarray)
+    }
+
+
+def _skeleton(content):
+    kinetics = content["kinetics"]
+    if kinetics not in KINETICS:
+        raise ValueError(
+            f"unknown kinetics {kinetics!r}: expected one of {', '.join(KINETICS)}"
+        )
+    model, varying = TwoPool(KINETICS[kinetics].law), tuple(content["varying"])
+    numbers = content["numbers"]
+    if content["closure"].startswith("representative"):
+        blank = [jnp.zeros(np.shape(numbers[name])) for name in _REPRESENTATIVE]
+        scale = np.zeros(np.shape(numbers["scale"]))
+        return RepresentativeCells(model, varying, *blank, scale, content["reads"])
+    options = {}
+    if content["closure"] == "learned":
+        weights = [n for n in numbers if n.endswith("weight")]
+        options = {"depth": len(weights) - 1, "width": len(numbers[weights[0]])}
+    return closure(content["closure"], model, varying, **options)
+
+
+_REPRESENTATIVE = ("centre", "log_sharpness", "bias", "move", "split")
+
+
+def _filled(made, numbers):
+    names, leaves, structure = _places(made)
+    filled = []
+    for name, leaf in zip(names, leaves, strict=True):
+        if not isinstance(leaf, jax.Array | np.ndarray):
+            filled.append(leaf)
+            continue
+        given = np.asarray(numbers[name], dtype=float)
+        if given.shape != leaf.shape:
+            raise ValueError(
+                f"not a fitted closure: {name} has shape {given.shape}, expected "
+                f"{leaf.shape}"
+            )
+        filled.append(jnp.asarray(given) if isinstance(leaf, jax.Array) else given)
+    return jax.tree.unflatten(structure, filled)

@@ -1,0 +1,197 @@
+"""Every closure by name, in one call, and what a fitted one was fitted on."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from jaxsoc.physics.safe import ratio
+from jaxsoc.physics.transforms import leaves_by_name
+
+from .closures import CLOSURES
+from .learned import EffectiveKinetics, Learned
+from .macroscale import AbstractMacroModel, MeanField
+from .moment_models import ClosedMoments, FunctionsOfMeans, covariance_of
+from .point import Quantities
+from .predict import Prediction, predict
+from .representative import starting
+from .training import Examples
+
+FIELD, STATISTICS = "field", "statistics"
+
+# What each reads of the initial field: all of it, or at most twenty numbers.
+TRACKS: Mapping[str, str] = MappingProxyType(
+    {
+        "mean_field": STATISTICS,
+        "two_strata": STATISTICS,
+        **{name: STATISTICS for name in CLOSURES},
+        "prescribed_moments": STATISTICS,
+        "functions_of_means": STATISTICS,
+        "learned": STATISTICS,
+        "effective_multiplicative": STATISTICS,
+        "effective_michaelis_menten": STATISTICS,
+        "effective_inverse_michaelis_menten": STATISTICS,
+        "effective_eca": STATISTICS,
+        "representative_statistics": STATISTICS,
+        "representative_cells": FIELD,
+    }
+)
+# Closures with numbers that a fit improves.
+FITTED = tuple(
+    name
+    for name in TRACKS
+    if name.startswith(("functions", "learned", "effective", "representative"))
+)
+
+
+def closure(
+    name: str,
+    model: Callable,
+    varying: tuple[str, ...] = (),
+    examples: Examples | None = None,
+    **options: Any,
+) -> AbstractMacroModel:
+    """A closure by its name, fitted ones as they start.
+
+    **Arguments:** `name`: one of `TRACKS`; `model`, `varying`: see
+    `AbstractMacroModel`; `examples`: cores, which representative cells start from;
+    `options`: of the closure.
+    **Raises:** `ValueError` for a name that is not known, or missing `examples`.
+    """
+    if name not in TRACKS:
+        raise ValueError(
+            f"unknown closure {name!r}: expected one of {', '.join(TRACKS)}"
+        )
+    if name == "mean_field":
+        return MeanField(model, varying, **options)
+    if name == "two_strata":
+        return MeanField(model, varying, **{"dead": "biomass"} | options)
+    if name in CLOSURES:
+        return ClosedMoments(model, varying, closure=CLOSURES[name], **options)
+    if name == "prescribed_moments":
+        return FunctionsOfMeans(model, varying, **options)
+    if name == "functions_of_means":
+        start = {"powers": jnp.ones(2)} | options
+        return FunctionsOfMeans(model, varying, **start)
+    if name == "learned":
+        return Learned.untrained(model, varying, **options)
+    if name.startswith("effective_"):
+        law = name.removeprefix("effective_")
+        return EffectiveKinetics.nominal(model, law, varying, **options)
+    if examples is None or not len(examples):
+        raise ValueError(f"{name} starts from training cores: none were given")
+    if name == "representative_statistics":
+        options = {"groups": 5, "members": 3, "reads": STATISTICS} | options
+    return starting(model, examples.state, examples.params, varying=varying, **options)
+
+
+class OutsideFittedRange(UserWarning):
+    """A closure is used on a soil unlike those that it was fitted on."""
+
+
+class FittedClosure(eqx.Module):
+    """A closure with its name, and the range of soils that it was fitted on.
+
+    `lowest`, `highest`: of each number of `names` over the training cores.
+    """
+
+    name: str
+    kinetics: str
+    closure: AbstractMacroModel
+    names: tuple[str, ...]
+    lowest: np.ndarray
+    highest: np.ndarray
+
+    @classmethod
+    def on(
+        cls, name: str, kinetics: str, closure: AbstractMacroModel, examples: Examples
+    ) -> "FittedClosure":
+        """With the range that these training cores span."""
+        one = lambda s, p: description(closure, s, p)
+        found = jax.jit(jax.vmap(one))(examples.state, examples.params)
+        table = np.stack([np.asarray(x) for x in found.values()])
+        low, high = table.min(axis=1), table.max(axis=1)
+        return cls(name, kinetics, closure, tuple(found), low, high)
+
+    def novelty(self, state: Any, params: Any) -> dict[str, Any]:
+        """How far outside the fitted range a core is, by number, in widths of it.
+
+        0 within; 1 as far outside as the range is wide. A range narrower than a tenth
+        of its middle counts as that wide.
+        """
+        found = description(self.closure, state, params)
+        values = jnp.stack([found[name] for name in self.names])
+        middle = 0.5 * np.abs(self.lowest + self.highest)
+        width = np.maximum(self.highest - self.lowest, 0.1 * np.maximum(middle, 1e-12))
+        width = np.where(middle < 1e-12, np.maximum(width, 0.1), width)
+        beyond = jnp.maximum(self.lowest - values, values - self.highest)
+        far = jnp.maximum(beyond, 0.0) / width
+        return dict(zip(self.names, far, strict=True))
+
+    def check(self, model: Callable, varying: tuple[str, ...]) -> None:
+        """Raises `ValueError` for a soil of other kinetics than those fitted."""
+        law = lambda m: getattr(m.decomposition, "__name__", repr(m.decomposition))
+        if law(model) != law(self.closure.model):
+            raise ValueError(
+                f"this closure was fitted for {law(self.closure.model)} kinetics, got "
+                f"a soil of {law(model)}"
+            )
+        if set(varying) - set(self.closure.varying):
+            raise ValueError(
+                f"this closure was fitted for cores that differ in "
+                f"{self.closure.varying or 'pools alone'}, got {tuple(varying)}"
+            )
+
+    def predict(self, state: Any, params: Any, times: Any, **options: Any):
+        """As `predict`, with a warning for a core outside the fitted range."""
+        far = self.novelty(state, params)
+        if not any(isinstance(x, Tracer) for x in far.values()):
+            worst = max(far, key=lambda name: float(far[name]))
+            if float(far[worst]) > 0.5:
+                place = self.names.index(worst)
+                warnings.warn(
+                    f"{self.name} is used outside what it was fitted on: {worst} is "
+                    f"{float(far[worst]):.1f} widths outside of "
+                    f"{self.lowest[place]:.4g} to {self.highest[place]:.4g}",
+                    OutsideFittedRange,
+                    stacklevel=2,
+                )
+        found: Prediction = predict(self.closure, state, params, times, **options)
+        return found
+
+
+def description(closure: AbstractMacroModel, state: Any, params: Any) -> dict[str, Any]:
+    """What a core is like, in numbers: of these the error indicator knows the range.
+
+    Live share, means and variations of what differs, correlations, and every parameter.
+    """
+    state, params = jax.tree.map(jnp.asarray, (state, params))
+    known = Quantities.of(closure.model, closure.varying, state, params)
+    x = known.fields(state, params)
+    alive = jnp.ones(x.shape[1], bool)
+    if "biomass" in known.names:
+        alive = x[known.names.index("biomass")] > 0
+    weight = alive.astype(x.dtype) / x.shape[1]
+    share = jnp.sum(weight)
+    mean = ratio(x @ weight, share)
+    covariance = covariance_of(x, weight, mean)
+    sd = jnp.sqrt(jnp.diagonal(covariance))
+    found = {"live share": share}
+    for i, name in enumerate(known.names):
+        found[f"mean {name}"] = mean[i]
+        found[f"variation of {name}"] = ratio(sd[i], mean[i])
+    for i, name in enumerate(known.names):
+        for j in range(i):
+            found[f"correlation of {known.names[j]} and {name}"] = ratio(
+                covariance[i, j], sd[i] * sd[j]
+            )
+    for name, leaf in zip(leaves_by_name(params), jax.tree.leaves(params), strict=True):
+        if name not in known.names:
+            found[name] = jnp.mean(leaf)
+    return found

@@ -1,0 +1,178 @@
+"""Macro-scale models with a rate of their own: learned, or of another kinetics."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray
+
+from jaxsoc.physics.kinetics import KINETICS
+from jaxsoc.physics.safe import ratio
+
+from .macroscale import AbstractMacroModel
+from .moment_models import covariance_of
+
+# A factor of e⁴ = 55 either way is more than any core of the published ones has.
+_LARGEST = 4.0
+
+
+class Learned(AbstractMacroModel):
+    """Decomposition at the means times what a network has learned about the patches.
+
+    D̄ = D(x̄) exp( s · net(log S̄/S̄₀, log B̄/B̄₀, g) ),  s² = Σ gᵢᵢ,  gᵢⱼ = Cᵢⱼ / (x̄ᵢ x̄ⱼ)
+
+    over the live cells, with g as the core started. Whatever the network says, carbon
+    is balanced, stocks stay positive, and a uniform soil (s = 0) is exact.
+
+    **Arguments:** `network`: of features to a number; `model`: with a `decomposition`
+    law; `varying`, `dead`: see `AbstractMacroModel`. Use `Learned.untrained`.
+    """
+
+    model: Callable
+    varying: tuple[str, ...]
+    network: eqx.nn.MLP
+    dead: str | None = "biomass"
+
+    @classmethod
+    def untrained(
+        cls,
+        model: Callable,
+        varying: tuple[str, ...] = (),
+        *,
+        pools: int = 2,
+        width: int = 16,
+        depth: int = 2,
+        key: PRNGKeyArray | None = None,
+        dead: str | None = "biomass",
+    ) -> "Learned":
+        """A network that has not learned anything yet: the live cells' mean field.
+
+        **Arguments:** `pools`: how many the model follows; `width`, `depth`: of the
+        network; `key`: of its first numbers.
+        """
+        d = pools + len(varying)
+        inputs = pools + d * (d + 1) // 2
+        key = jax.random.key(0) if key is None else key
+        network = eqx.nn.MLP(
+            inputs, "scalar", width, depth, activation=jax.nn.tanh, key=key
+        )
+        # Its last layer starts at zero, and so does the correction.
+        last = lambda n: (n.layers[-1].weight, n.layers[-1].bias)
+        zeros = jax.tree.map(jnp.zeros_like, last(network))
+        return cls(model, varying, eqx.tree_at(last, network, zeros), dead)
+
+    def numbers_read(self, pools: int = 2) -> int:
+        """How many numbers of a field are read."""
+        d = pools + len(self.varying)
+        return d + d * (d + 1) // 2 + 1 + pools - 1
+
+    def describe(self, x, weight, mean, params, known):
+        g = ratio(covariance_of(x, weight, mean), jnp.outer(mean, mean))
+        rows = [g[i, j] for i in range(mean.size) for j in range(i + 1)]
+        variance = jnp.trace(g)
+        some = variance > 0
+        size = jnp.where(some, jnp.sqrt(jnp.where(some, variance, 1.0)), 0.0)
+        return mean[: known.pools], (mean, jnp.stack(rows), size)
+
+    def point_model(self, live, given):
+        mean, g, size = given.detail
+        start = mean[: live.size]
+        relative = jnp.log(jnp.maximum(ratio(live, start), 1e-6))
+        said = self.network(jnp.concatenate([relative, g]))
+        factor = jnp.exp(_LARGEST * jnp.tanh(size * said / _LARGEST))
+        law = _Scaled(self.model.decomposition, factor)
+        return eqx.tree_at(lambda m: m.decomposition, self.model, law)
+
+    def live_mean(self, function, live, given):
+        return function(jnp.concatenate([live, given.detail[0][live.size :]]))
+
+    def live_pools(self, live, given):
+        return live
+
+
+class _Scaled(eqx.Module):
+    """A law of decomposition times a factor."""
+
+    law: Callable
+    factor: Any
+
+    def __call__(self, substrate, biomass, constants):
+        return self.factor * self.law(substrate, biomass, constants)
+
+
+class EffectiveKinetics(AbstractMacroModel):
+    """The whole core as one well-mixed cell of another kinetics, constants fitted.
+
+    F̄ = F*(x̄; k*, K*), with F* of any known law
+
+    **Arguments:** `kinetics`: name of the effective law; `log_constants`: logarithms of
+    its constants, in their order; `model`, `varying`, `dead`: see `AbstractMacroModel`.
+    Use `EffectiveKinetics.nominal`.
+    Source: Wang and Allison (2019), doi:10.1016/j.soilbio.2019.107584, who find
+    effective kinetics of the ECA form.
+    """
+
+    model: Callable
+    varying: tuple[str, ...]
+    kinetics: str = eqx.field(static=True)
+    log_constants: Any
+    dead: str | None = None
+
+    @classmethod
+    def nominal(
+        cls,
+        model: Callable,
+        kinetics: str,
+        varying: tuple[str, ...] = (),
+        dead: str | None = None,
+    ) -> "EffectiveKinetics":
+        """A law with its default constants, to start a fit from.
+
+        **Raises:** `ValueError` for a law that is not known.
+        """
+        if kinetics not in KINETICS:
+            raise ValueError(
+                f"unknown kinetics {kinetics!r}: expected one of {', '.join(KINETICS)}"
+            )
+        constants = jax.tree.leaves(KINETICS[kinetics].constants())
+        logs = jnp.log(jnp.asarray(constants, float))
+        return cls(model, varying, kinetics, logs, dead)
+
+    @property
+    def constants(self) -> Any:
+        """Constants of the effective law, in its own units."""
+        values = jnp.exp(self.log_constants)
+        return KINETICS[self.kinetics].constants(*values)
+
+    def describe(self, x, weight, mean, params, known):
+        return mean[: known.pools], mean[known.pools :]
+
+    def point_model(self, live, given):
+        law = KINETICS[self.kinetics].law
+        inner = eqx.tree_at(lambda m: m.decomposition, self.model, law)
+        return _WithConstants(inner, self.constants)
+
+    def live_mean(self, function, live, given):
+        return function(jnp.concatenate([live, given.detail]))
+
+    def live_pools(self, live, given):
+        return live
+
+
+class _WithConstants(eqx.Module):
+    """A model with constants of decomposition of its own."""
+
+    model: Callable
+    constants: Any
+
+    def fluxes(self, t, state, params):
+        return self.model.fluxes(t, state, self._own(params))
+
+    def __call__(self, t, state, params):
+        return self.model(t, state, self._own(params))
+
+    def _own(self, params):
+        return dataclasses.replace(params, decomposition=self.constants)

@@ -1,0 +1,179 @@
+"""Macro-scale models of a soil core: one contract for every closure.
+
+A macro-scale model reads a core's fields once, as its `initial` core; from then on it
+knows its own few variables, and the tendency depends on them alone, never on time.
+Cells without microbes never get any where cells exchange nothing: they are taken apart,
+which is exact, and the closure is about the others.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxsoc.physics.safe import ratio
+
+from .point import Quantities
+
+
+class CoreState(NamedTuple):
+    """A soil core as a macro-scale model knows it.
+
+    `live`: of the live cells, in the closure's own form; `dead`: followed pools of the
+    dead cells; `passive`: means over all cells of pools that nothing depends on.
+    """
+
+    live: Any
+    dead: Float[Array, " pool"]
+    passive: Float[Array, " passive"]
+
+
+class Given(eqx.Module):
+    """What a core keeps: mean parameters, share of live cells, and a description."""
+
+    params: Any
+    share: Float[Array, ""]
+    detail: Any
+    quantities: Quantities
+
+
+class AbstractMacroModel(eqx.Module):
+    """A macro-scale model of a soil core, made from a model at a point.
+
+    **Arguments:** `model`: `(t, state, params) -> d(state)/dt` at a point, with
+    `fluxes`; `varying`: dotted names of the parameters that differ between cells;
+    `dead`: name of the pool whose absence makes a cell dead, None to take none apart.
+    """
+
+    model: eqx.AbstractVar[Callable]
+    varying: eqx.AbstractVar[tuple[str, ...]]
+    dead: eqx.AbstractVar[str | None]
+
+    def initial(self, state: Any, params: Any) -> tuple[CoreState, Given]:
+        """The core that fields over cells describe.
+
+        **Arguments:** `state`, `params`: fields and numbers, as `integrate` takes them.
+        **Raises:** `ValueError` for a parameter that differs between cells and is not
+        in `varying`.
+        """
+        state, params = jax.tree.map(jnp.asarray, (state, params))
+        known = Quantities.of(self.model, self.varying, state, params)
+        x = known.fields(state, params)
+        cells = x.shape[1]
+        alive = jnp.ones(cells, bool) if self.dead is None else self._alive(x, known)
+        weight = alive.astype(x.dtype) / cells
+        share = jnp.sum(weight)
+        mean = ratio(x @ weight, share)
+        others = (~alive).astype(x.dtype) / cells
+        dead = ratio(x[: known.pools] @ others, jnp.sum(others))
+        leaves = jax.tree.leaves(state)
+        passive = [jnp.mean(leaves[i]) for i in known.passive]
+        scalars = jax.tree.map(lambda p: jnp.mean(p), params)
+        _, scalars = known.filled(mean, scalars)
+        live, detail = self.describe(x, weight, mean, scalars, known)
+        empty = jnp.zeros(0, x.dtype)
+        core = CoreState(live, dead, jnp.stack(passive) if passive else empty)
+        return core, Given(scalars, share, detail, known)
+
+    def _alive(self, x, known):
+        if self.dead not in known.names:
+            raise ValueError(
+                f"unknown pool {self.dead!r} to tell dead cells by: the model follows "
+                f"{', '.join(known.names[: known.pools])}"
+            )
+        return x[known.names.index(self.dead)] > 0
+
+    @abstractmethod
+    def describe(
+        self, x: Any, weight: Any, mean: Any, params: Any, known: Quantities
+    ) -> tuple[Any, Any]:
+        """Initial live variables and description, from the quantities of all cells.
+
+        **Arguments:** `x`: quantities by cell; `weight`: of each cell, zero for dead
+        ones; `mean`: of the quantities over the live cells; `params`: their means.
+        """
+
+    @abstractmethod
+    def live_mean(self, function: Callable, live: Any, given: Given) -> Any:
+        """Mean over the live cells of any function of the quantities."""
+
+    @abstractmethod
+    def live_pools(self, live: Any, given: Given) -> Float[Array, " pool"]:
+        """Means over the live cells of the followed pools."""
+
+    def live_tendency(self, t: Any, live: Any, given: Given) -> tuple[Any, Any]:
+        """d(live)/dt, and the mean tendency of the passive pools over live cells."""
+        known = given.quantities
+        function = known.tendencies(self.point_model(live, given), t, given.params)
+        return self.live_mean(function, live, given)
+
+    def point_model(self, live: Any, given: Given) -> Callable:
+        """The model that a live cell obeys."""
+        return self.model
+
+    def __call__(self, t: Any, core: CoreState, given: Given) -> CoreState:
+        """d(core)/dt."""
+        p, known = given.share, given.quantities
+        live, passive = self.live_tendency(t, core.live, given)
+        still = known.tendencies(self.model, t, given.params)
+        dead, dead_passive = still(self._dead_cell(core, given))
+        return CoreState(live, dead, p * passive + (1 - p) * dead_passive)
+
+    def fluxes(self, t: Any, core: CoreState, given: Given) -> Any:
+        """Mean fluxes over the core, mgC/g/h, in the model's own structure."""
+        p, known = given.share, given.quantities
+        rates = lambda model: known.rates(model.fluxes, t, given.params)
+        live = self.live_mean(
+            rates(self.point_model(core.live, given)), core.live, given
+        )
+        dead = rates(self.model)(self._dead_cell(core, given))
+        return jax.tree.map(lambda a, b: p * a + (1 - p) * b, live, dead)
+
+    def pools(self, core: CoreState, given: Given) -> Any:
+        """Mean pools over the core, mgC/g, in the model's own structure."""
+        p = given.share
+        live = self.live_pools(core.live, given)
+        followed = p * live + (1 - p) * core.dead
+        return given.quantities.state(followed, core.passive)
+
+    def margins(self, core: CoreState, given: Given) -> dict[str, Any]:
+        """What must not be negative, by the words for it."""
+        names = given.quantities.names[: given.quantities.pools]
+        live = self.live_pools(core.live, given)
+        return {f"{name} of live cells": x for name, x in zip(names, live, strict=True)}
+
+    def _dead_cell(self, core, given):
+        known = given.quantities
+        leaves = jax.tree.leaves(given.params)
+        offset = known.structure.num_leaves - len(leaves)
+        rest = [leaves[i - offset] for i in known.places[known.pools :]]
+        return jnp.concatenate([core.dead, jnp.asarray(rest, core.dead.dtype)])
+
+
+class MeanField(AbstractMacroModel):
+    """As if the soil were well mixed: every rate at the means.
+
+    F̄ = F(x̄)
+    """
+
+    model: Callable
+    varying: tuple[str, ...] = ()
+    dead: str | None = None
+
+    def describe(self, x, weight, mean, params, known):
+        return mean[: known.pools], mean[known.pools :]
+
+    def live_mean(self, function, live, given):
+        return function(jnp.concatenate([live, given.detail]))
+
+    def live_pools(self, live, given):
+        return live
+
+
+def state_count(core: CoreState) -> int:
+    """How many variables a core has."""
+    return sum(x.size for x in jax.tree.leaves(core))

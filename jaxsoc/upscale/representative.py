@@ -1,0 +1,265 @@
+"""A few weighted cells that stand for all: the micro-scale law, integrated at them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsoc.physics.safe import ratio
+
+from .macroscale import AbstractMacroModel, Given
+from .point import Quantities
+
+READS = ("field", "statistics")
+
+
+class RepresentativeCells(AbstractMacroModel):
+    """Few weighted cells, each at the centre of the soil that it stands for.
+
+    F̄ = Σ wᵢ F(xᵢ),  wᵢ = ⟨φᵢ⟩,  xᵢ = ⟨φᵢ x⟩ / wᵢ · exp(aᵢ ∘ tanh cvᵢ)
+
+    Every live cell is shared out by φᵢ ≥ 0, Σ φᵢ = 1, a Gaussian in what tells cells
+    apart: each quantity, and how fast each pool is used up, in logarithms relative to
+    the means. Cells are moved off their centres in proportion to the variation cvᵢ
+    within, which makes up for its curvature, and rescaled so that no carbon is lost or
+    gained: a uniform soil is exact whatever the numbers, weights and stocks are never
+    negative. Centres, widths and moves are what a fit improves.
+
+    **Arguments:** `centre`, `log_sharpness`: by group and feature; `bias`: by group;
+    `move`: by group, member and quantity; `split`: weights of the members of a group,
+    in logarithms; `scale`: mean and deviation of each feature; `reads`: "field", or
+    "statistics", in which case groups are told by the pools alone and only their
+    weights and means, the dead cells' means, and mean and deviation of each parameter
+    are read; `model`, `varying`, `dead`: see `AbstractMacroModel`. Use `starting`.
+    """
+
+    model: Callable
+    varying: tuple[str, ...]
+    centre: Any
+    log_sharpness: Any
+    bias: Any
+    move: Any
+    split: Any
+    scale: np.ndarray
+    reads: str = eqx.field(static=True, default="field")
+    dead: str | None = "biomass"
+
+    def __check_init__(self):
+        if self.reads not in READS:
+            raise ValueError(f"reads must be one of {READS}, got {self.reads!r}")
+
+    @property
+    def cells(self) -> int:
+        """How many representative cells there are."""
+        return self.split.size
+
+    def numbers_read(self, pools: int = 2) -> int | None:
+        """How many numbers of a field are read; None for the field itself."""
+        if self.reads == "field":
+            return None
+        return self.centre.shape[0] * (1 + pools) + pools - 1 + 2 * len(self.varying)
+
+    def describe(self, x, weight, mean, params, known):
+        by_field = self.reads == "field"
+        seen = x if by_field else _at_mean_parameters(x, mean, known)
+        z = features(self.model, seen, mean, params, known, by_field)
+        z = (z - self.scale[0][:, None]) / self.scale[1][:, None]
+        phi = self._shares(z) * weight[None]
+        w = phi.sum(1)
+        centre = ratio(phi @ x.T, w[:, None])
+        # A group without cells has no weight: any finite place will do.
+        centre = jnp.where((w > 0)[:, None], centre, mean[None])
+        if not by_field:
+            centre = jnp.concatenate(
+                [centre[:, : known.pools], _rows(mean[known.pools :], w.size)], axis=1
+            )
+        cv = self._variation(x, weight, mean, phi, w, centre, known)
+        # Groups, then members of a group.
+        places = centre[:, None, :] * jnp.exp(self.move * jnp.tanh(cv)[:, None, :])
+        share = w[:, None] * jax.nn.softmax(self.split, axis=1)
+        flat = places.reshape(-1, x.shape[0])
+        share = share.reshape(-1)
+        pools = known.pools
+        kept = ratio(w @ centre[:, :pools], share @ flat[:, :pools])
+        followed = flat[:, :pools] * kept[None]
+        total = jnp.sum(share)
+        return followed.T, (ratio(share, total), flat[:, pools:].T)
+
+    def _shares(self, z):
+        """φ by group and cell."""
+        # |s (z - c)|² as products of matrices: no array of group, feature and cell.
+        s2 = jnp.exp(2 * self.log_sharpness)
+        distance = s2 @ z**2 - 2 * (s2 * self.centre) @ z
+        distance = distance + jnp.sum(s2 * self.centre**2, axis=1)[:, None]
+        return jax.nn.softmax(self.bias[:, None] - 0.5 * distance, axis=0)
+
+    def _variation(self, x, weight, mean, phi, w, centre, known):
+        """Coefficients of variation that the moves are in proportion to."""
+        if self.reads == "field":
+            total = weight.sum()
+            # About the mean first: the squares of large numbers would swallow small
+            # variances.
+            off = x - mean[:, None]
+            inner = centre - mean[None]
+            variance = ratio(phi @ (off**2).T, w[:, None]) - inner**2
+            variance = jnp.where((w > 1e-12 * total)[:, None], variance, 0.0)
+            return ratio(_root(variance), centre)
+        total, pools = w.sum(), known.pools
+        between = ratio(w @ (centre - mean[None]) ** 2, total)
+        spread = ratio((x - mean[:, None]) ** 2 @ weight, total)
+        read = jnp.concatenate([between[:pools], spread[pools:]])
+        return _rows(ratio(_root(read), mean), w.size)
+
+    def live_mean(self, function, live, given):
+        share, rest = given.detail
+        found = function(jnp.concatenate([live, rest]))
+        return jax.tree.map(lambda f: f @ share, found)
+
+    def live_tendency(self, t, live, given: Given):
+        share, rest = given.detail
+        function = given.quantities.tendencies(self.model, t, given.params)
+        followed, passive = function(jnp.concatenate([live, rest]))
+        return followed, passive @ share
+
+    def live_pools(self, live, given):
+        return live @ given.detail[0]
+
+    def margins(self, core, given):
+        names = given.quantities.names[: given.quantities.pools]
+        lowest = core.live.min(axis=-1)
+        return {f"{n} of a cell": x for n, x in zip(names, lowest, strict=True)}
+
+
+# Added to what a logarithm is taken of: a tenth of the mean is as good as nothing.
+_FLOOR = 0.1
+
+
+def features(
+    model: Callable, x: Any, mean: Any, params: Any, known: Any, with_parameters: bool
+) -> Any:
+    """What tells cells apart, by feature and cell.
+
+    log(x / x̄ + 0.1) of each quantity, and the same of ∂F/∂x of each pool, the rate at
+    which the model's first flux F uses it up
+    """
+    first = lambda q: jax.tree.leaves(known.rates(model.fluxes, 0.0, params)(q))[0]
+
+    def clocks(q):
+        units = jnp.eye(q.shape[0], dtype=q.dtype)[: known.pools]
+        along = lambda u: jax.jvp(
+            first,
+            (q,),
+            (jnp.broadcast_to(u.reshape(-1, *[1] * (q.ndim - 1)), q.shape),),
+        )[1]
+        return jnp.stack([along(u) for u in units])
+
+    count = x.shape[0] if with_parameters else known.pools
+    relative = jnp.concatenate(
+        [
+            ratio(x[:count], _column(mean[:count])),
+            ratio(clocks(x), _column(clocks(mean))),
+        ]
+    )
+    return jnp.log(jnp.maximum(relative, 0.0) + _FLOOR)
+
+
+def starting(
+    model: Callable,
+    states: Any,
+    params: Any,
+    *,
+    varying: tuple[str, ...] = (),
+    groups: int = 14,
+    members: int = 1,
+    reads: str = "field",
+    dead: str | None = "biomass",
+) -> RepresentativeCells:
+    """Representative cells to start a fit from: groups that split the widest in two.
+
+    **Arguments:** `states`, `params`: fields of some cores, leaves leading by core;
+    `groups`: of cells that are told apart; `members`: representative cells of each, for
+    parameters whose distribution is the same everywhere.
+    **Raises:** `ValueError` for fewer than one group or member.
+    """
+    for name, value in (("groups", groups), ("members", members)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    pick = lambda i: jax.tree.map(lambda x: jnp.asarray(x)[i], (states, params))
+    cores = jax.tree.leaves(states)[0].shape[0]
+    blank = RepresentativeCells(
+        model, varying, *[None] * 5, np.zeros((2, 1)), reads, dead
+    )
+    found = []
+    for i in range(cores):
+        state, param = pick(i)
+        known = Quantities.of(model, varying, state, param)
+        x = known.fields(state, param)
+        alive = x[known.names.index(dead)] > 0 if dead else jnp.ones(x.shape[1], bool)
+        x = x[:, np.flatnonzero(np.asarray(alive))]
+        mean = x.mean(axis=1)
+        _, scalars = known.filled(mean, jax.tree.map(jnp.mean, param))
+        seen = x if reads == "field" else _at_mean_parameters(x, mean, known)
+        z = features(model, seen, mean, scalars, known, reads == "field")
+        found.append(np.asarray(z))
+    every = np.concatenate(found, axis=1)
+    middle, deviation = every.mean(axis=1), every.std(axis=1)
+    scale = np.stack([middle, np.where(deviation > 0, deviation, 1.0)])
+    z = ((every - scale[0][:, None]) / scale[1][:, None]).T
+    centre = _bisected(z, groups)
+    rng = np.random.default_rng(0)
+    quantities = len(known.names)
+    move = np.zeros((groups, members, quantities))
+    if members > 1:
+        # Members start apart, along the parameters.
+        steps = np.linspace(-1.5, 1.5, members)
+        for q in range(known.pools, quantities):
+            move[:, :, q] = rng.permutation(steps)
+    return eqx.tree_at(
+        lambda c: (c.centre, c.log_sharpness, c.bias, c.move, c.split, c.scale),
+        blank,
+        (
+            jnp.asarray(centre),
+            jnp.full(centre.shape, np.log(2.0)),
+            jnp.zeros(groups),
+            jnp.asarray(move),
+            jnp.zeros((groups, members)),
+            scale,
+        ),
+        is_leaf=lambda x: x is None,
+    )
+
+
+def _bisected(z, groups):
+    """Middles of groups of points: the group that spreads the most is split in two."""
+    parts = [np.arange(len(z))]
+    while len(parts) < groups:
+        spread = [p.size * z[p].var(axis=0).max() for p in parts]
+        part = parts.pop(int(np.argmax(spread)))
+        order = part[np.argsort(z[part, z[part].var(axis=0).argmax()])]
+        half = max(1, order.size // 2)
+        parts += [order[:half], order[half:]] if order.size > 1 else [order, order]
+    return np.stack([z[p].mean(axis=0) for p in parts])
+
+
+def _at_mean_parameters(x, mean, known):
+    rest = jnp.broadcast_to(
+        _column(mean[known.pools :]), (mean.size - known.pools, x.shape[1])
+    )
+    return jnp.concatenate([x[: known.pools], rest])
+
+
+def _column(vector):
+    return vector[:, None]
+
+
+def _rows(vector, count):
+    return jnp.broadcast_to(vector[None], (count, vector.size))
+
+
+def _root(square):
+    """Square root with a finite slope at zero."""
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)

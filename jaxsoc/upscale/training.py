@@ -1,0 +1,243 @@
+"""Closures fitted by gradients through the solver, to cores or to measured series."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Float
+
+from jaxsoc.solve import follow, require_x64
+
+from .macroscale import AbstractMacroModel
+
+
+class Examples(NamedTuple):
+    """Cores and how they respired.
+
+    `state`, `params`: initial fields and numbers, leaves leading by core; `times`: h;
+    `respiration`: mean over the core by core and time, mgC/g/h; NaN where not known.
+    """
+
+    state: Any
+    params: Any
+    times: Float[np.ndarray, " time"]
+    respiration: Float[np.ndarray, "core time"]
+
+    def __len__(self) -> int:
+        return int(np.shape(self.respiration)[0])
+
+    def part(self, chosen: Any) -> "Examples":
+        """Some of the cores."""
+        pick = lambda x: x[np.asarray(chosen)]
+        return Examples(
+            *jax.tree.map(pick, (self.state, self.params)),
+            self.times,
+            self.respiration[np.asarray(chosen)],
+        )
+
+
+class History(NamedTuple):
+    """How a fit went: errors are RMSE of respiration over its largest value.
+
+    `steps`: at which the validation error was taken; `validation`, `training`: errors
+    there; `best`: step of the numbers that were kept; `stopped`: why it ended.
+    """
+
+    steps: np.ndarray
+    validation: np.ndarray
+    training: np.ndarray
+    best: int
+    stopped: str
+
+
+def respiration(
+    closure: AbstractMacroModel, state: Any, params: Any, times: Any, steps: int | None
+) -> Any:
+    """Mean respiration of a core by time, mgC/g/h; not guarded, for fits."""
+    core, given = closure.initial(state, params)
+    cores, _ = follow(closure, core, given, times, steps=steps)
+    rate = lambda t, c: closure.fluxes(t, c, given).respiration
+    return jax.vmap(rate)(times, cores)
+
+
+def errors(predicted: Any, observed: Any) -> Any:
+    """RMSE of respiration over time divided by its largest value, by core."""
+    known = jnp.isfinite(observed)
+    target = jnp.where(known, observed, 0.0)
+    off = jnp.where(known, predicted - target, 0.0)
+    mean = jnp.sum(off**2, axis=-1) / jnp.sum(known, axis=-1)
+    return jnp.sqrt(mean) / jnp.max(jnp.abs(target), axis=-1)
+
+
+def fit_closure(
+    closure: AbstractMacroModel,
+    examples: Examples,
+    *,
+    validation: Examples | float = 0.2,
+    steps: int = 400,
+    batch: int = 4,
+    learning_rate: float = 0.03,
+    patience: int | None = None,
+    every: int = 20,
+    solver_steps: int = 8,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+) -> tuple[AbstractMacroModel, History]:
+    """Improves the numbers of a closure until it predicts the respiration of cores.
+
+    minimise ⟨ (R̂ - R)² ⟩ / max R², over cores and times, with Adam
+
+    Every JAX array of floats in the closure is free, what numpy holds stays. The
+    numbers with the least error on cores set aside are kept.
+
+    **Arguments:** `examples`: distributed runs, or measured series; `validation`: cores
+    set aside, or the share of `examples` that is; `steps`, `batch`, `learning_rate`
+    (falls along a cosine): of Adam; `patience`: steps without improvement before it
+    ends early, by default none; `every`: steps between validations; `solver_steps`:
+    equal steps of the solver between two times; `seed`: of the batches; `checkpoint`:
+    file that is written at each validation and continued from if it is there;
+    `progress`: called with steps done, steps in all, and a word.
+    **Raises:** `ValueError` for no cores, or numbers that are not possible.
+    """
+    require_x64("a fit of a closure")
+    train, aside = _split(examples, validation, seed)
+    if batch < 1 or steps < 1 or every < 1 or not learning_rate > 0:
+        raise ValueError(
+            "batch, steps, every and learning_rate must be positive, got "
+            f"{batch}, {steps}, {every} and {learning_rate}"
+        )
+    free, fixed = eqx.partition(closure, eqx.is_inexact_array)
+    if not jax.tree.leaves(free):
+        raise ValueError(f"{type(closure).__name__} has no number that a fit may move")
+    optimiser = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adam(optax.cosine_decay_schedule(learning_rate, steps)),
+    )
+    run = _Run(fixed, optimiser, examples.times, solver_steps)
+    state = (free, optimiser.init(free), free, _log(steps, every), 0)
+    state = _restored(checkpoint, state)
+    free, memory, best, log, done = state
+    orders = _batches(len(train), min(batch, len(train)), steps, seed)
+    stopped = "all steps taken"
+    for number in range(int(done), steps):
+        if number % every == 0:
+            row = number // every
+            log = log.at[row].set(_scores(run, free, train, aside))
+            best = free if _is_best(log, row) else best
+            _store(checkpoint, (free, memory, best, log, number))
+            progress(number, steps, f"error {100 * float(log[row, 0]):.3g} %")
+            behind = (row - int(np.nanargmin(np.asarray(log[: row + 1, 0])))) * every
+            if patience is not None and behind >= patience:
+                stopped = f"no improvement in {behind} steps"
+                break
+        free, memory = run.step(free, memory, train.part(orders[number]))
+    else:
+        log = log.at[-1].set(_scores(run, free, train, aside))
+        best = free if _is_best(log, len(log) - 1) else best
+    progress(steps, steps, stopped)
+    table = np.asarray(log)
+    seen = np.isfinite(table[:, 0])
+    if not seen.any():
+        raise ValueError(
+            f"{type(closure).__name__} leaves the finite numbers on every core set "
+            "aside: start from other numbers, or take dead cells apart"
+        )
+    at = np.minimum(np.arange(len(table)) * every, steps)
+    kept = int(at[np.nanargmin(table[:, 0])])
+    history = History(at[seen], table[seen, 0], table[seen, 1], kept, stopped)
+    return eqx.combine(best, fixed), history
+
+
+class _Run:
+    """Compiled steps and scores of one fit."""
+
+    def __init__(self, fixed, optimiser, times, solver_steps):
+        times = jnp.asarray(times)
+
+        def predicted(free, cores):
+            closure = eqx.combine(free, fixed)
+            one = lambda s, p: respiration(closure, s, p, times, solver_steps)
+            return jax.vmap(one)(cores.state, cores.params)
+
+        def loss(free, cores):
+            found = predicted(free, cores)
+            return jnp.mean(errors(found, cores.respiration) ** 2)
+
+        @eqx.filter_jit
+        def step(free, memory, cores):
+            slope = jax.grad(loss)(free, cores)
+            # A step that is not finite, far from a solution, is not taken.
+            finite = [jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(slope)]
+            sound = jnp.all(jnp.stack(finite))
+            slope = jax.tree.map(lambda g: jnp.where(sound, g, 0.0), slope)
+            change, memory = optimiser.update(slope, memory, free)
+            return optax.apply_updates(free, change), memory
+
+        self.step = step
+        self.score = eqx.filter_jit(
+            lambda free, cores: errors(predicted(free, cores), cores.respiration)
+        )
+
+
+def _scores(run, free, train, aside):
+    some = train.part(np.arange(min(len(train), len(aside))))
+    middle = lambda cores: jnp.sqrt(jnp.mean(run.score(free, cores) ** 2))
+    return jnp.stack([middle(aside), middle(some)])
+
+
+def _log(steps, every):
+    return jnp.full((-(-steps // every) + 1, 2), jnp.nan)
+
+
+def _is_best(log, row):
+    known = np.asarray(log[: row + 1, 0])
+    return bool(np.isfinite(known[-1])) and known[-1] <= np.nanmin(known)
+
+
+def _split(examples, validation, seed):
+    if len(examples) == 0:
+        raise ValueError("no training cores: `examples` is empty")
+    if isinstance(validation, Examples):
+        if len(validation) == 0:
+            raise ValueError("no cores to validate on: `validation` is empty")
+        return examples, validation
+    if not 0 <= validation < 1:
+        raise ValueError(f"validation must lie in [0, 1), got {validation}")
+    count = round(validation * len(examples))
+    if count == 0:
+        return examples, examples
+    order = np.random.default_rng(seed).permutation(len(examples))
+    return examples.part(order[count:]), examples.part(order[:count])
+
+
+def _batches(cores, batch, steps, seed):
+    """Every core as often as any other, in an order of its own each time round."""
+    rng = np.random.default_rng(seed)
+    rounds = -(-steps * batch // cores)
+    order = np.concatenate([rng.permutation(cores) for _ in range(rounds)])
+    return order[: steps * batch].reshape(steps, batch)
+
+
+def _store(path, state):
+    if path is None:
+        return
+    temporary = path.with_name(f".{path.name}.part")
+    eqx.tree_serialise_leaves(temporary, state)
+    temporary.replace(path)
+
+
+def _restored(path, state):
+    if path is None or not path.exists():
+        return state
+    try:
+        return eqx.tree_deserialise_leaves(path, state)
+    except (RuntimeError, ValueError, EOFError):
+        raise ValueError(
+            f"{path.name} is not the checkpoint of this fit: remove it, or name another"
+        ) from None
