@@ -1,8 +1,9 @@
 """Cores to fit closures on and to judge them by: fields, and how they respired."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -99,21 +100,14 @@ def examples(
         generator = design.generator
         if not isinstance(generator, Generator):
             raise ValueError("a shift of dead cells needs jaxsoc's own generator")
-        moved = Generator(
-            generator.exponent,
-            generator.dead_fraction,
-            generator.equal_variance,
-            generator.acceptance,
-            generator.dead_shift + shift.dead,
-        )
-        design = eqx.tree_at(lambda d: d.generator, design, moved)
+        share = generator.dead_shift + shift.dead
+        moved = dataclasses.replace(generator, dead_shift=share)
+        design = dataclasses.replace(design, generator=moved)
     only = Design(
-        **{
-            **{name: getattr(design, name) for name in _KEPT},
-            "kinetics": (kinetics,),
-            "heterogeneity": (heterogeneity,),
-            "correlation": (correlation,),
-        }
+        kinetics=(kinetics,),
+        heterogeneity=(heterogeneity,),
+        correlation=(correlation,),
+        **{name: getattr(design, name) for name in _KEPT},
     )
     source, found = member_source(only), []
     one = _core(only, kinetics, heterogeneity, correlation, shift)
@@ -135,24 +129,12 @@ def examples(
     return Examples(state, params, only.times, respiration)
 
 
-_KEPT = [
-    "scenario",
-    "seed",
-    "degree",
-    "control",
-    "coupled",
-    "every",
-    "duration",
-    "grid",
-    "generator",
-    "constants",
-    "distributions",
-    "mortality",
-    "carbon_use_efficiency",
-    "input",
-    "tolerance",
-    "laws",
-]
+# What a design of one case takes over from the one it is asked for.
+_KEPT = tuple(
+    field.name
+    for field in dataclasses.fields(Design)
+    if field.name not in ("kinetics", "heterogeneity", "correlation", "members")
+)
 
 
 def _core(design, kinetics, heterogeneity, correlation, shift):

@@ -149,12 +149,9 @@ def features(
 
     def clocks(q):
         units = jnp.eye(q.shape[0], dtype=q.dtype)[: known.pools]
-        along = lambda u: jax.jvp(
-            first,
-            (q,),
-            (jnp.broadcast_to(u.reshape(-1, *[1] * (q.ndim - 1)), q.shape),),
-        )[1]
-        return jnp.stack([along(u) for u in units])
+        shaped = lambda u: u.reshape(-1, *[1] * (q.ndim - 1))
+        along = lambda u: jnp.broadcast_to(shaped(u), q.shape)
+        return jnp.stack([jax.jvp(first, (q,), (along(u),))[1] for u in units])
 
     count = x.shape[0] if with_parameters else known.pools
     relative = jnp.concatenate(
