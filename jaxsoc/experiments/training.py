@@ -157,9 +157,8 @@ def _core(design, kinetics, heterogeneity, correlation, shift):
             method=road,
             throw=False,
         )
-        flat: Any = jax.tree.map(
-            lambda x: x.reshape(-1) if x.ndim else x, (state, params)
-        )
-        return *flat, run.values, run.finite
+        row = lambda x: x.reshape(-1) if x.ndim else x
+        state, params = jax.tree.map(row, (state, params))
+        return state, params, run.values, run.finite
 
     return one

@@ -84,7 +84,7 @@ def closure(
     if name.startswith("effective_"):
         law = name.removeprefix("effective_")
         return EffectiveKinetics.nominal(model, law, varying, **options)
-    if examples is None or not len(examples):
+    if examples is None or not examples.cores:
         raise ValueError(f"{name} starts from training cores: none were given")
     if name == "representative_statistics":
         options = {"groups": 5, "members": 3, "reads": STATISTICS} | options

@@ -28,8 +28,34 @@ class Examples(NamedTuple):
     times: Float[np.ndarray, " time"]
     respiration: Float[np.ndarray, "core time"]
 
-    def __len__(self) -> int:
+    @property
+    def cores(self) -> int:
+        """How many there are."""
         return int(np.shape(self.respiration)[0])
+
+    @classmethod
+    def measured(
+        cls, state: Any, params: Any, times: Any, respiration: Any
+    ) -> "Examples":
+        """One core with a measured series: a closure is then fitted to that.
+
+        **Arguments:** `state`, `params`: what is known of its fields; `times`: h since
+        they were known, increasing; `respiration`: mgC/g/h.
+        **Raises:** `ValueError` for times and values that do not fit together.
+        """
+        times, values = np.asarray(times, float), np.asarray(respiration, float)
+        if times.ndim != 1 or times.shape != values.shape or times.size < 2:
+            raise ValueError(
+                f"one value per time is needed, got {times.shape} times and "
+                f"{values.shape} values"
+            )
+        if times[0] < 0 or not (np.diff(times) > 0).all():
+            raise ValueError("times must increase, from zero hours or later")
+        if times[0] > 0:
+            times, values = np.append(0.0, times), np.append(np.nan, values)
+        lead = lambda x: np.asarray(x, float)[None]
+        state, params = jax.tree.map(lead, (state, params))
+        return cls(state, params, times, values[None])
 
     def part(self, chosen: Any) -> "Examples":
         """Some of the cores."""
@@ -123,7 +149,7 @@ def fit_closure(
     state = (free, optimiser.init(free), free, _log(steps, every), 0)
     state = _restored(checkpoint, state)
     free, memory, best, log, done = state
-    orders = _batches(len(train), min(batch, len(train)), steps, seed)
+    orders = _batches(train.cores, min(batch, train.cores), steps, seed)
     stopped = "all steps taken"
     for number in range(int(done), steps):
         if number % every == 0:
@@ -186,7 +212,7 @@ class _Run:
 
 
 def _scores(run, free, train, aside):
-    some = train.part(np.arange(min(len(train), len(aside))))
+    some = train.part(np.arange(min(train.cores, aside.cores)))
     middle = lambda cores: jnp.sqrt(jnp.mean(run.score(free, cores) ** 2))
     return jnp.stack([middle(aside), middle(some)])
 
@@ -201,18 +227,18 @@ def _is_best(log, row):
 
 
 def _split(examples, validation, seed):
-    if len(examples) == 0:
+    if examples.cores == 0:
         raise ValueError("no training cores: `examples` is empty")
     if isinstance(validation, Examples):
-        if len(validation) == 0:
+        if validation.cores == 0:
             raise ValueError("no cores to validate on: `validation` is empty")
         return examples, validation
     if not 0 <= validation < 1:
         raise ValueError(f"validation must lie in [0, 1), got {validation}")
-    count = round(validation * len(examples))
+    count = round(validation * examples.cores)
     if count == 0:
         return examples, examples
-    order = np.random.default_rng(seed).permutation(len(examples))
+    order = np.random.default_rng(seed).permutation(examples.cores)
     return examples.part(order[count:]), examples.part(order[:count])
 
 
