@@ -46,5 +46,6 @@ from .sweep import sweep_heterogeneity as sweep_heterogeneity
 from .sweep import two_patches as two_patches
 from .training import SHIFTS as SHIFTS
 from .training import Shift as Shift
+from .training import draw_members as draw_members
 from .training import examples as examples
 from .training import varying_of as varying_of

@@ -13,6 +13,7 @@ import numpy as np
 from jaxsoc.solve import (
     AbstractStatistic,
     Fused,
+    IntegrationError,
     integrate,
     map_members,
     reductions,
@@ -23,7 +24,7 @@ from jaxsoc.upscale.fields import Generator
 from jaxsoc.upscale.training import Examples
 
 from .design import Design
-from .soils import case, member_source
+from .soils import Member, case, member_source
 
 # Cores that are run at a time: their fields and stages fit the memory of a laptop.
 _AT_A_TIME = 20
@@ -74,6 +75,31 @@ def varying_of(kinetics: str, heterogeneity: str, design: Design) -> tuple[str, 
     return tuple(f"decomposition.{name}" for name in names)
 
 
+def draw_members(
+    design: Design, members: Sequence[int], shift: Shift = _NONE
+) -> Member:
+    """Fields of some members, leaves leading by member, for every case of a design.
+
+    **Arguments:** `shift`: of the share of dead cells.
+    **Raises:** `ValueError` if no field of a member is accepted.
+    """
+    if shift.dead:
+        generator = design.generator
+        if not isinstance(generator, Generator):
+            raise ValueError("a shift of dead cells needs jaxsoc's own generator")
+        share = generator.dead_shift + shift.dead
+        moved = dataclasses.replace(generator, dead_shift=share)
+        design = dataclasses.replace(design, generator=moved)
+    source, numbers = member_source(design), np.asarray(members, dtype=int)
+    found = []
+    for first in range(0, numbers.size, _AT_A_TIME):
+        some = numbers[first : first + _AT_A_TIME]
+        padded = np.resize(some, min(_AT_A_TIME, numbers.size))
+        drawn = jax.device_get(source(padded))
+        found.append(jax.tree.map(lambda x, n=some.size: x[:n], drawn))
+    return jax.tree.map(lambda *xs: np.concatenate(xs), *found)
+
+
 def examples(
     design: Design,
     kinetics: str,
@@ -82,83 +108,82 @@ def examples(
     members: Sequence[int],
     *,
     shift: Shift = _NONE,
+    drawn: Member | None = None,
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
 ) -> Examples:
     """Runs distributed cores of one case, to fit a closure on or to judge it by.
 
     **Arguments:** `design`: with the times, seed and grid; `members`: numbers of the
-    draws, which do not depend on each other; `shift`: see `Shift`; `progress`: called
-    with cores done, cores in all, and the case.
+    draws, which do not depend on each other; `shift`: see `Shift`; `drawn`: what
+    `draw_members` gave for these members and this shift, if it is at hand; `progress`:
+    called with cores done, cores in all, and the case.
     **Raises:** `ValueError` for no members, or choices that are not known;
     `IntegrationError` for a run that fails.
     """
     require_x64("a run")
-    members = np.asarray(members, dtype=int)
-    if members.size == 0:
+    if len(members) == 0:
         raise ValueError("no training cores: `members` is empty")
-    if shift.dead:
-        generator = design.generator
-        if not isinstance(generator, Generator):
-            raise ValueError("a shift of dead cells needs jaxsoc's own generator")
-        share = generator.dead_shift + shift.dead
-        moved = dataclasses.replace(generator, dead_shift=share)
-        design = dataclasses.replace(design, generator=moved)
+    kept = {f.name: getattr(design, f.name) for f in dataclasses.fields(Design)}
     only = Design(
-        kinetics=(kinetics,),
-        heterogeneity=(heterogeneity,),
-        correlation=(correlation,),
-        **{name: getattr(design, name) for name in _KEPT},
+        **kept
+        | {
+            "kinetics": (kinetics,),
+            "heterogeneity": (heterogeneity,),
+            "correlation": (correlation,),
+            "members": 1,
+        }
     )
-    source, found = member_source(only), []
-    one = _core(only, kinetics, heterogeneity, correlation, shift)
-    run = jax.jit(lambda drawn: map_members(one, drawn))
-    for first in range(0, members.size, _AT_A_TIME):
-        progress(first, members.size, f"{kinetics} {heterogeneity} {correlation}")
-        numbers = members[first : first + _AT_A_TIME]
-        padded = np.resize(numbers, min(_AT_A_TIME, members.size))
-        part = jax.device_get(run(source(padded)))
-        found.append(jax.tree.map(lambda x, n=numbers.size: x[:n], part))
-    progress(members.size, members.size, "")
-    join = lambda *xs: np.concatenate(xs)
-    state, params, respiration, finite = jax.tree.map(join, *found)
+    if drawn is None:
+        drawn = draw_members(only, members, shift)
+    one = lambda member: case(only, member, kinetics, heterogeneity, correlation)
+    first_member = jax.tree.map(lambda x: x[0], drawn)
+    model, total = one(first_member).model, len(members)
+    soils = eqx.filter_vmap(lambda member: one(member)[1:])(drawn)
+    soils = jax.device_get(_shifted(soils, shift, total))
+    times, found = tuple(map(float, only.times)), []
+    for first in range(0, total, _AT_A_TIME):
+        progress(first, total, f"{kinetics} {heterogeneity} {correlation}")
+        rows = np.arange(first, min(first + _AT_A_TIME, total))
+        padded = np.resize(rows, min(_AT_A_TIME, total))
+        pick = lambda x, rows=padded: x[rows]
+        part = _run(model, times, jax.tree.map(pick, soils))
+        found.append([np.asarray(x)[: rows.size] for x in part])
+    progress(total, total, "")
+    respiration, finite = (np.concatenate(xs) for xs in zip(*found, strict=True))
     if not finite.all():
-        raise ValueError(
+        raise IntegrationError(
             f"the run of member {members[int((~finite).argmax())]} left the finite "
             "numbers"
         )
-    return Examples(state, params, only.times, respiration)
+    return Examples(*soils, only.times, respiration)
 
 
-# What a design of one case takes over from the one it is asked for.
-_KEPT = tuple(
-    field.name
-    for field in dataclasses.fields(Design)
-    if field.name not in ("kinetics", "heterogeneity", "correlation", "members")
-)
+def _shifted(soils, shift, count):
+    state, params = soils
+    state = state._replace(substrate=shift.substrate * state.substrate)
+    params = eqx.tree_at(lambda p: p.input, params, shift.input * params.input)
+    lead = lambda x: (
+        x.reshape(count, -1) if jnp.ndim(x) > 1 else jnp.broadcast_to(x, count)
+    )
+    return jax.tree.map(lead, (state, params))
 
 
-def _core(design, kinetics, heterogeneity, correlation, shift):
-    def one(member):
-        model, state, params = case(
-            design, member, kinetics, heterogeneity, correlation
-        )
-        state = state._replace(substrate=shift.substrate * state.substrate)
-        params = eqx.tree_at(lambda p: p.input, params, shift.input * params.input)
-        state, params = jax.tree.map(jnp.asarray, (state, params))
-        longest = float(np.diff(design.times).max())
-        # A quarter of the bound on the rates: 1e-6 of peak respiration, measured.
-        road = Fused(longest, model.fastest_rate, 0.25, devices=1)
+# Compiled once for all cores of a model, whatever their correlation and shift.
+@eqx.filter_jit
+def _run(model, times, soils):
+    longest = float(np.diff(times).max())
+    # Half of the usual Courant number: 1e-6 of peak respiration, measured.
+    road = Fused(longest, model.fastest_rate, 0.25, devices=1)
+
+    def one(soil):
         run = integrate(
             model,
-            state,
-            params,
-            design.times,
+            *soil,
+            np.asarray(times),
             save=MeanRespiration(model.fluxes),
             method=road,
             throw=False,
         )
-        row = lambda x: x.reshape(-1) if x.ndim else x
-        state, params = jax.tree.map(row, (state, params))
-        return state, params, run.values, run.finite
+        return run.values, run.finite
 
-    return one
+    return map_members(one, soils)
