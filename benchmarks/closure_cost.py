@@ -1,0 +1,98 @@
+"""What a closure costs per member of a batch, beside the fast distributed road."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsoc.experiments import examples
+from jaxsoc.experiments.training import MeanRespiration
+from jaxsoc.models import TwoPool
+from jaxsoc.physics.kinetics import KINETICS
+from jaxsoc.solve import Fused, follow, integrate, map_members
+
+from .closure_cases import CORES, Case, Drawn, design
+from .timing import medians
+
+BATCH = 1000
+
+
+def cost(case: Case, drawn: Drawn, made: Any) -> dict[str, float]:
+    """Seconds per member of a batch, beside those of the fast distributed road.
+
+    Daily respiration on both sides, each with the loosest steps whose largest error is
+    at most 1e-5 of its own peak.
+    """
+    plan = design(drawn.plan.seed, 24.0)
+    few = examples(plan, *case, range(CORES), drawn=drawn.plain)
+    soils, times = (few.state, few.params), jnp.asarray(few.times)
+    describe = eqx.filter_jit(jax.vmap(lambda s, p: made.initial(s, p)))
+    described = describe(*soils)
+    # Groups that stay in the cache, shared out to all cores as the others are.
+    group = lambda x: jnp.concatenate([x] * (BATCH // CORES)).reshape(
+        BATCH // CORES, CORES, *x.shape[1:]
+    )
+    batch = jax.tree.map(group, described)
+
+    def closed(steps):
+        def respiration(core, given):
+            cores, _ = follow(made, core, given, times, steps=steps)
+            return jax.vmap(lambda c: made.fluxes(0.0, c, given).respiration)(cores)
+
+        return jax.jit(lambda b: map_members(lambda z: jax.vmap(respiration)(*z), b))
+
+    def whole(courant):
+        model = TwoPool(KINETICS[case.kinetics].law)
+        save, road = MeanRespiration(model.fluxes), courant(model)
+        one = lambda soil: (
+            integrate(
+                model, *soil, plan.times, save=save, method=road, throw=False
+            ).values
+        )
+        return jax.jit(lambda soils: map_members(one, soils))
+
+    exact = np.asarray(closed(48)(batch))
+    steps, fast = _loosest(closed, (2, 3, 4, 6, 8, 12, 16, 24), batch, exact)
+    roads = (
+        lambda m: Fused(6.0, devices=1),
+        lambda m: Fused(4.0, devices=1),
+        lambda m: Fused(2.0, devices=1),
+        lambda m: Fused(1.0, devices=1),
+        lambda m: Fused(24.0, m.fastest_rate, 1.0, devices=1),
+        lambda m: Fused(24.0, m.fastest_rate, 0.5, devices=1),
+        lambda m: Fused(24.0, m.fastest_rate, 0.25, devices=1),
+    )
+    # Equal steps suit most cases best; the others are for stiff cells.
+    roads = roads[4:] if case.stiff else roads[:4]
+    road, slow = _loosest(whole, roads, soils, few.respiration)
+    seconds = medians(
+        {
+            "closure": lambda: fast(batch).block_until_ready(),
+            "describe": lambda: jax.block_until_ready(describe(*soils)),
+            "distributed": lambda: slow(soils).block_until_ready(),
+        },
+        5,
+    )
+    each = {
+        "closure": seconds["closure"] / BATCH,
+        "describe": seconds["describe"] / CORES,
+        "distributed": seconds["distributed"] / CORES,
+    }
+    both = each["closure"] + each["describe"]
+    return each | {
+        "steps_a_day": steps,
+        "speedup": each["distributed"] / each["closure"],
+        "speedup_with_description": each["distributed"] / both,
+    }
+
+
+def _loosest(made, choices, given, exact):
+    """The first choice with an error of at most 1e-5 of the peak, else the last."""
+    for choice in choices:
+        program = made(choice)
+        found = np.asarray(program(given))
+        if np.max(np.abs(found - exact)) <= 1e-5 * np.max(exact):
+            break
+    return choice if isinstance(choice, int) else 0, program
