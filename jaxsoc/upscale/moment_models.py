@@ -69,6 +69,11 @@ class ClosedMoments(AbstractMacroModel):
     def live_pools(self, live, given):
         return live[0]
 
+    def numbers_read(self, pools: int = 2) -> int:
+        """How many numbers of a field are read: means and covariances."""
+        d = pools + len(self.varying)
+        return d + d * (d + 1) // 2 + (0 if self.dead is None else pools)
+
     def margins(self, core, given):
         names, (mean, covariance) = given.quantities.names, core.live
         found = super().margins(core, given)
@@ -130,6 +135,11 @@ class FunctionsOfMeans(AbstractMacroModel):
 
     def live_pools(self, live, given):
         return live
+
+    def numbers_read(self, pools: int = 2) -> int:
+        """How many numbers of a field are read: means and covariances."""
+        d = pools + len(self.varying)
+        return d + d * (d + 1) // 2 + (0 if self.dead is None else pools)
 
     def _mean(self, live, given):
         return jnp.concatenate([live, given.detail[0][live.size :]])
