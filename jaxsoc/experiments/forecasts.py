@@ -96,8 +96,11 @@ def _core(cores: Examples, number: int) -> tuple[Any, Any]:
 def _reason(closure, cores, left):
     if not np.isfinite(left).any():
         return ""
+    worst = int(np.argmin(left))
+    # Beyond the end there may be no end of ever smaller steps.
+    count = max(2, int(np.sum(np.asarray(cores.times) <= left[worst])))
     try:
-        predict(closure, *_core(cores, int(np.argmin(left))), cores.times)
+        predict(closure, *_core(cores, worst), cores.times[:count])
     except RealisabilityError as error:
         return str(error)
     return ""

@@ -97,6 +97,7 @@ def closure_dataset(
         "title": "Respiration of soil cores as macro-scale closures predict it",
         "kinetics": ", ".join(design.kinetics),
         "heterogeneity": ", ".join(design.heterogeneity),
+        "correlation": ", ".join(design.correlation or ()),
     }
     known |= dict(attributes or {})
     return xr.Dataset(variables, coordinates, {k: plain(v) for k, v in known.items()})

@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, STYLE, VERMILION, title
 
@@ -30,6 +31,7 @@ _OTHERS: tuple[dict[str, Any], ...] = tuple(
     for dashes in ((0, (1, 1)), "-", (0, (8, 1, 1, 1)))
     for colour in (VERMILION, BLUE, GREEN, ORANGE, PURPLE, SKY)
 )
+_DECADES = 300.0  # of errors in a panel, above which only powers of ten are named
 _HEADROOM = 1.15  # times the largest rate: a closure that runs away leaves the panel
 
 
@@ -56,8 +58,9 @@ def figure_closures(results: Any, core: int = 0) -> Figure:
             left = figure.subplots()
         _over_time(left, results.isel(core=core), lines)
         _legend(figure, left, results, lines, known)
-        law = title(str(results.attrs["kinetics"]))
-        figure.suptitle(f"{law} kinetics, {results.attrs['heterogeneity']}")
+        said = [results.attrs[name] for name in ("heterogeneity", "correlation")]
+        law = f"{title(str(results.attrs['kinetics']))} kinetics"
+        figure.suptitle(", ".join([law, *filter(None, said)]))
         return figure
 
 
@@ -117,6 +120,7 @@ def _errors(ax, results, lines):
                 va="center",
                 ha="right",
                 transform=ax.get_yaxis_transform(),
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
             )
             continue
         row = np.maximum(row, 1e-6)
@@ -131,6 +135,11 @@ def _errors(ax, results, lines):
     if "null_error" in results:
         ax.axvline(100 * np.median(results.null_error.values), **_NULL)
     ax.set_xscale("log")
+    low, high = ax.get_xlim()
+    few = (1, 2, 5) if high / low < _DECADES else (1,)
+    ax.xaxis.set_major_locator(LogLocator(subs=few, numticks=20))
+    ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_yticks(range(len(names)), [title(names[i]) for i in order])
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.set_xlabel("error: RMSE / peak of R (%)")
