@@ -90,7 +90,8 @@ def _refuse(closure, found, margins, bad):
     place = int(np.argmax(np.asarray(found.times) == float(found.left)))
     guilty = [name for name, x in bad.items() if bool(x[place])]
     what, value = guilty[0], float(np.asarray(margins[guilty[0]])[place])
-    said = "it is not finite" if what == "a number" else f"{what} is {value:.3g}"
+    known = what != "a number" and np.isfinite(value)
+    said = f"{what} is {value:.3g}" if known else "it is not finite"
     raise RealisabilityError(
         f"{name_of(closure)} leaves what a soil can be on day "
         f"{float(found.left) / 24:.1f}: {said}; try {_instead(closure)}"
