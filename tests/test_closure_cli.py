@@ -273,7 +273,6 @@ def test_closures_differ_in_colour_or_dashes():
         ("compare --steps none", "steps: input should be a valid integer"),
         ("compare --kinetics mm,mult", "one kinetics is needed, got 2: michaelis"),
         ("compare --kinetics cubic", "unknown kinetics 'cubic'"),
-        ("compare --kinetics quadratic", "no distribution is known"),
         ("compare --heterogeneity homogeneous", "heterogeneity of a closure"),
         ("compare --correlation some", "unknown correlation 'some'"),
         ("compare --load nothing.json", "no such file: 'nothing.json'"),

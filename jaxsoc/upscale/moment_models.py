@@ -160,5 +160,6 @@ def covariance_of(x: Any, weight: Any, mean: Any) -> Any:
 def _second_order(function, at, covariance):
     """F(x̄) + ½ F'' : C, for any structure of rates."""
     bend = jax.jacfwd(jax.jacfwd(function))
-    second = lambda f, h: f + 0.5 * jnp.sum(h * covariance, axis=(-2, -1))
+    like = lambda h: jnp.broadcast_to(covariance, h.shape)
+    second = lambda f, h: f + 0.5 * jnp.sum(h * like(h), axis=(-2, -1))
     return jax.tree.map(second, function(at), bend(at))
