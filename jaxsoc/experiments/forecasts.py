@@ -11,7 +11,7 @@ from jaxsoc.solve import require_x64
 from jaxsoc.upscale.catalogue import FittedClosure
 from jaxsoc.upscale.macroscale import AbstractMacroModel, state_count
 from jaxsoc.upscale.point import Quantities
-from jaxsoc.upscale.predict import RealisabilityError, predict
+from jaxsoc.upscale.predict import complaint, predict_with_margins
 from jaxsoc.upscale.training import Examples, errors
 
 
@@ -55,7 +55,9 @@ def forecast(
         _warn_of_furthest(closure, cores)
         closure = closure.closure
     made: AbstractMacroModel = closure
-    found = _predicted(made, cores.state, cores.params, jnp.asarray(cores.times))
+    found, margins = _predicted(
+        made, cores.state, cores.params, jnp.asarray(cores.times)
+    )
     left = np.asarray(found.left)
     after = np.asarray(cores.times)[None] >= left[:, None]
     respiration = np.where(after, np.nan, np.asarray(found.fluxes.respiration))
@@ -71,7 +73,7 @@ def forecast(
         respiration,
         left,
         np.where(some & np.isfinite(left), np.inf, off),
-        _reason(made, cores, left),
+        complaint(made, *_one((found, margins), int(np.argmin(left)))),
     )
 
 
@@ -85,25 +87,16 @@ def null_forecast(training: Examples, cores: Examples) -> Forecast:
 
 @eqx.filter_jit
 def _predicted(closure, states, params, times):
-    one = lambda s, p: predict(closure, s, p, times, throw=False)
+    one = lambda s, p: predict_with_margins(closure, s, p, times)
     return jax.vmap(one)(states, params)
 
 
 def _core(cores: Examples, number: int) -> tuple[Any, Any]:
-    return jax.tree.map(lambda x: jnp.asarray(x[number]), (cores.state, cores.params))
+    return jax.tree.map(jnp.asarray, _one((cores.state, cores.params), number))
 
 
-def _reason(closure, cores, left):
-    if not np.isfinite(left).any():
-        return ""
-    worst = int(np.argmin(left))
-    # Beyond the end there may be no end of ever smaller steps.
-    count = max(2, int(np.sum(np.asarray(cores.times) <= left[worst])))
-    try:
-        predict(closure, *_core(cores, worst), cores.times[:count])
-    except RealisabilityError as error:
-        return str(error)
-    return ""
+def _one(tree, number):
+    return jax.tree.map(lambda x: np.asarray(x[number]), tree)
 
 
 def _warn_of_furthest(fitted, cores):
