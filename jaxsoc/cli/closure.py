@@ -112,10 +112,7 @@ def run_fit_closure(config: FitClosureConfig, *, quiet: bool) -> None:
         console.print(f"going on from {checkpoint.name}", highlight=False)
     with warnings.catch_warnings(record=True) as noticed:
         warnings.simplefilter("always")
-        show = lambda progress: examples(
-            design, *names, range(config.training), progress=progress
-        )
-        training = with_bar(console, show)
+        training = _drawn(console, design, names, config.training)
         start = _start(config.closure, design, names, training)
         fitted, history = _fitted(console, config, start, training, checkpoint)
         ranged = FittedClosure.on(config.closure, names[0], fitted, training)
@@ -185,11 +182,17 @@ def run_predict(config: PredictConfig, load: Sequence[Path], *, quiet: bool) -> 
     _finish(console, config, results, written, started)
 
 
+def _drawn(console, design: Design, names, count: int) -> Examples:
+    law, kind, correlation = names
+    work = lambda progress: examples(
+        design, law, kind, correlation, range(count), progress=progress
+    )
+    return with_bar(console, work)
+
+
 def _cores(console, design: Design, names, config: CompareConfig):
     """Training cores and unseen ones: the next members of the same seed."""
-    every = range(config.training + config.unseen)
-    show = lambda progress: examples(design, *names, every, progress=progress)
-    cores = with_bar(console, show)
+    cores = _drawn(console, design, names, config.training + config.unseen)
     parts = np.split(np.arange(cores.cores), [config.training])
     return [cores.part(part) for part in parts]
 
@@ -214,7 +217,7 @@ def _made(console, config: CompareConfig, design, names, training, loaded) -> _C
 def _start(name, design: Design, names, training: Examples) -> AbstractMacroModel:
     mortality = power_mortality if design.nonlinear_mortality else linear_mortality
     model = TwoPool(KINETICS[names[0]].law, mortality)
-    return closure(name, model, varying_of(*names[:2], design), training)
+    return closure(name, model, varying_of(names[0], names[1], design), training)
 
 
 def _fitted(

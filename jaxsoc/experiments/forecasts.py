@@ -102,4 +102,4 @@ def _one(tree, number):
 def _warn_of_furthest(fitted, cores):
     far = jax.jit(jax.vmap(fitted.novelty))(cores.state, cores.params)
     worst = np.max([np.asarray(x) for x in far.values()], axis=0)
-    fitted.warn_outside(*_core(cores, int(worst.argmax())))
+    fitted.warn_outside(_one(far, int(worst.argmax())))

@@ -151,9 +151,8 @@ class FittedClosure(eqx.Module):
                 f"{', '.join(('pools', *varying))}"
             )
 
-    def warn_outside(self, state: Any, params: Any) -> None:
-        """Warns, as `OutsideFittedRange`, of a core outside the fitted range."""
-        far = self.novelty(state, params)
+    def warn_outside(self, far: Mapping[str, Any]) -> None:
+        """Warns, as `OutsideFittedRange`, of a core whose `novelty` is too far out."""
         if any(isinstance(x, Tracer) for x in far.values()):
             return
         worst = max(far, key=lambda name: float(far[name]))
@@ -169,7 +168,7 @@ class FittedClosure(eqx.Module):
 
     def predict(self, state: Any, params: Any, times: Any, **options: Any):
         """As `predict`, with a warning for a core outside the fitted range."""
-        self.warn_outside(state, params)
+        self.warn_outside(self.novelty(state, params))
         found: Prediction = predict(self.closure, state, params, times, **options)
         return found
 
