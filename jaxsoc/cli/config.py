@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -145,12 +145,12 @@ class UpscaleConfig(_Table):
         for name, given in self.constants.items():
             kinetics = canonical_kinetics(name)
             if kinetics not in KINETICS:
-                raise ValueError(_unknown("kinetics", name, list(KINETICS)))
+                raise ValueError(unknown("kinetics", name, list(KINETICS)))
             cls = KINETICS[kinetics].constants
             known = [declaration.name for declaration in declarations(cls)]
             for key in given:
                 if key not in known:
-                    raise ValueError(_unknown(f"constant of {name}", key, known))
+                    raise ValueError(unknown(f"constant of {name}", key, known))
             constants[kinetics] = cls(**given)
         return constants
 
@@ -227,7 +227,7 @@ def _check_keys(values, model, where):
     known = model.model_fields
     for key, value in values.items():
         if key not in known:
-            raise ValueError(f"{where}: {_unknown('key', key, list(known))}")
+            raise ValueError(f"{where}: {unknown('key', key, list(known))}")
         inner = known[key].annotation
         if isinstance(inner, type) and issubclass(inner, _Table):
             if not isinstance(value, dict):
@@ -235,7 +235,8 @@ def _check_keys(values, model, where):
             _check_keys(value, inner, f"{where} [{key}]")
 
 
-def _unknown(what, received, known):
+def unknown(what: str, received: str, known: Sequence[str]) -> str:
+    """A sentence about a name that is not known, with the nearest one that is."""
     near = difflib.get_close_matches(received, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"unknown {what} {received!r}: {hint}known are {', '.join(known)}"

@@ -9,6 +9,7 @@ import typer
 
 from . import interrupt
 from .budget_options import budget
+from .closure_options import closures
 from .fit_options import fit
 
 app = typer.Typer(
@@ -239,3 +240,4 @@ def upscale(
 
 app.command()(fit)
 app.command()(budget)
+app.add_typer(closures, name="closure")

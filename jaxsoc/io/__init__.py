@@ -12,6 +12,7 @@ from .cores import load_cores as load_cores
 from .fields import load_fields as load_fields
 from .fits import Fitted as Fitted
 from .fits import fits_to_dataset as fits_to_dataset
+from .predictions import closure_dataset as closure_dataset
 from .respiration import Collection as Collection
 from .respiration import load_respiration as load_respiration
 from .results import save_dataset as save_dataset

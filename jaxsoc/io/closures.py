@@ -72,9 +72,11 @@ def closure_from_json(content: Mapping[str, Any]) -> FittedClosure:
         name, kinetics = content["closure"], content["kinetics"]
         ranges = content["fitted_on"]
         made = _filled(_skeleton(content), content["numbers"])
-    except (KeyError, TypeError) as error:
+        bounds = np.asarray(list(ranges.values()), dtype=float).reshape(-1, 2)
+    except KeyError as error:
         raise ValueError(f"not a fitted closure: {error} is missing") from None
-    bounds = np.asarray(list(ranges.values()), dtype=float).reshape(-1, 2)
+    except (TypeError, AttributeError, IndexError) as error:
+        raise ValueError(f"not a fitted closure: {error}") from None
     return FittedClosure(
         name, kinetics, made, tuple(ranges), bounds[:, 0], bounds[:, 1]
     )
@@ -107,7 +109,10 @@ def load_closure(path: Path | str) -> FittedClosure:
         raise ValueError(f"{path.name} is not a fitted closure: {error}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} is not a fitted closure")
-    return closure_from_json(content)
+    try:
+        return closure_from_json(content)
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from None
 
 
 def _rounded(value):

@@ -1,6 +1,7 @@
 """Pictures: functions of arrays and datasets, no model objects."""
 
 from .budget import figure_budget as figure_budget
+from .closures import figure_closures as figure_closures
 from .figures import figure_fields as figure_fields
 from .figures import figure_parameters as figure_parameters
 from .figures import figure_pools as figure_pools

@@ -135,33 +135,40 @@ class FittedClosure(eqx.Module):
         return dict(zip(self.names, far, strict=True))
 
     def check(self, model: Callable, varying: tuple[str, ...]) -> None:
-        """Raises `ValueError` for a soil of other kinetics than those fitted."""
-        law = lambda m: getattr(m.decomposition, "__name__", repr(m.decomposition))
-        if law(model) != law(self.closure.model):
-            raise ValueError(
-                f"this closure was fitted for {law(self.closure.model)} kinetics, got "
-                f"a soil of {law(model)}"
-            )
+        """Raises `ValueError` for a soil of other laws than those fitted."""
+        for what, part in (("kinetics", "decomposition"), ("mortality", "mortality")):
+            known, got = getattr(self.closure.model, part, None), getattr(model, part)
+            name = lambda law: getattr(law, "__name__", repr(law))
+            if name(known) != name(got):
+                raise ValueError(
+                    f"this closure was fitted for {name(known)} {what}, got a soil of "
+                    f"{name(got)}"
+                )
         if set(varying) - set(self.closure.varying):
             raise ValueError(
-                f"this closure was fitted for cores that differ in "
-                f"{self.closure.varying or 'pools alone'}, got {tuple(varying)}"
+                "this closure was fitted for cores that differ in "
+                f"{', '.join(('pools', *self.closure.varying))}, got "
+                f"{', '.join(('pools', *varying))}"
+            )
+
+    def warn_outside(self, far: Mapping[str, Any]) -> None:
+        """Warns, as `OutsideFittedRange`, of a core whose `novelty` is too far out."""
+        if any(isinstance(x, Tracer) for x in far.values()):
+            return
+        worst = max(far, key=lambda name: float(far[name]))
+        if float(far[worst]) > 0.5:
+            place = self.names.index(worst)
+            warnings.warn(
+                f"{self.name} is used outside what it was fitted on: {worst} is "
+                f"{float(far[worst]):.1f} widths outside of "
+                f"{self.lowest[place]:.4g} to {self.highest[place]:.4g}",
+                OutsideFittedRange,
+                stacklevel=3,
             )
 
     def predict(self, state: Any, params: Any, times: Any, **options: Any):
         """As `predict`, with a warning for a core outside the fitted range."""
-        far = self.novelty(state, params)
-        if not any(isinstance(x, Tracer) for x in far.values()):
-            worst = max(far, key=lambda name: float(far[name]))
-            if float(far[worst]) > 0.5:
-                place = self.names.index(worst)
-                warnings.warn(
-                    f"{self.name} is used outside what it was fitted on: {worst} is "
-                    f"{float(far[worst]):.1f} widths outside of "
-                    f"{self.lowest[place]:.4g} to {self.highest[place]:.4g}",
-                    OutsideFittedRange,
-                    stacklevel=2,
-                )
+        self.warn_outside(self.novelty(state, params))
         found: Prediction = predict(self.closure, state, params, times, **options)
         return found
 

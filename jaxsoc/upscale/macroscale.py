@@ -146,6 +146,15 @@ class AbstractMacroModel(eqx.Module):
         live = self.live_pools(core.live, given)
         return {f"{name} of live cells": x for name, x in zip(names, live, strict=True)}
 
+    def numbers_read(self, pools: int = 2) -> int | None:
+        """How many numbers of a field are read; None for the field itself.
+
+        Means of what differs between live cells; where dead ones are taken apart, their
+        share and the means of their pools, of which one is zero.
+        """
+        apart = 0 if self.dead is None else pools
+        return pools + len(self.varying) + apart
+
     def _dead_cell(self, core, given):
         known = given.quantities
         leaves = jax.tree.leaves(given.params)

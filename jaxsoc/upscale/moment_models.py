@@ -69,6 +69,11 @@ class ClosedMoments(AbstractMacroModel):
     def live_pools(self, live, given):
         return live[0]
 
+    def numbers_read(self, pools: int = 2) -> int:
+        """How many numbers of a field are read: means and covariances."""
+        d = pools + len(self.varying)
+        return d + d * (d + 1) // 2 + (0 if self.dead is None else pools)
+
     def margins(self, core, given):
         names, (mean, covariance) = given.quantities.names, core.live
         found = super().margins(core, given)
@@ -131,6 +136,11 @@ class FunctionsOfMeans(AbstractMacroModel):
     def live_pools(self, live, given):
         return live
 
+    def numbers_read(self, pools: int = 2) -> int:
+        """How many numbers of a field are read: means and covariances."""
+        d = pools + len(self.varying)
+        return d + d * (d + 1) // 2 + (0 if self.dead is None else pools)
+
     def _mean(self, live, given):
         return jnp.concatenate([live, given.detail[0][live.size :]])
 
@@ -150,5 +160,6 @@ def covariance_of(x: Any, weight: Any, mean: Any) -> Any:
 def _second_order(function, at, covariance):
     """F(x̄) + ½ F'' : C, for any structure of rates."""
     bend = jax.jacfwd(jax.jacfwd(function))
-    second = lambda f, h: f + 0.5 * jnp.sum(h * covariance, axis=(-2, -1))
+    like = lambda h: jnp.broadcast_to(covariance, h.shape)
+    second = lambda f, h: f + 0.5 * jnp.sum(h * like(h), axis=(-2, -1))
     return jax.tree.map(second, function(at), bend(at))

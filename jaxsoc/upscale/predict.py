@@ -52,6 +52,23 @@ def predict(
     **Raises:** `RealisabilityError` for a run that leaves what a soil can be: when, by
     what, and which closure to try; as `closure.initial`.
     """
+    found, margins = predict_with_margins(closure, state, params, times, steps=steps)
+    if throw and not isinstance(found.left, Tracer):
+        said = complaint(closure, found, margins)
+        if said:
+            raise RealisabilityError(said)
+    return found
+
+
+def predict_with_margins(
+    closure: AbstractMacroModel,
+    state: Any,
+    params: Any,
+    times: Any,
+    *,
+    steps: int | None = None,
+) -> tuple[Prediction, dict[str, Any]]:
+    """As `predict`, which never raises, and what must not be negative, by its words."""
     require_x64("a macro-scale prediction")
     core, given = closure.initial(state, params)
     cores, _ = follow(closure, core, given, times, steps=steps)
@@ -64,10 +81,7 @@ def predict(
     any_bad = jnp.any(jnp.stack(list(bad.values())), axis=0)
     first = jnp.argmax(any_bad)
     left = jnp.where(any_bad[first], times[first], jnp.inf)
-    found = Prediction(times, pools, fluxes, left)
-    if throw and not isinstance(left, Tracer):
-        _refuse(closure, found, margins, bad)
-    return found
+    return Prediction(times, pools, fluxes, left), margins
 
 
 def _numbers(cores):
@@ -84,14 +98,18 @@ def _below(margin):
     return ~(margin >= -_ROUNDING * size)
 
 
-def _refuse(closure, found, margins, bad):
+def complaint(
+    closure: AbstractMacroModel, found: Prediction, margins: dict[str, Any]
+) -> str:
+    """When and how one run left what a soil can be; empty if it never did."""
     if not np.isfinite(found.left):
-        return
+        return ""
     place = int(np.argmax(np.asarray(found.times) == float(found.left)))
-    guilty = [name for name, x in bad.items() if bool(x[place])]
+    guilty = [name for name, x in margins.items() if bool(_below(x)[place])]
     what, value = guilty[0], float(np.asarray(margins[guilty[0]])[place])
-    said = "it is not finite" if what == "a number" else f"{what} is {value:.3g}"
-    raise RealisabilityError(
+    known = what != "a number" and np.isfinite(value)
+    said = f"{what} is {value:.3g}" if known else "it is not finite"
+    return (
         f"{name_of(closure)} leaves what a soil can be on day "
         f"{float(found.left) / 24:.1f}: {said}; try {_instead(closure)}"
     )

@@ -96,7 +96,7 @@ def errors(predicted: Any, observed: Any) -> Any:
     known = jnp.isfinite(observed)
     target = jnp.where(known, observed, 0.0)
     off = jnp.where(known, predicted - target, 0.0)
-    mean = jnp.sum(off**2, axis=-1) / jnp.sum(known, axis=-1)
+    mean = jnp.sum(off**2, axis=-1) / jnp.sum(known, axis=-1, dtype=off.dtype)
     return jnp.sqrt(mean) / jnp.max(jnp.abs(target), axis=-1)
 
 
@@ -202,8 +202,10 @@ class _Run:
             finite = [jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(slope)]
             sound = jnp.all(jnp.stack(finite))
             slope = jax.tree.map(lambda g: jnp.where(sound, g, 0.0), slope)
-            change, memory = optimiser.update(slope, memory, free)
-            return optax.apply_updates(free, change), memory
+            # Adam counts its steps in integers, which strict promotion would refuse.
+            with jax.numpy_dtype_promotion("standard"):
+                change, memory = optimiser.update(slope, memory, free)
+                return optax.apply_updates(free, change), memory
 
         self.step = step
         self.score = eqx.filter_jit(

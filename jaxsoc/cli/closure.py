@@ -1,0 +1,286 @@
+"""`jaxsoc closure`: fit macro-scale closures, compare them, predict with them."""
+
+import hashlib
+import json
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+
+from jaxsoc.experiments import (
+    Design,
+    Forecast,
+    case,
+    checked_correlations,
+    draw_member,
+    examples,
+    forecast,
+    null_forecast,
+    run,
+    varying_of,
+)
+from jaxsoc.io import closure_dataset, save_closure, save_dataset, writable_folder
+from jaxsoc.models import TwoPool
+from jaxsoc.physics.kinetics import KINETICS
+from jaxsoc.physics.mortality import linear_mortality, power_mortality
+from jaxsoc.upscale import (
+    FITTED,
+    AbstractMacroModel,
+    Examples,
+    FittedClosure,
+    History,
+    closure,
+    fit_closure,
+)
+
+from .closure_config import (
+    CompareConfig,
+    FitClosureConfig,
+    PredictConfig,
+    TrainedConfig,
+    load_by_name,
+    refuse_seen,
+)
+from .closure_table import print_forecasts, print_predictions
+from .upscale import print_warnings, supplied_fields, with_bar
+
+# Where the default of `fit_closure` is too fast or too slow.
+_RATES = {"learned": 0.01, "functions_of_means": 0.05}
+_HOURS_PER_STEP = 3.0  # of the solver within a fit
+
+_Closures = dict[str, AbstractMacroModel | FittedClosure]
+
+
+def run_compare(config: CompareConfig, load: Sequence[Path], *, quiet: bool) -> None:
+    """Fits or loads closures, predicts unseen cores, and tells how wrong each is.
+
+    Writes `closure.nc` and a figure into `config.out`.
+
+    **Raises:** `ValueError` before anything is computed, for whatever does not fit.
+    """
+    console = Console(quiet=quiet)
+    started = time.perf_counter()
+    design, names = config.checked()
+    loaded = load_by_name(load, design, names)
+    refuse_seen(load, config)
+    folder = writable_folder(config.out)
+    with warnings.catch_warnings(record=True) as noticed:
+        warnings.simplefilter("always")
+        training, unseen = _cores(console, design, names, config)
+        made = _made(console, config, design, names, training, loaded)
+        forecasts = _forecasts(console, made, unseen)
+    null = null_forecast(training, unseen)
+    results = closure_dataset(
+        design,
+        unseen,
+        forecasts,
+        names=range(config.training, config.training + config.unseen),
+        null=null,
+        attributes={
+            "configuration": config.model_dump(mode="json"),
+            "loaded": [str(path) for path in load],
+        },
+    )
+    # Before anything is printed: a closed pipe must not cost the results.
+    written = [save_dataset(results, folder / "closure.nc")]
+    print_forecasts(console, names, config, forecasts, null)
+    print_warnings(console, noticed)
+    _finish(console, config, results, written, started)
+
+
+def run_fit_closure(config: FitClosureConfig, *, quiet: bool) -> None:
+    """Fits one closure on training cores and saves it as JSON.
+
+    A fit that was stopped goes on where it was, with the same options.
+
+    **Raises:** `ValueError` before anything is computed, for whatever does not fit.
+    """
+    console = Console(quiet=quiet)
+    started = time.perf_counter()
+    design, names = config.checked()
+    path = config.file
+    writable_folder(path.parent)
+    checkpoint = path.with_name(f"{path.stem}-{_fingerprint(config)}.checkpoint")
+    if checkpoint.exists():
+        console.print(f"going on from {checkpoint.name}", highlight=False)
+    with warnings.catch_warnings(record=True) as noticed:
+        warnings.simplefilter("always")
+        training = _drawn(console, design, names, config.training)
+        start = _start(config.closure, design, names, training)
+        fitted, history = _fitted(console, config, start, training, checkpoint)
+        ranged = FittedClosure.on(config.closure, names[0], fitted, training)
+    about = {
+        "case": dict(
+            zip(("kinetics", "heterogeneity", "correlation"), names, strict=True)
+        ),
+        "seed": config.seed,
+        "training": config.training,
+        "steps": config.steps,
+        "best_step": history.best,
+        "validation_error": float(np.nanmin(history.validation)),
+        "configuration": config.model_dump(mode="json"),
+    }
+    save_closure(ranged, path, about)
+    checkpoint.unlink(missing_ok=True)
+    print_warnings(console, noticed)
+    console.print(
+        f"{config.closure}: {100 * about['validation_error']:.3g} % of peak "
+        f"respiration on cores set aside, step {history.best} of {config.steps}"
+    )
+    seconds = time.perf_counter() - started
+    console.print(f"{seconds:.0f} s; written to {path}", highlight=False)
+
+
+def run_predict(config: PredictConfig, load: Sequence[Path], *, quiet: bool) -> None:
+    """Predicts the respiration of given fields with closures from files.
+
+    Writes `closure.nc` and a figure into `config.out`.
+
+    **Raises:** `ValueError` before anything is computed, for whatever does not fit.
+    """
+    console = Console(quiet=quiet)
+    started = time.perf_counter()
+    if not load:
+        raise ValueError("no closure to predict with: use --load FILE.json")
+    config = config.filled(load[0])
+    with warnings.catch_warnings(record=True) as noticed:
+        warnings.simplefilter("always")
+        design, names = config.checked()
+        loaded = load_by_name(load, design, names)
+        supplied = supplied_fields(config, design)
+        correlations = checked_correlations(design, supplied)
+        member = draw_member(design, 0, supplied)
+        soils = [case(design, member, *names, one) for one in correlations]
+        folder = writable_folder(config.out)
+        shape = (len(soils), design.times.size)
+        known = np.full(shape, np.nan)
+        if config.distributed:
+            whole = with_bar(console, lambda p: run(design, supplied, progress=p))
+            known = whole.series["respiration"][0, 0, :, 0]
+        cores = Examples(*_by_core(soils), design.times, known)
+        forecasts = _forecasts(console, dict(loaded), cores)
+    results = closure_dataset(
+        design,
+        cores,
+        forecasts,
+        names=correlations,
+        attributes={
+            "configuration": config.model_dump(mode="json"),
+            "loaded": [str(path) for path in load],
+        },
+    )
+    written = [save_dataset(results, folder / "closure.nc")]
+    print_predictions(console, correlations, design.times, forecasts)
+    print_warnings(console, noticed)
+    _finish(console, config, results, written, started)
+
+
+def _drawn(console, design: Design, names, count: int) -> Examples:
+    law, kind, correlation = names
+    work = lambda progress: examples(
+        design, law, kind, correlation, range(count), progress=progress
+    )
+    return with_bar(console, work)
+
+
+def _cores(console, design: Design, names, config: CompareConfig):
+    """Training cores and unseen ones: the next members of the same seed."""
+    cores = _drawn(console, design, names, config.training + config.unseen)
+    parts = np.split(np.arange(cores.cores), [config.training])
+    return [cores.part(part) for part in parts]
+
+
+def _made(console, config: CompareConfig, design, names, training, loaded) -> _Closures:
+    """Closures by what to call them: given ones, fitted ones, and those as they are."""
+    instead = {fitted.name for fitted in loaded.values()}
+    made: _Closures = {}
+    for name in dict.fromkeys(("mean_field", *config.closures)):
+        if name in instead:
+            continue
+        start = _start(name, design, names, training)
+        made[name] = start
+        if name in FITTED:
+            try:
+                made[name], _ = _fitted(console, config, start, training, None, name)
+            except ValueError as error:
+                warnings.warn(f"{name} stays as it starts: {error}", stacklevel=2)
+    return made | loaded
+
+
+def _start(name, design: Design, names, training: Examples) -> AbstractMacroModel:
+    mortality = power_mortality if design.nonlinear_mortality else linear_mortality
+    model = TwoPool(KINETICS[names[0]].law, mortality)
+    return closure(name, model, varying_of(names[0], names[1], design), training)
+
+
+def _fitted(
+    console: Console,
+    config: TrainedConfig,
+    start: AbstractMacroModel,
+    training: Examples,
+    checkpoint: Path | None,
+    name: str = "",
+) -> tuple[AbstractMacroModel, History]:
+    name = name or getattr(config, "closure", "")
+    longest = float(np.diff(training.times).max())
+
+    def fit(progress: Callable) -> tuple[AbstractMacroModel, History]:
+        show = lambda done, total, what: progress(done, total, f"{name}, {what}")
+        return fit_closure(
+            start,
+            training,
+            steps=config.steps,
+            learning_rate=_RATES.get(name, 0.03),
+            solver_steps=max(1, round(longest / _HOURS_PER_STEP)),
+            seed=config.seed,
+            checkpoint=checkpoint,
+            progress=show,
+        )
+
+    return with_bar(console, fit)
+
+
+def _forecasts(console, made: _Closures, cores: Examples) -> list[Forecast]:
+    def work(progress):
+        found = []
+        for name, one in made.items():
+            progress(len(found), len(made), f"predicting with {name}")
+            found.append(forecast(name, one, cores))
+        return found
+
+    return with_bar(console, work)
+
+
+def _by_core(soils) -> tuple[Any, Any]:
+    """States and parameters of soils, leading by core, cells in a row."""
+    row = lambda x: jnp.reshape(x, -1) if jnp.ndim(x) else jnp.asarray(x)
+    rows = [jax.tree.map(row, (soil.state, soil.params)) for soil in soils]
+    return jax.tree.map(lambda *xs: np.stack(xs), *rows)
+
+
+def _fingerprint(config: FitClosureConfig) -> str:
+    """Of everything that a fit depends on: a checkpoint of another is not its own."""
+    options = config.model_dump(mode="json", exclude={"out", "figures"})
+    text = json.dumps([options, version("jaxsoc")], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _finish(console, config, results, written: list[Path], started: float) -> None:
+    folder = written[0].parent
+    if config.figures:
+        from jaxsoc import plots
+
+        with console.status("drawing figures"):
+            figure = plots.figure_closures(results)
+            written.append(plots.save_figure(figure, folder / "closure.png"))
+    seconds = time.perf_counter() - started
+    console.print(f"{seconds:.0f} s; written to {folder}:")
+    for path in written:
+        console.print(f"  {path.name}", highlight=False)

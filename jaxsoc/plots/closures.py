@@ -1,0 +1,162 @@
+"""The figure of closures. `results` is the dataset of `jaxsoc.io.closure_dataset`."""
+
+from typing import Any, cast
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, STYLE, VERMILION, title
+
+_GREY = "#7F7F7F"
+_ALL_CELLS: dict[str, Any] = {"color": BLACK, "linestyle": "-", "linewidth": 2.6}
+_MEAN_FIELD: dict[str, Any] = {"color": BLACK, "linestyle": ":", "linewidth": 1.8}
+_NULL: dict[str, Any] = {"color": _GREY, "linestyle": (0, (6, 2)), "linewidth": 1.2}
+# Colour and dashes tell them apart, and the usual closures look alike everywhere.
+_USUAL: dict[str, dict[str, Any]] = {
+    name: {"color": colour, "linestyle": dashes}
+    for name, colour, dashes in (
+        ("two_strata", SKY, "-."),
+        ("log_normal", PURPLE, (0, (5, 1, 1, 1))),
+        ("functions_of_means", GREEN, (0, (3, 1, 1, 1, 1, 1))),
+        ("learned", ORANGE, "--"),
+        ("representative_statistics", BLUE, (0, (5, 1.5))),
+        ("representative_cells", VERMILION, (0, (2.5, 1))),
+    )
+}
+_OTHERS: tuple[dict[str, Any], ...] = tuple(
+    {"color": colour, "linestyle": dashes, "linewidth": 1.1}
+    for dashes in ((0, (1, 1)), "-", (0, (8, 1, 1, 1)))
+    for colour in (VERMILION, BLUE, GREEN, ORANGE, PURPLE, SKY)
+)
+_DECADES = 300.0  # of errors in a panel, above which only powers of ten are named
+_HEADROOM = 1.15  # times the largest rate: a closure that runs away leaves the panel
+
+
+def figure_closures(results: Any, core: int = 0) -> Figure:
+    """What closures predict of a core, and their errors on all cores.
+
+    Left: respiration over time, all cells, mean field and closures. Right, where
+    respiration is known: the error of every core (dots) and the median (bar), with the
+    null, the mean of the training cores, as a line. A closure whose run left what a
+    soil can be has no error.
+
+    **Arguments:** `core`: place of the one that is drawn over time.
+    """
+    with matplotlib.rc_context(cast(Any, dict(STYLE))):
+        known = bool(np.isfinite(results.distributed.values).any())
+        names = [str(name) for name in results.closure.values]
+        lines = closure_lines(names)
+        if known:
+            figure = Figure(figsize=(10.2, 4.3))
+            left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+            _errors(right, results, lines)
+        else:
+            figure = Figure(figsize=(6.6, 4.3))
+            left = figure.subplots()
+        _over_time(left, results.isel(core=core), lines)
+        _legend(figure, left, results, lines, known)
+        said = [results.attrs[name] for name in ("heterogeneity", "correlation")]
+        law = f"{title(str(results.attrs['kinetics']))} kinetics"
+        figure.suptitle(", ".join([law, *filter(None, said)]))
+        return figure
+
+
+def closure_lines(names: list[str]) -> dict[str, dict[str, Any]]:
+    """Line styles of closures by name, no two alike."""
+    more = iter(_OTHERS * (1 + len(names) // len(_OTHERS)))
+    known = _USUAL | {"mean_field": _MEAN_FIELD}
+    return {name: known[name] if name in known else next(more) for name in names}
+
+
+def _over_time(ax, one, lines):
+    time, whole = one.time.values, one.distributed.values
+    drawn = [whole]
+    for name, line in lines.items():
+        values = one.respiration.sel(closure=name).values
+        ax.plot(time, values, **line)
+        if np.isnan(values).any():
+            _mark_end(ax, time, values, line)
+        elif name == "mean_field" or not np.isfinite(whole).any():
+            drawn.append(values)
+    # Under the others, so that a closure that is right can be seen on it.
+    ax.plot(time, whole, zorder=1.9, **_ALL_CELLS)
+    finite = [np.nanmax(v) for v in drawn if np.isfinite(v).any()]
+    ax.set_ylim(0, _HEADROOM * max(finite) if finite else None)
+    ax.set_xlim(time[0], time[-1])
+    ax.set_xlabel("time (days)")
+    ax.set_ylabel("respiration R (mgC g$^{-1}$ h$^{-1}$)")
+    ax.set_title(f"core {one.core.values}")
+
+
+def _mark_end(ax, time, values, line):
+    """A cross where a run left what a soil can be."""
+    last = np.flatnonzero(np.isfinite(values))
+    if last.size:
+        at = last[-1]
+        ax.plot(time[at], values[at], "x", color=line["color"], markersize=7, mew=2)
+
+
+def _errors(ax, results, lines):
+    percent = 100 * results.error.values
+    gone = np.isfinite(results.left.values).any(axis=1)
+    middle = np.array([np.median(row) for row in percent])
+    names = list(lines)
+    # Best on top, those without an error at the bottom.
+    order = sorted(range(len(names)), key=lambda i: (gone[i], middle[i]))
+    for place, i in enumerate(order):
+        line, row = lines[names[i]], percent[i]
+        if gone[i]:
+            first = np.nanmin(results.left.values[i])
+            many = f" ({int(np.isfinite(results.left.values[i]).sum())} cores)"
+            said = f"left on day {first:.3g}{many}"
+            ax.text(
+                0.98,
+                place,
+                said,
+                color=line["color"],
+                va="center",
+                ha="right",
+                transform=ax.get_yaxis_transform(),
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+            )
+            continue
+        row = np.maximum(row, 1e-6)
+        ax.plot(
+            row, np.full(row.size, place), "o", color=line["color"], ms=4, alpha=0.6
+        )
+        ax.plot(max(middle[i], 1e-6), place, "|", color=line["color"], ms=17, mew=2.4)
+    if "mean_field" in names:
+        ax.axvline(
+            middle[names.index("mean_field")], **_MEAN_FIELD | {"linewidth": 1.2}
+        )
+    if "null_error" in results:
+        ax.axvline(100 * np.median(results.null_error.values), **_NULL)
+    ax.set_xscale("log")
+    low, high = ax.get_xlim()
+    few = (1, 2, 5) if high / low < _DECADES else (1,)
+    ax.xaxis.set_major_locator(LogLocator(subs=few, numticks=20))
+    ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_yticks(range(len(names)), [title(names[i]) for i in order])
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.set_xlabel("error: RMSE / peak of R (%)")
+    ax.set_title(f"{results.sizes['core']} cores")
+
+
+def _legend(figure, ax, results, lines, known):
+    handles = []
+    if known:
+        handles.append(Line2D([], [], label="all cells (distributed)", **_ALL_CELLS))
+    handles += [Line2D([], [], label=title(n), **line) for n, line in lines.items()]
+    if "null_error" in results:
+        handles.append(Line2D([], [], label="null: mean of training cores", **_NULL))
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=4 if known else 2,
+        frameon=False,
+        handlelength=3.4,
+    )
