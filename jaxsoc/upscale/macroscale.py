@@ -79,6 +79,16 @@ class AbstractMacroModel(eqx.Module):
         core = CoreState(live, dead, jnp.stack(passive) if passive else empty)
         return core, Given(scalars, share, detail, known)
 
+    def numbers_read(self, pools: int = 2) -> int | None:
+        """How many numbers of a field are read; None for the field itself.
+
+        By default means of what differs, and the live share and means of dead cells
+        where these are taken apart.
+
+        **Arguments:** `pools`: how many the model follows.
+        """
+        return pools + len(self.varying) + (pools if self.dead else 0)
+
     def _alive(self, x, known):
         if self.dead not in known.names:
             raise ValueError(

@@ -51,6 +51,11 @@ class Examples(NamedTuple):
             )
         if times[0] < 0 or not (np.diff(times) > 0).all():
             raise ValueError("times must increase, from zero hours or later")
+        if not (np.isfinite(values) & (values != 0)).any():
+            raise ValueError(
+                f"no respiration is known: none of {values.size} values is finite and "
+                "not zero"
+            )
         if times[0] > 0:
             times, values = np.append(0.0, times), np.append(np.nan, values)
         lead = lambda x: np.asarray(x, float)[None]
@@ -93,11 +98,15 @@ def respiration(
 
 def errors(predicted: Any, observed: Any) -> Any:
     """RMSE of respiration over time divided by its largest value, by core."""
+    return jnp.sqrt(_squared_errors(predicted, observed))
+
+
+def _squared_errors(predicted, observed):
     known = jnp.isfinite(observed)
     target = jnp.where(known, observed, 0.0)
     off = jnp.where(known, predicted - target, 0.0)
     mean = jnp.sum(off**2, axis=-1) / jnp.sum(known, axis=-1)
-    return jnp.sqrt(mean) / jnp.max(jnp.abs(target), axis=-1)
+    return mean / jnp.max(jnp.abs(target), axis=-1) ** 2
 
 
 def fit_closure(
@@ -193,7 +202,8 @@ class _Run:
 
         def loss(free, cores):
             found = predicted(free, cores)
-            return jnp.mean(errors(found, cores.respiration) ** 2)
+            # Not the square of `errors`: a root has no slope where a core is exact.
+            return jnp.mean(_squared_errors(found, cores.respiration))
 
         @eqx.filter_jit
         def step(free, memory, cores):
