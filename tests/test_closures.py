@@ -10,17 +10,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxsoc.io import load_fields
 from jaxsoc.models import Pools, TwoPool
 from jaxsoc.models.two_pool import TwoPoolParameters
-from jaxsoc.physics.kinetics import KINETICS
-from jaxsoc.solve import FixedStep, integrate
+from jaxsoc.physics.kinetics import KINETICS, MultiplicativeConstants
+from jaxsoc.solve import FixedStep, follow, integrate
 from jaxsoc.upscale import (
     TRACKS,
+    ClosedMoments,
     Examples,
+    FunctionsOfMeans,
+    RealisabilityError,
+    RepresentativeCells,
     closure,
+    closures,
     moments,
     predict,
+    state_count,
 )
+from jaxsoc.upscale.closures import Higher
+from jaxsoc.upscale.macro import Core, MomentEquations, Strata, check_core, core_of
 
 CONSTANTS = {
     "multiplicative": (2e-3,),
@@ -37,8 +46,16 @@ KINDS = [
     pytest.param("michaelis_menten", marks=pytest.mark.slow),
     pytest.param("inverse_michaelis_menten", marks=pytest.mark.slow),
 ]
+# Closures of one class read the same.
+ALIKE = ("gaussian", "power_two", "gamma", "log_normal", "prescribed_moments")
+ALIKE += tuple(n for n in TRACKS if n.startswith("effective") and n[10:] != "eca")
 # All tests of one closure share what is compiled.
-NAMES = [pytest.param(n, marks=pytest.mark.xdist_group(f"closure {n}")) for n in TRACKS]
+together = lambda name: pytest.mark.xdist_group(f"closure {name}")
+NAMES = [pytest.param(n, marks=together(n)) for n in TRACKS]
+READERS = [
+    pytest.param(n, marks=[together(n)] + [pytest.mark.slow] * (n in ALIKE))
+    for n in TRACKS
+]
 
 
 def soil(kinetics="multiplicative", *, cells=60, dead=0.25, spread=0.6, seed=3):
@@ -75,6 +92,7 @@ OPTIONS = {
 }
 
 
+@cache
 def made(name, kinetics="multiplicative", *, seed=0, size=0.3, **options):
     """A closure by its name, with numbers that no fit has chosen."""
     model, state, params = soil(kinetics)
@@ -93,11 +111,15 @@ def perturbed(plain, seed, size):
 
 
 @eqx.filter_jit
-def at_start(one, state, params, t):
-    """Mean pools, their tendencies and the fluxes of a core as it starts."""
+def _at(one, state, params, t):
     core, known = one.initial(state, params)
-    change = one(t, core, known)
-    return one.pools(core, known), one.pools(change, known), one.fluxes(t, core, known)
+    change, fluxes = one(t, core, known), one.fluxes(t, core, known)
+    return one.pools(core, known), one.pools(change, known), fluxes, known.params
+
+
+def at_start(one, state, params, t=0.0):
+    """Mean pools, their tendencies, fluxes and mean parameters as a core starts."""
+    return _at(one, state, params, jnp.asarray(t))
 
 
 def close(found, expected, tolerance=1e-12):
@@ -118,7 +140,7 @@ def cell_means(tree):
 def test_carbon_is_balanced_and_means_are_kept(name, kinetics):
     model, state, params = soil(kinetics)
     one = made(name, kinetics)
-    pools, change, fluxes = at_start(one, state, params, 0.0)
+    pools, change, fluxes, means = at_start(one, state, params)
     close(pools, cell_means(state))
     scale = float(fluxes.decomposition)
     assert scale > 0
@@ -127,20 +149,14 @@ def test_carbon_is_balanced_and_means_are_kept(name, kinetics):
     assert float(change.co2) == pytest.approx(float(fluxes.respiration), rel=1e-12)
     assert float(fluxes.growth) == pytest.approx(Y * scale, rel=1e-12)
     # Nothing knows what time it is.
-    jax.tree.map(
-        np.testing.assert_array_equal,
-        (change, fluxes),
-        at_start(one, state, params, 9e9)[1:],
-    )
-    _, known = one.initial(state, params)
+    later = at_start(one, state, params, 9e9)
+    jax.tree.map(np.testing.assert_array_equal, (change, fluxes), later[1:3])
     alive = np.asarray(state.biomass) > 0
     for mean, field in zip(
-        jax.tree.leaves(known.params), jax.tree.leaves(params), strict=True
+        jax.tree.leaves(means), jax.tree.leaves(params), strict=True
     ):
-        # A law's constants differ in dead cells too, where they are never used.
-        field = (
-            field[np.asarray(state.biomass) > 0] if one.dead and field.ndim else field
-        )
+        # Constants of dead cells are never used.
+        field = field[alive] if one.dead and field.ndim else field
         assert float(mean) == pytest.approx(float(jnp.mean(field)), rel=1e-13)
 
 
@@ -154,7 +170,7 @@ def test_a_uniform_soil_is_the_model_at_a_point(name, kinetics):
     if name.startswith("effective"):
         logs = np.log(CONSTANTS[kinetics])
         one = eqx.tree_at(lambda c: c.log_constants, one, jnp.asarray(logs))
-    _, change, fluxes = at_start(one, state, params, 0.0)
+    _, change, fluxes, _ = at_start(one, state, params)
     close(change, cell_means(model(0.0, state, params)))
     close(fluxes, cell_means(model.fluxes(0.0, state, params)))
 
@@ -225,9 +241,10 @@ def test_as_many_cells_as_kinds_are_exact(kinetics):
     times = np.array([0.0, 240.0])
     cells = distributed(model, state, params, times, 2.0)
     found = predict(one, state, params, times, steps=120)
-    close(found.fluxes.respiration, cells.flux.respiration)
+    # Rounding of the variances within, by the root, is in the places.
+    close(found.fluxes.respiration, cells.flux.respiration, 1e-7)
     for pool, mean in zip(found.pools, cells.mean, strict=True):
-        close(pool, mean)
+        close(pool, mean, 1e-7)
     # One cell fewer is not enough.
     fewer = jax.tree.map(
         lambda x: x[:2] if eqx.is_array(x) and x.shape[:1] == (3,) else x, one
@@ -236,22 +253,18 @@ def test_as_many_cells_as_kinds_are_exact(kinetics):
     assert abs(float(off / cells.flux.respiration[-1]) - 1) > 1e-4
 
 
-@cache
-def representative(reads):
-    name = "representative_" + ("cells" if reads == "field" else reads)
-    return made(name, size=0.0)
-
-
-@pytest.mark.parametrize("reads", ["field", "statistics"])
+@pytest.mark.parametrize(
+    "name", [n for n in NAMES if n.values[0].startswith("representative")]
+)
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**31), size=st.floats(0.0, 4.0))
-def test_weights_and_stocks_are_possible_whatever_the_numbers(reads, seed, size):
+def test_weights_and_stocks_are_possible_whatever_the_numbers(name, seed, size):
     _, state, params = soil()
-    moved = perturbed(representative(reads), seed, size)
+    moved = perturbed(made(name), seed, size)
     pools, share, weights, live = _description(moved, state, params)
     assert float(weights.min()) >= 0 and float(live.min()) >= 0
     assert float(weights.sum()) == pytest.approx(1.0, rel=1e-13)
-    assert float(share) == 0.75
+    assert float(share) == pytest.approx(0.75, rel=1e-13)
     close(pools, cell_means(state))
 
 
@@ -290,21 +303,23 @@ def _covariance(powers, change):
 
 
 @pytest.mark.parametrize(
-    ("name", "order"), [("log_normal", 3), ("power_two", 2), ("zero_third", 2)]
+    ("name", "order"),
+    [("log_normal", 3), pytest.param("zero_third", 2, marks=pytest.mark.slow)],
 )
 def test_closed_moments_are_moment_equations_of_strata(name, order):
     model, state, params = soil()
     varying = VARYING["multiplicative"]
     one = made(name, order=order)
-    _, change, fluxes = at_start(one, state, params, 0.0)
+    _, change, fluxes, _ = at_start(one, state, params)
     strata = Strata(MomentEquations(model, varying, closures.CLOSURES[name], order))
     parts = (np.asarray(state.biomass) > 0).astype(int)
     cores, means, shares = strata.initial(state, params, parts)
-    whole = strata(0.0, cores, means)
+    whole = jax.jit(strata)(0.0, cores, means)
     close(change, [float(jnp.sum(shares * x)) for x in whole.mean])
-    close(fluxes, strata.fluxes(model.fluxes, 0.0, cores, means, shares))
+    rates = jax.jit(lambda *given: strata.fluxes(model.fluxes, 0.0, *given))
+    close(fluxes, rates(cores, means, shares))
     core, known = one.initial(state, params)
-    moved = one(0.0, core, known).live[1]
+    moved = eqx.filter_jit(one)(0.0, core, known).live[1]
     close(moved, whole.covariance[1])
 
 
@@ -319,11 +334,11 @@ def test_with_the_moments_of_the_cells_closed_moments_are_exact():
     known = lambda mean, covariance: Higher(third, fourth)
     one = ClosedMoments(model, VARYING["multiplicative"], closure=known, order=3)
     core, given = one.initial(state, params)
-    tendency = model(0.0, state, params)
-    close(one.pools(one(0.0, core, given), given), cell_means(tendency))
+    tendency, change = model(0.0, state, params), eqx.filter_jit(one)(0.0, core, given)
+    close(one.pools(change, given), cell_means(tendency))
     moving = jnp.stack([tendency.substrate, tendency.biomass, jnp.zeros(60)])[:, alive]
     half = x @ moving.T / x.shape[1]
-    close(one(0.0, core, given).live[1], half + half.T)
+    close(change.live[1], half + half.T)
     # At order 2 the fluxes miss the term in f'''.
     second = ClosedMoments(model, VARYING["multiplicative"], closure=known)
     off = second.fluxes(0.0, core, given).respiration
@@ -334,20 +349,21 @@ def test_with_the_moments_of_the_cells_closed_moments_are_exact():
 # --- Runs ---
 
 
-def test_a_batch_is_its_members():
+@pytest.mark.parametrize(
+    "name", ["representative_cells", pytest.param("power_two", marks=pytest.mark.slow)]
+)
+def test_a_batch_is_its_members(name):
     times = np.array([0.0, 48.0, 240.0])
     soils = [soil(seed=seed)[1:] for seed in range(3)]
     stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *soils)
-    for name in ("representative_cells", "learned", "power_two"):
-        one = made(name)
-        run = lambda s, p, one=one: predict(one, s, p, times, steps=4, throw=False)
-        batch = jax.jit(jax.vmap(run))(*stacked)
-        alone = [jax.jit(run)(*member) for member in soils]
-        alone = jax.tree.map(lambda *xs: jnp.stack(xs), *alone)
-        assert not np.allclose(*np.asarray(alone.fluxes.respiration[:2]), rtol=1e-3)
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), batch, alone
-        )
+    run = lambda s, p: predict(made(name), s, p, times, steps=4, throw=False)
+    batch = jax.jit(jax.vmap(run))(*stacked)
+    single = jax.jit(run)
+    alone = [single(*member) for member in soils]
+    alone = jax.tree.map(lambda *xs: np.stack(xs), *alone)
+    assert not np.allclose(*alone.fluxes.respiration[:2], rtol=1e-3)
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12)
+    jax.tree.map(close, batch, alone)
 
 
 def test_equal_steps_are_of_fourth_order_and_agree_with_the_others():
@@ -355,7 +371,8 @@ def test_equal_steps_are_of_fourth_order_and_agree_with_the_others():
     one = made("two_strata")
     core, known = one.initial(state, params)
     times = np.array([0.0, 200.0, 600.0])
-    end = lambda **how: follow(one, core, known, times, **how)[0].live[-1]
+    run = lambda **how: follow(one, core, known, times, **how)[0].live[-1]
+    end = lambda **how: jax.jit(lambda: run(**how))()
     exact = end(rtol=1e-12, atol=1e-14)
     off = [float(jnp.abs(end(steps=n) - exact).max()) for n in (8, 16, 32)]
     orders = np.log2(np.asarray(off[:-1]) / np.asarray(off[1:]))
@@ -381,11 +398,14 @@ def harsh():
 TIMES = 24.0 * np.arange(0, 61, 2)
 
 
-@pytest.mark.parametrize("name", ["zero_third", "power_two"])
+@pytest.mark.parametrize(
+    "name", ["zero_third", pytest.param("power_two", marks=pytest.mark.slow)]
+)
 def test_a_run_that_leaves_the_possible_says_so(name):
     model, state, params = harsh()
     one = closure(name, model, dead=None)
-    quiet = predict(one, state, params, TIMES, steps=12, throw=False)
+    run = lambda one: predict(one, state, params, TIMES, steps=12, throw=False)
+    quiet = eqx.filter_jit(run)(one)
     day = float(quiet.left) / 24
     assert 0 < day <= 60
     words = (
@@ -400,7 +420,7 @@ def test_a_run_that_leaves_the_possible_says_so(name):
     before = quiet.times < quiet.left
     assert float(quiet.pools.substrate[before].min()) > 0
     cells = closure("representative_cells", model, (), example(state, params), groups=4)
-    found = predict(cells, state, params, TIMES, steps=12)
+    found = eqx.filter_jit(run)(cells)
     assert not np.isfinite(float(found.left))
     assert float(min(x.min() for x in (*found.pools, *found.fluxes))) >= 0
 
@@ -444,7 +464,7 @@ def test_zero_third_moments_blow_up_on_the_published_fields(data, correlation, d
 def reflected(state, params):
     """Another soil of the same means and covariances: live cells about their mean."""
     alive = state.biomass > 0
-    weight = alive / alive.sum()
+    weight = alive.astype(float) / jnp.sum(alive, dtype=float)
 
     def turned(x):
         if not x.ndim:
@@ -468,7 +488,7 @@ def known_of(one):
     return function
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", READERS)
 def test_statistics_closures_read_few_numbers(name):
     """As many as they say: no more directions of a field change what they know."""
     kinetics = "michaelis_menten"  # two pools and two constants that differ
@@ -499,7 +519,7 @@ def test_statistics_closures_read_few_numbers(name):
     assert said <= 20 and 2 <= rank <= said - (one.dead is not None)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", READERS)
 def test_statistics_closures_cannot_tell_fields_of_the_same_statistics(name):
     _, state, params = soil()
     function = jax.jit(known_of(made(name)))
@@ -515,7 +535,7 @@ def test_statistics_closures_cannot_tell_fields_of_the_same_statistics(name):
         other = reflected(state, params)
     second = np.asarray(function(*other))
     if TRACKS[name] == "field":
-        assert np.abs(second / first - 1).max() > 0.01
+        assert np.abs(second - first).max() > 0.01 * np.abs(first).max()
     else:
         np.testing.assert_allclose(second, first, rtol=1e-9, atol=1e-13)
 
@@ -592,8 +612,10 @@ def test_a_wrong_number_of_moments_is_refused():
             "unknown closure 'mean': expected one of mean_f",
         ),
         (lambda m: closure("representative_cells", m), "starts from training cores: n"),
-        (lambda m: closure("zero_third", m, order=1), "order must be 2 or 3, got 1"),
-        (lambda m: closure("two_strata", m, dead="fungi"), "unknown pool 'fungi' to t"),
+        (
+            lambda m: made("two_strata", dead="fungi"),
+            "unknown pool 'fungi' to tell dea",
+        ),
         (lambda m: closure("two_strata", m, ("rate",)), "unknown parameter 'rate': th"),
         (lambda m: closure("two_strata", m), "decomposition.rate differs between cell"),
         (
