@@ -122,6 +122,11 @@ def at_start(one, state, params, t=0.0):
     return _at(one, state, params, jnp.asarray(t))
 
 
+@eqx.filter_jit
+def run(one, state, params, times, steps):
+    return predict(one, state, params, times, steps=steps, throw=False)
+
+
 def close(found, expected, tolerance=1e-12):
     """In units of the largest of a tuple: small differences of fluxes are one too."""
     found, expected = map(np.asarray, (found, expected))
@@ -178,7 +183,7 @@ def test_a_uniform_soil_is_the_model_at_a_point(name, kinetics):
 def test_carbon_is_balanced_over_a_run():
     model, state, params = soil()
     times = np.array([0.0, 120.0, 480.0])
-    found = predict(made("representative_cells"), state, params, times, steps=8)
+    found = run(made("representative_cells"), state, params, times, 8)
     total = np.asarray(sum(found.pools))
     expected = total[0] + float(params.input) * times
     np.testing.assert_allclose(total, expected, rtol=1e-13)
@@ -209,12 +214,12 @@ def test_dead_cells_apart_are_exact(kinetics):
     assert len(set(state.substrate.tolist())) == 4
     times = np.array([0.0, 200.0, 400.0])
     cells = distributed(model, state, params, times, 2.0)
-    found = predict(made("two_strata", kinetics), state, params, times, steps=100)
+    found = run(made("two_strata", kinetics), state, params, times, 100)
     close(found.fluxes, cells.flux)
     for pool, mean in zip(found.pools, cells.mean, strict=True):
         close(pool, mean)
     # As if well mixed, the same soil respires differently.
-    mixed = predict(made("mean_field", kinetics), state, params, times, steps=100)
+    mixed = run(made("mean_field", kinetics), state, params, times, 100)
     off = mixed.fluxes.respiration[-1] / cells.flux.respiration[-1]
     assert abs(float(off) - 1) > 0.01
 
@@ -240,7 +245,7 @@ def test_as_many_cells_as_kinds_are_exact(kinetics):
     state, params = pick(kinds)
     times = np.array([0.0, 240.0])
     cells = distributed(model, state, params, times, 2.0)
-    found = predict(one, state, params, times, steps=120)
+    found = run(one, state, params, times, 120)
     # Rounding of the variances within, by the root, is in the places.
     close(found.fluxes.respiration, cells.flux.respiration, 1e-7)
     for pool, mean in zip(found.pools, cells.mean, strict=True):
@@ -249,7 +254,7 @@ def test_as_many_cells_as_kinds_are_exact(kinetics):
     fewer = jax.tree.map(
         lambda x: x[:2] if eqx.is_array(x) and x.shape[:1] == (3,) else x, one
     )
-    off = predict(fewer, state, params, times, steps=120).fluxes.respiration[-1]
+    off = run(fewer, state, params, times, 120).fluxes.respiration[-1]
     assert abs(float(off / cells.flux.respiration[-1]) - 1) > 1e-4
 
 
@@ -356,9 +361,8 @@ def test_a_batch_is_its_members(name):
     times = np.array([0.0, 48.0, 240.0])
     soils = [soil(seed=seed)[1:] for seed in range(3)]
     stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *soils)
-    run = lambda s, p: predict(made(name), s, p, times, steps=4, throw=False)
-    batch = jax.jit(jax.vmap(run))(*stacked)
-    single = jax.jit(run)
+    single = lambda s, p: run(made(name), s, p, times, 4)
+    batch = jax.jit(jax.vmap(single))(*stacked)
     alone = [single(*member) for member in soils]
     alone = jax.tree.map(lambda *xs: np.stack(xs), *alone)
     assert not np.allclose(*alone.fluxes.respiration[:2], rtol=1e-3)
@@ -371,8 +375,8 @@ def test_equal_steps_are_of_fourth_order_and_agree_with_the_others():
     one = made("two_strata")
     core, known = one.initial(state, params)
     times = np.array([0.0, 200.0, 600.0])
-    run = lambda **how: follow(one, core, known, times, **how)[0].live[-1]
-    end = lambda **how: jax.jit(lambda: run(**how))()
+    at_end = lambda **how: follow(one, core, known, times, **how)[0].live[-1]
+    end = lambda **how: jax.jit(lambda: at_end(**how))()
     exact = end(rtol=1e-12, atol=1e-14)
     off = [float(jnp.abs(end(steps=n) - exact).max()) for n in (8, 16, 32)]
     orders = np.log2(np.asarray(off[:-1]) / np.asarray(off[1:]))
@@ -404,8 +408,7 @@ TIMES = 24.0 * np.arange(0, 61, 2)
 def test_a_run_that_leaves_the_possible_says_so(name):
     model, state, params = harsh()
     one = closure(name, model, dead=None)
-    run = lambda one: predict(one, state, params, TIMES, steps=12, throw=False)
-    quiet = eqx.filter_jit(run)(one)
+    quiet = run(one, state, params, TIMES, 12)
     day = float(quiet.left) / 24
     assert 0 < day <= 60
     words = (
@@ -420,7 +423,7 @@ def test_a_run_that_leaves_the_possible_says_so(name):
     before = quiet.times < quiet.left
     assert float(quiet.pools.substrate[before].min()) > 0
     cells = closure("representative_cells", model, (), example(state, params), groups=4)
-    found = eqx.filter_jit(run)(cells)
+    found = run(cells, state, params, TIMES, 12)
     assert not np.isfinite(float(found.left))
     assert float(min(x.min() for x in (*found.pools, *found.fluxes))) >= 0
 
@@ -431,7 +434,7 @@ def test_a_run_that_leaves_the_numbers_says_so():
     one = closure("two_strata", model, VARYING["multiplicative"])
     with pytest.raises(RealisabilityError, match=r"on day 2\.0: .*; try repres"):
         predict(one, state, fast, TIMES[:3], steps=1)
-    quiet = predict(one, state, fast, TIMES[:3], steps=1, throw=False)
+    quiet = run(one, state, fast, TIMES[:3], 1)
     assert float(quiet.left) == 48.0
 
 
@@ -446,15 +449,13 @@ def test_zero_third_moments_blow_up_on_the_published_fields(data, correlation, d
     params = jax.tree.map(jnp.asarray, TwoPoolParameters(MultiplicativeConstants()))
     times = 24.0 * np.arange(0, 101)
     one = closure("zero_third", TwoPool(), dead=None)
-    found = predict(one, state, params, times, steps=96, throw=False)
+    found = run(one, state, params, times, 96)
     lost = np.flatnonzero(~np.isfinite(np.asarray(found.fluxes.respiration)))[0]
     assert abs(int(lost) - day) <= 5
     assert 0 < float(found.left) <= 24 * lost
     with pytest.raises(RealisabilityError, match="try the same with dead cells apart"):
         predict(one, state, params, times, steps=96)
-    apart = predict(
-        closure("zero_third", TwoPool()), state, params, times, steps=96, throw=False
-    )
+    apart = run(closure("zero_third", TwoPool()), state, params, times, 96)
     assert np.isfinite(np.asarray(apart.fluxes.respiration)).all()
 
 

@@ -105,7 +105,7 @@ def _squared_errors(predicted, observed):
     known = jnp.isfinite(observed)
     target = jnp.where(known, observed, 0.0)
     off = jnp.where(known, predicted - target, 0.0)
-    mean = jnp.sum(off**2, axis=-1) / jnp.sum(known, axis=-1)
+    mean = jnp.sum(off**2, axis=-1) / jnp.sum(known, axis=-1, dtype=off.dtype)
     return mean / jnp.max(jnp.abs(target), axis=-1) ** 2
 
 
@@ -212,7 +212,9 @@ class _Run:
             finite = [jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(slope)]
             sound = jnp.all(jnp.stack(finite))
             slope = jax.tree.map(lambda g: jnp.where(sound, g, 0.0), slope)
-            change, memory = optimiser.update(slope, memory, free)
+            # optax mixes integers and floats, which a strict JAX refuses.
+            with jax.numpy_dtype_promotion("standard"):
+                change, memory = optimiser.update(slope, memory, free)
             return optax.apply_updates(free, change), memory
 
         self.step = step
@@ -264,7 +266,8 @@ def _store(path, state):
     if path is None:
         return
     temporary = path.with_name(f".{path.name}.part")
-    eqx.tree_serialise_leaves(temporary, state)
+    with temporary.open("wb") as file:
+        eqx.tree_serialise_leaves(file, state)
     temporary.replace(path)
 
 
@@ -272,7 +275,9 @@ def _restored(path, state):
     if path is None or not path.exists():
         return state
     try:
-        return eqx.tree_deserialise_leaves(path, state)
+        # Opened here: equinox looks for a name of its own where there is no suffix.
+        with path.open("rb") as file:
+            return eqx.tree_deserialise_leaves(file, state)
     except (RuntimeError, ValueError, EOFError):
         raise ValueError(
             f"{path.name} is not the checkpoint of this fit: remove it, or name another"
