@@ -89,7 +89,7 @@ def one_core(number=0):
 
 def slopes_agree(function, at, tolerance=1e-6):
     """Gradient of a function of one vector against differences of fourth order."""
-    step, unit = 1e-3, np.eye(at.size)
+    step, unit = 1e-4, np.eye(at.size)
     values = jax.jit(jax.vmap(function))
     at_step = lambda h: np.asarray(values(np.asarray(at) + h * unit))
     near, far = at_step(step) - at_step(-step), at_step(2 * step) - at_step(-2 * step)
