@@ -10,6 +10,8 @@ from .cost import estimate_cost as estimate_cost
 from .design import Design as Design
 from .design import Supplied as Supplied
 from .design import checked_correlations as checked_correlations
+from .effective import Effective as Effective
+from .effective import effective_kinetics as effective_kinetics
 from .ensemble import Chunk as Chunk
 from .ensemble import Plan as Plan
 from .ensemble import chunk_size as chunk_size
@@ -41,6 +43,7 @@ from .soils import case as case
 from .soils import draw_member as draw_member
 from .soils import initial_means as initial_means
 from .soils import member_source as member_source
+from .soils import model_of as model_of
 from .steady import mean_steady_state as mean_steady_state
 from .summary import Summary as Summary
 from .summary import summarise as summarise

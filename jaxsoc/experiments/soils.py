@@ -117,12 +117,13 @@ def initial_means(design: Design) -> tuple[float, float]:
         return scenario.mean_substrate, scenario.mean_biomass
     kinetics = scenario.kinetics[0]
     star = steady_state(
-        _model(design, kinetics), design.parameters(design.nominal(kinetics))
+        model_of(design, kinetics), design.parameters(design.nominal(kinetics))
     )
     return float(star.substrate), float(star.biomass)
 
 
-def _model(design, kinetics):
+def model_of(design: Design, kinetics: str) -> TwoPool:
+    """The model at a point of a kinetics, with the design's mortality."""
     mortality = power_mortality if design.nonlinear_mortality else linear_mortality
     return TwoPool(design.laws[kinetics].law, mortality)
 
@@ -156,7 +157,7 @@ def case(
     elif heterogeneity == "biochemical":
         S, B = jnp.full_like(S, jnp.mean(S)), jnp.full_like(B, jnp.mean(B))
     state = Pools(S, B, jnp.zeros_like(S))
-    return Soil(_model(design, kinetics), state, design.parameters(constants))
+    return Soil(model_of(design, kinetics), state, design.parameters(constants))
 
 
 def _constants(design, kinetics, given, key, shape):

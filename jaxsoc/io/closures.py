@@ -1,5 +1,6 @@
 """Fitted closures as JSON: every number by its name, and what they were fitted on."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -45,6 +46,7 @@ def closure_to_json(
         "closure": fitted.name,
         "kinetics": fitted.kinetics,
         "varying": list(fitted.closure.varying),
+        "dead": fitted.closure.dead,
         "reads": getattr(fitted.closure, "reads", "statistics"),
         "numbers": {
             name: _rounded(value) for name, value in _numbers(fitted.closure).items()
@@ -144,14 +146,16 @@ def _skeleton(content):
         )
     model, varying = TwoPool(KINETICS[kinetics].law), tuple(content["varying"])
     numbers = content["numbers"]
+    # Files from before it was written have each closure's own.
+    options = {"dead": content["dead"]} if "dead" in content else {}
     if content["closure"].startswith("representative"):
         blank = [jnp.zeros(np.shape(numbers[name])) for name in _REPRESENTATIVE]
         scale = np.zeros(np.shape(numbers["scale"]))
-        return RepresentativeCells(model, varying, *blank, scale, content["reads"])
-    options = {}
+        made = RepresentativeCells(model, varying, *blank, scale, content["reads"])
+        return dataclasses.replace(made, **options)
     if content["closure"] == "learned":
         weights = [n for n in numbers if n.endswith("weight")]
-        options = {"depth": len(weights) - 1, "width": len(numbers[weights[0]])}
+        options |= {"depth": len(weights) - 1, "width": len(numbers[weights[0]])}
     return closure(content["closure"], model, varying, **options)
 
 

@@ -13,7 +13,7 @@ from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.physics.safe import ratio
 
 from .macroscale import AbstractMacroModel
-from .moment_models import covariance_of
+from .moment_models import covariance_of, covariances
 
 # A factor of e⁴ = 55 either way is more than any core of the published ones has.
 _LARGEST = 4.0
@@ -65,9 +65,7 @@ class Learned(AbstractMacroModel):
         return cls(model, varying, eqx.tree_at(last, network, zeros), dead)
 
     def numbers_read(self, pools: int = 2) -> int:
-        """How many numbers of a field are read."""
-        d = pools + len(self.varying)
-        return d + d * (d + 1) // 2 + 1 + pools - 1
+        return super().numbers_read(pools) + covariances(pools + len(self.varying))
 
     def describe(self, x, weight, mean, params, known):
         g = ratio(covariance_of(x, weight, mean), jnp.outer(mean, mean))

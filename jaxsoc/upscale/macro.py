@@ -36,6 +36,68 @@ class Core(NamedTuple):
     covariance: Float[Array, "... quantity quantity"]
 
 
+def core_of(mean: Any, covariance: Any, names: tuple[str, ...]) -> Core:
+    """A core from means and covariances of a user's own.
+
+    **Arguments:** `mean`: of every pool, mgC/g; `covariance`: of the quantities named,
+    in this order, see `MomentEquations.quantities`; `names`: of the quantities.
+    **Raises:** as `check_core`.
+    """
+    core = Core(jax.tree.map(jnp.asarray, mean), jnp.asarray(covariance))
+    check_core(core, names)
+    return core
+
+
+def check_core(core: Core, names: tuple[str, ...]) -> None:
+    """Refuses moments that no soil can have.
+
+    **Raises:** `ValueError` for a wrong number of moments, negative means, and
+    covariances that are not finite, not symmetric or not positive semi-definite.
+    """
+    _check_shape("covariance", core.covariance, 2, names)
+    covariance = np.asarray(core.covariance, float)
+    means = {n: np.asarray(x) for n, x in _by_name(core.mean).items()}
+    for name, x in means.items():
+        if x.ndim or not (np.isfinite(x) and x >= 0):
+            raise ValueError(f"mean {name} must be one number from 0 on, got {x}")
+    if not np.isfinite(covariance).all():
+        raise ValueError("covariance must be finite, got NaN or infinite entries")
+    scale = np.sqrt(np.abs(np.outer(np.diag(covariance), np.diag(covariance))))
+    gap = np.abs(covariance - covariance.T)
+    i, j = np.unravel_index(np.argmax(gap), gap.shape)
+    if gap[i, j] > 1e-9 * max(scale[i, j], np.abs(covariance[i, j])):
+        raise ValueError(
+            f"covariance must be symmetric, got {covariance[i, j]:.6g} and "
+            f"{covariance[j, i]:.6g} for {names[i]} and {names[j]}"
+        )
+    # In units of the standard deviations: quantities may differ in size by far.
+    deviation = np.sqrt(np.abs(np.diag(covariance)))
+    deviation = np.where(deviation > 0, deviation, 1.0)
+    least = np.linalg.eigvalsh(covariance / np.outer(deviation, deviation))[0]
+    if least < -1e-9:
+        raise ValueError(
+            "covariance must be positive semi-definite, got a smallest eigenvalue of "
+            f"{least:.3g} in units of the variances of {', '.join(names)}"
+        )
+
+
+def _by_name(state):
+    return dict(zip(leaves_by_name(state), jax.tree.leaves(state), strict=True))
+
+
+def _check_shape(what, moments, order, names):
+    expected = (len(names),) * order
+    if jnp.shape(moments) != expected:
+        raise ValueError(
+            f"{what} must be {_by(expected)}, along {', '.join(names)}, got "
+            f"{_by(jnp.shape(moments)) or 'one number'}"
+        )
+
+
+def _by(shape):
+    return " x ".join(map(str, shape))
+
+
 class MomentEquations(eqx.Module):
     """Macro-scale tendency of a point model, to second order in its moments.
 
@@ -49,7 +111,8 @@ class MomentEquations(eqx.Module):
     **Arguments:** `model`: `(t, state, params) -> d(state)/dt` at a point; `varying`:
     dotted names of the parameters that differ between cells; `closure`:
     `(mean, covariance) -> Higher`; `order`: 2 or 3.
-    **Raises:** `ValueError` for an order other than 2 or 3.
+    **Raises:** `ValueError` for an order other than 2 or 3; when called, for a number
+    of moments that does not fit, see `core_of`.
     Source: Chakrawal et al. (2020), doi:10.5194/gmd-13-1399-2020, Eqs 21-25.
     """
 
@@ -104,13 +167,13 @@ class MomentEquations(eqx.Module):
         F̄ = F(x̄) + ½ F'' : C + ⅙ F''' ⋮ M
         """
         at, function = self._function(rates, t, core, params)
-        higher = self.closure(at, core.covariance)
+        higher = self._higher(at, core, params)
         return self._mean(function, at, core.covariance, higher)
 
     def __call__(self, t: Any, core: Core, params: Any) -> Core:
         """d(core)/dt, from the core and the mean parameters."""
         at, function = self._function(self.model, t, core, params)
-        higher = self.closure(at, core.covariance)
+        higher = self._higher(at, core, params)
         mean = self._mean(function, at, core.covariance, higher)
         _, places = self._places(core.mean, params)
         pools = len(jax.tree.leaves(core.mean))
@@ -150,9 +213,19 @@ class MomentEquations(eqx.Module):
             if read[i] and (i < len(pools) or name in self.varying)
         ]
 
+    def _higher(self, at, core, params):
+        """What the closure says, if it says enough."""
+        names = self.quantities(core.mean, params)
+        higher = self.closure(at, core.covariance)
+        _check_shape("third moments of the closure", higher.third, 3, names)
+        if self.order > 2:
+            _check_shape("fourth moments of the closure", higher.fourth, 4, names)
+        return higher
+
     def _function(self, rates, t, core, params):
         """Rates as a function of the quantities followed, and these at the means."""
-        _, places = self._places(core.mean, params)
+        names, places = self._places(core.mean, params)
+        _check_shape("covariance", core.covariance, 2, [names[i] for i in places])
         leaves, tree = jax.tree.flatten((core.mean, params))
         dtype = core.covariance.dtype
         at = jnp.stack([jnp.asarray(leaves[i], dtype) for i in places])

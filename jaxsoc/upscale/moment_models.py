@@ -31,6 +31,9 @@ class ClosedMoments(AbstractMacroModel):
         """Of the live cells."""
         return MomentEquations(self.model, self.varying, self.closure, self.order)
 
+    def numbers_read(self, pools: int = 2) -> int:
+        return super().numbers_read(pools) + covariances(pools + len(self.varying))
+
     def describe(self, x, weight, mean, params, known):
         covariance = covariance_of(x, weight, mean)
         return (mean[: known.pools], covariance), mean[known.pools :]
@@ -112,6 +115,9 @@ class FunctionsOfMeans(AbstractMacroModel):
     powers: Any = 1.0
     prescribed: Callable | None = None
 
+    def numbers_read(self, pools: int = 2) -> int:
+        return super().numbers_read(pools) + covariances(pools + len(self.varying))
+
     def describe(self, x, weight, mean, params, known):
         return mean[: known.pools], (mean, covariance_of(x, weight, mean))
 
@@ -157,9 +163,13 @@ def covariance_of(x: Any, weight: Any, mean: Any) -> Any:
     return ratio((off * weight[None]) @ off.T, total)
 
 
+def covariances(quantities: int) -> int:
+    """How many different variances and covariances there are."""
+    return quantities * (quantities + 1) // 2
+
+
 def _second_order(function, at, covariance):
     """F(x̄) + ½ F'' : C, for any structure of rates."""
     bend = jax.jacfwd(jax.jacfwd(function))
-    like = lambda h: jnp.broadcast_to(covariance, h.shape)
-    second = lambda f, h: f + 0.5 * jnp.sum(h * like(h), axis=(-2, -1))
+    second = lambda f, h: f + 0.5 * jnp.tensordot(h, covariance, 2)
     return jax.tree.map(second, function(at), bend(at))

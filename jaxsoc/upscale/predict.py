@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from jaxsoc.physics.transforms import leaves_by_name
 from jaxsoc.solve import follow, require_x64
 
 from .macroscale import AbstractMacroModel
@@ -76,6 +77,9 @@ def predict_with_margins(
     fluxes = jax.vmap(lambda t, c: closure.fluxes(t, c, given))(times, cores)
     pools = jax.vmap(lambda c: closure.pools(c, given))(cores)
     margins = jax.vmap(lambda c: closure.margins(c, given))(cores)
+    rates = dict(zip(leaves_by_name(fluxes), jax.tree.leaves(fluxes), strict=True))
+    # Pools may stay positive while a moment makes their rate negative.
+    margins |= {n: x for n, x in rates.items() if n == "respiration"}
     margins |= {"a number": _numbers(cores)}
     bad = {name: _below(x) for name, x in margins.items()}
     any_bad = jnp.any(jnp.stack(list(bad.values())), axis=0)

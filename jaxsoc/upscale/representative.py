@@ -57,7 +57,6 @@ class RepresentativeCells(AbstractMacroModel):
         return self.split.size
 
     def numbers_read(self, pools: int = 2) -> int | None:
-        """How many numbers of a field are read; None for the field itself."""
         if self.reads == "field":
             return None
         return self.centre.shape[0] * (1 + pools) + pools - 1 + 2 * len(self.varying)

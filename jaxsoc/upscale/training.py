@@ -51,6 +51,11 @@ class Examples(NamedTuple):
             )
         if times[0] < 0 or not (np.diff(times) > 0).all():
             raise ValueError("times must increase, from zero hours or later")
+        if not (np.isfinite(values) & (values != 0)).any():
+            raise ValueError(
+                f"no respiration is known: none of {values.size} values is finite and "
+                "not zero"
+            )
         if times[0] > 0:
             times, values = np.append(0.0, times), np.append(np.nan, values)
         lead = lambda x: np.asarray(x, float)[None]
@@ -93,11 +98,15 @@ def respiration(
 
 def errors(predicted: Any, observed: Any) -> Any:
     """RMSE of respiration over time divided by its largest value, by core."""
+    return jnp.sqrt(_squared_errors(predicted, observed))
+
+
+def _squared_errors(predicted, observed):
     known = jnp.isfinite(observed)
     target = jnp.where(known, observed, 0.0)
     off = jnp.where(known, predicted - target, 0.0)
     mean = jnp.sum(off**2, axis=-1) / jnp.sum(known, axis=-1, dtype=off.dtype)
-    return jnp.sqrt(mean) / jnp.max(jnp.abs(target), axis=-1)
+    return mean / jnp.max(jnp.abs(target), axis=-1) ** 2
 
 
 def fit_closure(
@@ -193,7 +202,8 @@ class _Run:
 
         def loss(free, cores):
             found = predicted(free, cores)
-            return jnp.mean(errors(found, cores.respiration) ** 2)
+            # Not the square of `errors`: a root has no slope where a core is exact.
+            return jnp.mean(_squared_errors(found, cores.respiration))
 
         @eqx.filter_jit
         def step(free, memory, cores):
@@ -202,10 +212,10 @@ class _Run:
             finite = [jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(slope)]
             sound = jnp.all(jnp.stack(finite))
             slope = jax.tree.map(lambda g: jnp.where(sound, g, 0.0), slope)
-            # Adam counts its steps in integers, which strict promotion would refuse.
+            # optax mixes integers and floats, which a strict JAX refuses.
             with jax.numpy_dtype_promotion("standard"):
                 change, memory = optimiser.update(slope, memory, free)
-                return optax.apply_updates(free, change), memory
+            return optax.apply_updates(free, change), memory
 
         self.step = step
         self.score = eqx.filter_jit(
@@ -256,7 +266,8 @@ def _store(path, state):
     if path is None:
         return
     temporary = path.with_name(f".{path.name}.part")
-    eqx.tree_serialise_leaves(temporary, state)
+    with temporary.open("wb") as file:
+        eqx.tree_serialise_leaves(file, state)
     temporary.replace(path)
 
 
@@ -264,7 +275,9 @@ def _restored(path, state):
     if path is None or not path.exists():
         return state
     try:
-        return eqx.tree_deserialise_leaves(path, state)
+        # Opened here: equinox looks for a name of its own where there is no suffix.
+        with path.open("rb") as file:
+            return eqx.tree_deserialise_leaves(file, state)
     except (RuntimeError, ValueError, EOFError):
         raise ValueError(
             f"{path.name} is not the checkpoint of this fit: remove it, or name another"
