@@ -10,7 +10,6 @@ import numpy as np
 
 from jaxsoc.physics.transforms import leaves_by_name
 from jaxsoc.solve import require_x64
-from jaxsoc.upscale.catalogue import closure
 from jaxsoc.upscale.learned import EffectiveKinetics
 from jaxsoc.upscale.training import Examples, errors, fit_closure, respiration
 
@@ -97,9 +96,7 @@ def effective_kinetics(
     laws = tuple(laws) if kinetics in laws else (kinetics, *laws)
     varying = varying_of(kinetics, heterogeneity, design)
     model = model_of(design, kinetics)
-    starts = {
-        law: closure(f"effective_{law}", model, varying, dead=dead) for law in laws
-    }
+    starts = {law: EffectiveKinetics.nominal(model, law, varying, dead) for law in laws}
     train = examples(design, kinetics, heterogeneity, correlation, members)
     judged = examples(design, kinetics, heterogeneity, correlation, unseen)
     names, rows = [], []
@@ -117,7 +114,9 @@ def effective_kinetics(
             solver_steps=_SOLVER_STEPS,
         )
         names.append(tuple(micro))
+        assert isinstance(made, EffectiveKinetics)
         own = [np.exp(np.asarray(x.log_constants)) for x in (start, made)]
+        assert isinstance(made, EffectiveKinetics)
         rows.append((_error(start, judged), _error(made, judged), *own))
     progress(len(laws), len(laws), "")
     nominal, fitted, before, after = zip(*rows, strict=True)

@@ -155,7 +155,8 @@ def examples(
             f"the run of member {members[int((~finite).argmax())]} left the finite "
             "numbers"
         )
-    return Examples(*soils, only.times, respiration)
+    state, params = soils
+    return Examples(state, params, only.times, respiration)
 
 
 def _shifted(soils, shift, count):
@@ -176,9 +177,11 @@ def _run(model, times, soils):
     road = Fused(longest, model.fastest_rate, 0.25, devices=1)
 
     def one(soil):
+        state, params = soil
         run = integrate(
             model,
-            *soil,
+            state,
+            params,
             np.asarray(times),
             save=MeanRespiration(model.fluxes),
             method=road,

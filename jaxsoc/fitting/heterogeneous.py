@@ -127,7 +127,8 @@ class PatchySeries(eqx.Module):
             method=self.method,
             throw=False,
         )
-        return as_observed(*run.values, seen)
+        pools, respiration = run.values
+        return as_observed(pools, respiration, seen)
 
     def _factor(self, slope):
         places, weights = map(jnp.asarray, representative_cells(self.cells))
@@ -213,7 +214,8 @@ class SecondPoolSeries(eqx.Module):
             method=self.method,
             throw=False,
         )
-        return as_observed(*run.values, seen)
+        pools, respiration = run.values
+        return as_observed(pools, respiration, seen)
 
     def _measure(self, t, state, params):
         pools = Pools(state.substrate + state.second, state.biomass, state.co2)

@@ -97,7 +97,8 @@ class TwoPoolSeries(eqx.Module):
             method=self.method,
             throw=False,
         )
-        return as_observed(*run.values, seen)
+        pools, respiration = run.values
+        return as_observed(pools, respiration, seen)
 
     def _measure(self, t, state, params):
         return state, self.model.fluxes(t, state, params).respiration

@@ -1,6 +1,5 @@
 """Fitted closures as JSON: every number by its name, and what they were fitted on."""
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -149,10 +148,11 @@ def _skeleton(content):
     # Files from before it was written have each closure's own.
     options = {"dead": content["dead"]} if "dead" in content else {}
     if content["closure"].startswith("representative"):
-        blank = [jnp.zeros(np.shape(numbers[name])) for name in _REPRESENTATIVE]
-        scale = np.zeros(np.shape(numbers["scale"]))
-        made = RepresentativeCells(model, varying, *blank, scale, content["reads"])
-        return dataclasses.replace(made, **options)
+        blank: dict[str, Any] = {
+            name: jnp.zeros(np.shape(numbers[name])) for name in _REPRESENTATIVE
+        }
+        blank |= {"scale": np.zeros(np.shape(numbers["scale"])), **options}
+        return RepresentativeCells(model, varying, reads=content["reads"], **blank)
     if content["closure"] == "learned":
         weights = [n for n in numbers if n.endswith("weight")]
         options |= {"depth": len(weights) - 1, "width": len(numbers[weights[0]])}

@@ -52,7 +52,7 @@ FITTED = tuple(
 
 def closure(
     name: str,
-    model: Callable,
+    model: Any,
     varying: tuple[str, ...] = (),
     examples: Examples | None = None,
     **options: Any,
@@ -77,7 +77,7 @@ def closure(
     if name == "prescribed_moments":
         return FunctionsOfMeans(model, varying, **options)
     if name == "functions_of_means":
-        start = {"powers": jnp.ones(2)} | options
+        start: dict[str, Any] = {"powers": jnp.ones(2)} | options
         return FunctionsOfMeans(model, varying, **start)
     if name == "learned":
         return Learned.untrained(model, varying, **options)

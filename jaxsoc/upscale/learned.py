@@ -31,7 +31,7 @@ class Learned(AbstractMacroModel):
     law; `varying`, `dead`: see `AbstractMacroModel`. Use `Learned.untrained`.
     """
 
-    model: Callable
+    model: Any
     varying: tuple[str, ...]
     network: eqx.nn.MLP
     dead: str | None = "biomass"
@@ -39,7 +39,7 @@ class Learned(AbstractMacroModel):
     @classmethod
     def untrained(
         cls,
-        model: Callable,
+        model: Any,
         varying: tuple[str, ...] = (),
         *,
         pools: int = 2,
@@ -62,10 +62,12 @@ class Learned(AbstractMacroModel):
         # Its last layer starts at zero, and so does the correction.
         last = lambda n: (n.layers[-1].weight, n.layers[-1].bias)
         zeros = jax.tree.map(jnp.zeros_like, last(network))
-        return cls(model, varying, eqx.tree_at(last, network, zeros), dead)
+        return cls(model, varying, network=eqx.tree_at(last, network, zeros), dead=dead)
 
     def numbers_read(self, pools: int = 2) -> int:
-        return super().numbers_read(pools) + covariances(pools + len(self.varying))
+        return (super().numbers_read(pools) or 0) + covariances(
+            pools + len(self.varying)
+        )
 
     def describe(self, x, weight, mean, params, known):
         g = ratio(covariance_of(x, weight, mean), jnp.outer(mean, mean))
@@ -113,7 +115,7 @@ class EffectiveKinetics(AbstractMacroModel):
     effective kinetics of the ECA form.
     """
 
-    model: Callable
+    model: Any
     varying: tuple[str, ...]
     kinetics: str = eqx.field(static=True)
     log_constants: Any
@@ -122,7 +124,7 @@ class EffectiveKinetics(AbstractMacroModel):
     @classmethod
     def nominal(
         cls,
-        model: Callable,
+        model: Any,
         kinetics: str,
         varying: tuple[str, ...] = (),
         dead: str | None = None,
@@ -137,7 +139,7 @@ class EffectiveKinetics(AbstractMacroModel):
             )
         constants = jax.tree.leaves(KINETICS[kinetics].constants())
         logs = jnp.log(jnp.asarray(constants, float))
-        return cls(model, varying, kinetics, logs, dead)
+        return cls(model, varying, kinetics=kinetics, log_constants=logs, dead=dead)
 
     @property
     def constants(self) -> Any:
@@ -163,7 +165,7 @@ class EffectiveKinetics(AbstractMacroModel):
 class _WithConstants(eqx.Module):
     """A model with constants of decomposition of its own."""
 
-    model: Callable
+    model: Any
     constants: Any
 
     def fluxes(self, t, state, params):

@@ -49,7 +49,7 @@ class AbstractMacroModel(eqx.Module):
     `dead`: name of the pool whose absence makes a cell dead, None to take none apart.
     """
 
-    model: eqx.AbstractVar[Callable]
+    model: eqx.AbstractVar[Any]
     varying: eqx.AbstractVar[tuple[str, ...]]
     dead: eqx.AbstractVar[str | None]
 
@@ -111,7 +111,7 @@ class AbstractMacroModel(eqx.Module):
         function = known.tendencies(self.point_model(live, given), t, given.params)
         return self.live_mean(function, live, given)
 
-    def point_model(self, live: Any, given: Given) -> Callable:
+    def point_model(self, live: Any, given: Given) -> Any:
         """The model that a live cell obeys."""
         return self.model
 
@@ -169,7 +169,7 @@ class MeanField(AbstractMacroModel):
     F̄ = F(x̄)
     """
 
-    model: Callable
+    model: Any
     varying: tuple[str, ...] = ()
     dead: str | None = None
 

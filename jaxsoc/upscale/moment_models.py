@@ -20,7 +20,7 @@ class ClosedMoments(AbstractMacroModel):
     `MomentEquations`; `model`, `varying`, `dead`: see `AbstractMacroModel`.
     """
 
-    model: Callable
+    model: Any
     varying: tuple[str, ...] = ()
     dead: str | None = "biomass"
     closure: Closure = zero_third
@@ -32,7 +32,9 @@ class ClosedMoments(AbstractMacroModel):
         return MomentEquations(self.model, self.varying, self.closure, self.order)
 
     def numbers_read(self, pools: int = 2) -> int:
-        return super().numbers_read(pools) + covariances(pools + len(self.varying))
+        return (super().numbers_read(pools) or 0) + covariances(
+            pools + len(self.varying)
+        )
 
     def describe(self, x, weight, mean, params, known):
         covariance = covariance_of(x, weight, mean)
@@ -72,11 +74,6 @@ class ClosedMoments(AbstractMacroModel):
     def live_pools(self, live, given):
         return live[0]
 
-    def numbers_read(self, pools: int = 2) -> int:
-        """How many numbers of a field are read: means and covariances."""
-        d = pools + len(self.varying)
-        return d + d * (d + 1) // 2 + (0 if self.dead is None else pools)
-
     def margins(self, core, given):
         names, (mean, covariance) = given.quantities.names, core.live
         found = super().margins(core, given)
@@ -109,14 +106,16 @@ class FunctionsOfMeans(AbstractMacroModel):
     predator and prey.
     """
 
-    model: Callable
+    model: Any
     varying: tuple[str, ...] = ()
     dead: str | None = "biomass"
     powers: Any = 1.0
     prescribed: Callable | None = None
 
     def numbers_read(self, pools: int = 2) -> int:
-        return super().numbers_read(pools) + covariances(pools + len(self.varying))
+        return (super().numbers_read(pools) or 0) + covariances(
+            pools + len(self.varying)
+        )
 
     def describe(self, x, weight, mean, params, known):
         return mean[: known.pools], (mean, covariance_of(x, weight, mean))
@@ -141,11 +140,6 @@ class FunctionsOfMeans(AbstractMacroModel):
 
     def live_pools(self, live, given):
         return live
-
-    def numbers_read(self, pools: int = 2) -> int:
-        """How many numbers of a field are read: means and covariances."""
-        d = pools + len(self.varying)
-        return d + d * (d + 1) // 2 + (0 if self.dead is None else pools)
 
     def _mean(self, live, given):
         return jnp.concatenate([live, given.detail[0][live.size :]])

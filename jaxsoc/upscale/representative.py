@@ -1,6 +1,5 @@
 """A few weighted cells that stand for all: the micro-scale law, integrated at them."""
 
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -36,7 +35,7 @@ class RepresentativeCells(AbstractMacroModel):
     are read; `model`, `varying`, `dead`: see `AbstractMacroModel`. Use `starting`.
     """
 
-    model: Callable
+    model: Any
     varying: tuple[str, ...]
     centre: Any
     log_sharpness: Any
@@ -137,7 +136,7 @@ _FLOOR = 0.1
 
 
 def features(
-    model: Callable, x: Any, mean: Any, params: Any, known: Any, with_parameters: bool
+    model: Any, x: Any, mean: Any, params: Any, known: Any, with_parameters: bool
 ) -> Any:
     """What tells cells apart, by feature and cell.
 
@@ -163,7 +162,7 @@ def features(
 
 
 def starting(
-    model: Callable,
+    model: Any,
     states: Any,
     params: Any,
     *,
@@ -183,48 +182,44 @@ def starting(
     for name, value in (("groups", groups), ("members", members)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-    pick = lambda i: jax.tree.map(lambda x: jnp.asarray(x)[i], (states, params))
-    cores = jax.tree.leaves(states)[0].shape[0]
-    blank = RepresentativeCells(
-        model, varying, *[None] * 5, np.zeros((2, 1)), reads, dead
-    )
-    found = []
-    for i in range(cores):
-        state, param = pick(i)
-        known = Quantities.of(model, varying, state, param)
+    states, params = jax.tree.map(jnp.asarray, (states, params))
+    first = jax.tree.map(lambda x: x[0], (states, params))
+    known = Quantities.of(model, varying, *first)
+
+    def told_apart(state, param):
         x = known.fields(state, param)
-        alive = x[known.names.index(dead)] > 0 if dead else jnp.ones(x.shape[1], bool)
-        x = x[:, np.flatnonzero(np.asarray(alive))]
-        mean = x.mean(axis=1)
+        alive = jnp.ones(x.shape[1], bool)
+        if dead is not None:
+            alive = x[known.names.index(dead)] > 0
+        weight = alive.astype(x.dtype)
+        mean = ratio(x @ weight, jnp.sum(weight))
         _, scalars = known.filled(mean, jax.tree.map(jnp.mean, param))
         seen = x if reads == "field" else _at_mean_parameters(x, mean, known)
-        z = features(model, seen, mean, scalars, known, reads == "field")
-        found.append(np.asarray(z))
-    every = np.concatenate(found, axis=1)
+        return features(model, seen, mean, scalars, known, reads == "field"), alive
+
+    z, alive = jax.jit(jax.vmap(told_apart))(states, params)
+    every = np.moveaxis(np.asarray(z), 1, 0)[:, np.asarray(alive)]
     middle, deviation = every.mean(axis=1), every.std(axis=1)
     scale = np.stack([middle, np.where(deviation > 0, deviation, 1.0)])
-    z = ((every - scale[0][:, None]) / scale[1][:, None]).T
-    centre = _bisected(z, groups)
+    centre = _bisected(((every - scale[0][:, None]) / scale[1][:, None]).T, groups)
+    move = np.zeros((groups, members, len(known.names)))
     rng = np.random.default_rng(0)
-    quantities = len(known.names)
-    move = np.zeros((groups, members, quantities))
     if members > 1:
         # Members start apart, along the parameters.
         steps = np.linspace(-1.5, 1.5, members)
-        for q in range(known.pools, quantities):
+        for q in range(known.pools, len(known.names)):
             move[:, :, q] = rng.permutation(steps)
-    return eqx.tree_at(
-        lambda c: (c.centre, c.log_sharpness, c.bias, c.move, c.split, c.scale),
-        blank,
-        (
-            jnp.asarray(centre),
-            jnp.full(centre.shape, np.log(2.0)),
-            jnp.zeros(groups),
-            jnp.asarray(move),
-            jnp.zeros((groups, members)),
-            scale,
-        ),
-        is_leaf=lambda x: x is None,
+    return RepresentativeCells(
+        model,
+        varying,
+        centre=jnp.asarray(centre),
+        log_sharpness=jnp.full(centre.shape, np.log(2.0)),
+        bias=jnp.zeros(groups),
+        move=jnp.asarray(move),
+        split=jnp.zeros((groups, members)),
+        scale=scale,
+        reads=reads,
+        dead=dead,
     )
 
 

@@ -65,11 +65,8 @@ class Examples(NamedTuple):
     def part(self, chosen: Any) -> "Examples":
         """Some of the cores."""
         pick = lambda x: x[np.asarray(chosen)]
-        return Examples(
-            *jax.tree.map(pick, (self.state, self.params)),
-            self.times,
-            self.respiration[np.asarray(chosen)],
-        )
+        state, params = jax.tree.map(pick, (self.state, self.params))
+        return Examples(state, params, self.times, pick(self.respiration))
 
 
 class History(NamedTuple):
