@@ -86,6 +86,9 @@ def one_core(number=0):
 
 # --- Gradients ---
 
+# Of one kind with the others, which take as long to compile.
+QUICKEST = ("learned", "effective_eca", "representative_cells")
+
 
 def slopes_agree(function, at, tolerance=1e-6):
     """Gradient of a function of one vector against differences of fourth order."""
@@ -102,10 +105,7 @@ def slopes_agree(function, at, tolerance=1e-6):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(
-            n,
-            marks=[together(n)] + [pytest.mark.slow] * (n[10:12] in ("mu", "mi", "in")),
-        )
+        pytest.param(n, marks=[together(n)] + [pytest.mark.slow] * (n not in QUICKEST))
         for n in FITTED
     ],
 )
@@ -128,12 +128,19 @@ def test_gradients_are_differences(name):
     slopes_agree(respired, jnp.concatenate([vector, jnp.zeros(len(leaves))]))
 
 
-@pytest.mark.parametrize("name", ["two_strata", "representative_cells", "learned"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "representative_cells",
+        pytest.param("two_strata", marks=pytest.mark.slow),
+        pytest.param("learned", marks=pytest.mark.slow),
+    ],
+)
 def test_gradients_by_the_fields_are_finite(name):
-    state, params = one_core()
+    one, (state, params) = made(name), one_core()
 
     def respired(state, params):
-        return respiration(made(name), state, params, jnp.asarray(TIMES), 2).sum()
+        return respiration(one, state, params, jnp.asarray(TIMES), 2).sum()
 
     slope = jax.jit(jax.grad(respired, argnums=(0, 1)))(state, params)
     for leaf in jax.tree.leaves(slope):
@@ -315,14 +322,10 @@ def test_a_file_keeps_every_number(name, tmp_path):
 
 def test_a_kept_closure_predicts_the_same():
     state, params = one_core()
-    for name in ("representative_statistics", "effective_eca"):
-        one = fitted(name)
-        again = closure_from_json(json.loads(json.dumps(closure_to_json(one))))
-        runs = [
-            respiration(x.closure, state, params, jnp.asarray(TIMES), 4)
-            for x in (one, again)
-        ]
-        np.testing.assert_allclose(*runs, rtol=1e-10)
+    one = fitted("representative_statistics")
+    again = closure_from_json(json.loads(json.dumps(closure_to_json(one))))
+    run = eqx.filter_jit(lambda c: respiration(c, state, params, jnp.asarray(TIMES), 4))
+    np.testing.assert_allclose(run(again.closure), run(one.closure), rtol=1e-10)
 
 
 def test_dead_cells_are_remembered():
@@ -374,7 +377,7 @@ def test_every_closure_with_numbers_is_listed():
 MEANS = {"mean_substrate": 121.0, "mean_biomass": 1.2}
 
 
-@pytest.mark.parametrize("shift", [-0.15, 0.15])
+@pytest.mark.parametrize("shift", [0.15, pytest.param(-0.15, marks=pytest.mark.slow)])
 def test_the_share_of_dead_cells_moves_as_asked(shift):
     key, shape = jax.random.key(3), (40, 40)
     draw = lambda g: g(key, TRANSIENT, shape, ("positive",), **MEANS)

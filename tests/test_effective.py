@@ -30,6 +30,7 @@ def test_a_homogeneous_core_keeps_its_law():
     assert found.fitted[1] < 0.5 * found.nominal[1]
 
 
+@pytest.mark.slow
 def test_a_patchy_core_is_not_its_law_with_other_constants():
     found = effective_kinetics(
         TINY, "multiplicative", "full", "negative", laws=(), **FEW
