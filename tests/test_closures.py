@@ -361,7 +361,8 @@ def test_a_batch_is_its_members(name):
     times = np.array([0.0, 48.0, 240.0])
     soils = [soil(seed=seed)[1:] for seed in range(3)]
     stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *soils)
-    single = lambda s, p: run(made(name), s, p, times, 4)
+    one = made(name)
+    single = lambda s, p: run(one, s, p, times, 4)
     batch = jax.jit(jax.vmap(single))(*stacked)
     alone = [single(*member) for member in soils]
     alone = jax.tree.map(lambda *xs: np.stack(xs), *alone)
