@@ -141,7 +141,10 @@ def test_every_number_of_the_soil_reaches_the_model():
     assert design.method.dt == 0.1
 
 
-@pytest.mark.parametrize("method", ["fixed", "substepped", "adaptive"])
+@pytest.mark.parametrize(
+    "method",
+    ["fixed", "substepped", pytest.param("adaptive", marks=pytest.mark.slow)],
+)
 def test_every_road_can_be_asked_for(jaxsoc, small, tmp_path, method):
     options = ["--method", method, "--kinetics", "mult", "--heterogeneity", "full"]
     options += ["--out", tmp_path, "--no-figures", "--quiet"]

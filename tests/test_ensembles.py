@@ -67,6 +67,7 @@ def test_members_drawn_together_are_those_drawn_alone():
             np.testing.assert_allclose(a[number], b, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_each_member_is_its_own_single_run():
     design = small(members=6)
     plan = plan_ensemble(design)

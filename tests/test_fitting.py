@@ -382,6 +382,7 @@ def test_published_fits(kinetics, to, expected, digit, rmse):
         assert abs(found.rmse - rmse) <= 0.5e-3
 
 
+@pytest.mark.slow
 @pytest.mark.reference
 def test_thirty_incubations(data, capsys):
     from jaxsoc.io import load_respiration

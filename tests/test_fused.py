@@ -92,7 +92,13 @@ def test_moments_of_parts_merge_into_those_of_the_whole(sizes):
 
 
 @pytest.mark.parametrize(
-    "cells", [1, 7, pytest.param(1000, marks=pytest.mark.slow), 5003]
+    "cells",
+    [
+        pytest.param(1, marks=pytest.mark.slow),
+        7,
+        pytest.param(1000, marks=pytest.mark.slow),
+        5003,
+    ],
 )
 @pytest.mark.parametrize("devices", [1, None])
 def test_fused_is_the_whole_grid(cells, devices):
@@ -239,8 +245,8 @@ def peak(model, method, times=TIMES):
     "cells, dt",
     [
         pytest.param(5, 0.5, marks=pytest.mark.slow),
-        pytest.param(5, 24.0, marks=pytest.mark.slow),
-        (700, 3.0),
+        (5, 24.0),
+        pytest.param(700, 3.0, marks=pytest.mark.slow),
     ],
 )
 def test_reverse_forward_and_whole_grid_agree(cells, dt):

@@ -385,6 +385,7 @@ def test_scenario_1_balances_over_twenty_years(steady):
         assert result.checks["carbon_balance_error"].max() <= 1e-12
 
 
+@pytest.mark.slow
 def test_biochemical_second_order_terms_hold_only_at_the_start(data):
     """Slip 11: on day 20 Eq. 17 is 5.2 times and Table 2's expression 3.5 times D."""
     supplied = load_fields(data / "chakrawal_fields" / "scenario2.npz")

@@ -453,6 +453,7 @@ def full_grid(cells=10_000, steps=5000):
     return jax.jit(jax.grad(function, argnums=(0, 1))), (soil.state, params)
 
 
+@pytest.mark.slow
 def test_ten_thousand_cells_and_five_thousand_steps_fit_in_a_gibibyte():
     gradient, arguments = full_grid()
     memory = gradient.lower(*arguments).compile().memory_analysis()
