@@ -97,6 +97,7 @@ def test_what_is_loaded_predicts_as_what_was_saved(soils, stored):
     assert first.states == 2 * 4 + 2 + 1 and np.isfinite(first.error).all()
 
 
+@pytest.mark.slow
 def test_comparison_of_loaded_and_plain_closures(jaxsoc, small, stored, tmp_path):
     out = tmp_path / "out"
     options = ["--closures", "log_normal,representative_statistics", "--unseen", 2]

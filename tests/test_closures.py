@@ -307,6 +307,7 @@ def _covariance(powers, change):
 # --- The second order ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "order"),
     [("log_normal", 3), pytest.param("zero_third", 2, marks=pytest.mark.slow)],
@@ -371,6 +372,7 @@ def test_a_batch_is_its_members(name):
     jax.tree.map(close, batch, alone)
 
 
+@pytest.mark.slow
 def test_equal_steps_are_of_fourth_order_and_agree_with_the_others():
     _, state, params = soil()
     one = made("two_strata")
@@ -544,6 +546,7 @@ def test_statistics_closures_cannot_tell_fields_of_the_same_statistics(name):
         np.testing.assert_allclose(second, first, rtol=1e-9, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_sizes_of_the_states():
     sizes = {"two_strata": 2, "log_normal": 2 + 9, "representative_cells": 2 * 4}
     _, state, params = soil()

@@ -11,6 +11,7 @@ TINY = Design(grid=CellGrid((16, 16)), every=24.0, duration=960.0, seed=2)
 FEW = {"members": (0, 1), "unseen": (2,), "steps": 60}
 
 
+@pytest.mark.slow
 def test_a_homogeneous_core_keeps_its_law():
     own = {"multiplicative": MultiplicativeConstants(2e-4)}
     design = Design(
@@ -46,7 +47,7 @@ def test_a_patchy_core_is_not_its_law_with_other_constants():
 
 
 def test_laws_that_are_not_known_are_refused():
-    with pytest.raises(ValueError, match="unknown closure 'effective_monod'"):
+    with pytest.raises(ValueError, match="unknown kinetics 'monod'"):
         effective_kinetics(
             TINY, "multiplicative", "biophysical", "positive", laws=("monod",), **FEW
         )

@@ -95,11 +95,9 @@ def test_the_published_equations_of_the_multiplicative_law():
     assert float(found[1, 1]) == pytest.approx(2 * Y * with_B - 2 * m * V_B, rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closure", CLOSURES)
-@pytest.mark.parametrize(
-    "kinetics",
-    ["michaelis_menten", pytest.param("eca", marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("kinetics", ["michaelis_menten", "eca"])
 def test_what_no_closure_may_break(kinetics, closure):
     """Z = Y S + B: dV_Z/dt = -2 (1-Y) m (Y C_SB + V_B), dC_kZ/dt = -(1-Y) m C_kB."""
     model, state, params = soil(kinetics)
@@ -184,6 +182,7 @@ def errors(series, reference):
     return off / np.sqrt(np.mean(np.asarray(reference) ** 2))
 
 
+@pytest.mark.slow
 def test_small_deviations_are_predicted():
     """The closed model errs in third order in them, the mean field in second."""
     times = np.arange(0, 1201, 48.0)
@@ -204,6 +203,7 @@ def test_small_deviations_are_predicted():
     assert closed / closer > 6 and closed < 0.05 * mean_field
 
 
+@pytest.mark.slow
 def test_gradients_are_differences():
     model, state, params = soil()
     equations = MomentEquations(model, (RATE,))
