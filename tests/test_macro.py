@@ -95,9 +95,17 @@ def test_the_published_equations_of_the_multiplicative_law():
     assert float(found[1, 1]) == pytest.approx(2 * Y * with_B - 2 * m * V_B, rel=1e-12)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("closure", CLOSURES)
-@pytest.mark.parametrize("kinetics", ["michaelis_menten", "eca"])
+@pytest.mark.parametrize(
+    "closure",
+    [
+        name if name == "log_normal" else pytest.param(name, marks=pytest.mark.slow)
+        for name in CLOSURES
+    ],
+)
+@pytest.mark.parametrize(
+    "kinetics",
+    ["michaelis_menten", pytest.param("eca", marks=pytest.mark.slow)],
+)
 def test_what_no_closure_may_break(kinetics, closure):
     """Z = Y S + B: dV_Z/dt = -2 (1-Y) m (Y C_SB + V_B), dC_kZ/dt = -(1-Y) m C_kB."""
     model, state, params = soil(kinetics)
