@@ -9,8 +9,11 @@ from benchmarks.closure_errors import Result
 from benchmarks.closure_fits import FITTED, closures_of, stored
 from benchmarks.closures import over_null, scale_invariance, summary
 from jaxsoc.experiments import SHIFTS, Design, Shift, draw_members, examples
+from jaxsoc.models import TwoPool
 from jaxsoc.physics.grids import CellGrid
-from jaxsoc.upscale import TRACKS
+from jaxsoc.physics.kinetics import KINETICS
+from jaxsoc.upscale import TRACKS, closure, respiration_of_many
+from jaxsoc.upscale.training import respiration
 
 SMALL = Design(grid=CellGrid((8, 8)), duration=240.0, every=24.0)
 
@@ -97,3 +100,19 @@ def test_shifts_are_what_they_say():
     np.testing.assert_array_equal(moved.state.biomass, plain.state.biomass)
     with pytest.raises(ValueError, match="members.*empty"):
         examples(SMALL, *case, [])
+
+
+def test_many_cores_at_a_time_are_each_by_itself():
+    case = ("michaelis_menten", "full", "positive")
+    cores = examples(SMALL, *case, range(3))
+    varying = ("decomposition.rate", "decomposition.half_saturation")
+    model = TwoPool(KINETICS[case[0]].law)
+    made = closure("representative_cells", model, varying, cores, groups=4)
+    times = jax.numpy.asarray(cores.times)
+    alone = lambda s, p: respiration(made, s, p, times, 96)
+    expected = jax.jit(jax.vmap(alone))(cores.state, cores.params)
+    batch = jax.vmap(made.initial)(cores.state, cores.params)
+    found = jax.jit(lambda b: respiration_of_many(made, *b, times))(batch)
+    np.testing.assert_allclose(found, expected, rtol=3e-6)
+    with pytest.raises(ValueError, match="courant must lie in"):
+        respiration_of_many(made, *batch, times, courant=3.0)

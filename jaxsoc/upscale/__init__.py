@@ -17,6 +17,7 @@ from .learned import Learned as Learned
 from .macroscale import AbstractMacroModel as AbstractMacroModel
 from .macroscale import MeanField as MeanField
 from .macroscale import state_count as state_count
+from .many import respiration_of_many as respiration_of_many
 from .moment_models import ClosedMoments as ClosedMoments
 from .moment_models import FunctionsOfMeans as FunctionsOfMeans
 from .predict import Prediction as Prediction

@@ -120,7 +120,7 @@ class AbstractMacroModel(eqx.Module):
         p, known = given.share, given.quantities
         live, passive = self.live_tendency(t, core.live, given)
         still = known.tendencies(self.model, t, given.params)
-        dead, dead_passive = still(self._dead_cell(core, given))
+        dead, dead_passive = still(self.dead_cell(core, given))
         return CoreState(live, dead, p * passive + (1 - p) * dead_passive)
 
     def fluxes(self, t: Any, core: CoreState, given: Given) -> Any:
@@ -130,7 +130,7 @@ class AbstractMacroModel(eqx.Module):
         live = self.live_mean(
             rates(self.point_model(core.live, given)), core.live, given
         )
-        dead = rates(self.model)(self._dead_cell(core, given))
+        dead = rates(self.model)(self.dead_cell(core, given))
         return jax.tree.map(lambda a, b: p * a + (1 - p) * b, live, dead)
 
     def pools(self, core: CoreState, given: Given) -> Any:
@@ -155,7 +155,8 @@ class AbstractMacroModel(eqx.Module):
         apart = 0 if self.dead is None else pools
         return pools + len(self.varying) + apart
 
-    def _dead_cell(self, core, given):
+    def dead_cell(self, core: CoreState, given: Given) -> Any:
+        """Quantities of a dead cell: its pools, and the mean parameters."""
         known = given.quantities
         leaves = jax.tree.leaves(given.params)
         offset = known.structure.num_leaves - len(leaves)

@@ -64,7 +64,7 @@ class ClosedMoments(AbstractMacroModel):
             self.model.fluxes, t, self._core(core.live, given), given.params
         )
         rates = known.rates(self.model.fluxes, t, given.params)
-        dead = rates(self._dead_cell(core, given))
+        dead = rates(self.dead_cell(core, given))
         return jax.tree.map(lambda a, b: p * a + (1 - p) * b, live, dead)
 
     def live_mean(self, function, live, given):
