@@ -331,6 +331,7 @@ def series(tmp_path):
     return write
 
 
+@pytest.mark.slow
 def test_fit_to_another_kinetics_writes_constants_and_a_figure(jaxsoc, tmp_path):
     out = tmp_path / "out"
     options = ["--kinetics", "mult", "--to", "mm", "--on", "biomass", "--starts", "2"]

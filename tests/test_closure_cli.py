@@ -155,6 +155,7 @@ def test_own_fields_unlike_those_fitted_are_predicted_with_a_note(
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_a_fit_is_saved_with_what_it_was_fitted_on(jaxsoc, small, tmp_path):
     out = tmp_path / "new" / "powers.json"
     options = ["--closure", "functions_of_means", "--steps", 2, "--out", out]

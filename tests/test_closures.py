@@ -355,6 +355,7 @@ def test_with_the_moments_of_the_cells_closed_moments_are_exact():
 # --- Runs ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["representative_cells", pytest.param("power_two", marks=pytest.mark.slow)]
 )

@@ -263,6 +263,7 @@ def test_equal_variance_fields_run_for_several_members():
     assert np.ptp(variance[0]) > 0
 
 
+@pytest.mark.slow
 def test_a_soil_without_carbon_is_balanced_and_one_without_microbes_runs():
     empty, full = np.zeros((4, 5)), fields()
     design = small(kinetics=("multiplicative",), input=0.0, every=60.0)

@@ -65,6 +65,7 @@ def test_reductions_are_numpys(cells):
     assert float(reductions.largest(array)) == values.max()
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6))
 def test_moments_of_parts_merge_into_those_of_the_whole(sizes):
@@ -264,6 +265,7 @@ def test_reverse_forward_and_whole_grid_agree(cells, dt):
     assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(gradient))
 
 
+@pytest.mark.slow
 def test_gradients_by_single_cells_and_numbers_are_differences():
     model, state, params = patchy("multiplicative", 400)
     function = peak(model, Fused(dt=3.0))

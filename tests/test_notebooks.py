@@ -40,12 +40,10 @@ def test_there_are_notebooks():
     assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
-    [
-        pytest.param(path, marks=[pytest.mark.slow] if number else [])
-        for number, path in enumerate(NOTEBOOKS)
-    ],
+    NOTEBOOKS,
     ids=lambda path: path.stem,
 )
 def test_a_notebook_runs(path, tmp_path):

@@ -25,6 +25,7 @@ def test_example_of_the_readme_runs_in_twelve_lines(capsys):
     assert re.fullmatch(r"R peaks at 0\.0\d{3} mgC/g/h on day \d\.\d\d\n", printed)
 
 
+@pytest.mark.slow
 def test_examples_of_the_documentation_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs" / "pages" / "python.md").read_text()
