@@ -1,6 +1,7 @@
 """Tests run with 64-bit floats and with the sloppy things made errors."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from jaxsoc.cli import main
 from jaxsoc.solve import use_all_cores
 
 # The same examples every time, and no verdict on how long one takes to compile.
@@ -65,3 +67,17 @@ def pytest_terminal_summary(terminalreporter):
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20201)
+
+
+@pytest.fixture
+def jaxsoc(monkeypatch, capsys):
+    """Runs the command in this process; returns exit code, output and errors."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["jaxsoc", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        printed = capsys.readouterr()
+        return stopped.value.code or 0, printed.out, printed.err
+
+    return call

@@ -1,14 +1,11 @@
 """The budget of a mean rate over time: it closes, and says where the papers err."""
 
-import sys
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
 
 from jaxsoc import plots
-from jaxsoc.cli import main
 from jaxsoc.experiments import (
     Budget,
     Design,
@@ -287,18 +284,6 @@ def test_soils_that_start_uniform_take_one_column(small):
 def test_terms_differ_in_colour_or_dashes():
     looks = [(line["color"], str(line["linestyle"])) for line in TERM_LINES.values()]
     assert len(set(looks)) == len(looks)
-
-
-@pytest.fixture
-def jaxsoc(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["jaxsoc", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        printed = capsys.readouterr()
-        return stopped.value.code or 0, printed.out, printed.err
-
-    return call
 
 
 def test_command_writes_a_table_a_file_and_a_figure(jaxsoc, tmp_path):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from jaxsoc.cli import main
 from jaxsoc.cli.config import UpscaleConfig, read_config
 
 SMALL = """
@@ -20,20 +19,6 @@ kinetics = ["mult", "MM"]
 [cells]
 shape = [16, 16]
 """
-
-
-@pytest.fixture
-def jaxsoc(monkeypatch, capsys):
-    """Runs the command in this process; returns exit code, output and errors."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["jaxsoc", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        printed = capsys.readouterr()
-        return stopped.value.code or 0, printed.out, printed.err
-
-    return call
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
 """`jaxsoc closure`: closures fitted, compared, saved, loaded, and refused."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 import xarray as xr
 
 from jaxsoc import plots
-from jaxsoc.cli import interrupt, main
+from jaxsoc.cli import interrupt
 from jaxsoc.cli.closure import run_fit_closure
 from jaxsoc.cli.closure_config import CompareConfig, FitClosureConfig
 from jaxsoc.cli.config import read_config
@@ -35,20 +34,6 @@ training = 3
 [cells]
 shape = [16, 16]
 """
-
-
-@pytest.fixture
-def jaxsoc(monkeypatch, capsys):
-    """Runs the command in this process; returns exit code, output and errors."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["jaxsoc", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        printed = capsys.readouterr()
-        return stopped.value.code or 0, printed.out, printed.err
-
-    return call
 
 
 @pytest.fixture

@@ -328,6 +328,13 @@ def test_a_kept_closure_predicts_the_same():
     np.testing.assert_allclose(run(again.closure), run(one.closure), rtol=1e-10)
 
 
+def test_a_function_of_ones_own_is_not_lost_in_silence():
+    own = closure("prescribed_moments", MODEL, RATE, prescribed=lambda m, m0, C: C)
+    one = FittedClosure.on("prescribed_moments", "multiplicative", own, known())
+    with pytest.raises(ValueError, match="prescribed by a function"):
+        closure_to_json(one)
+
+
 def test_dead_cells_are_remembered():
     apart = closure("effective_eca", MODEL, RATE, dead="biomass")
     one = FittedClosure.on("effective_eca", "multiplicative", apart, known())

@@ -52,6 +52,13 @@ ALIKE += tuple(n for n in TRACKS if n.startswith("effective") and n[10:] != "eca
 # All tests of one closure share what is compiled.
 together = lambda name: pytest.mark.xdist_group(f"closure {name}")
 NAMES = [pytest.param(n, marks=together(n)) for n in TRACKS]
+# An effective law other than the cells' own is another model.
+OWN = [
+    pytest.param(n, k, marks=[together(n)] + [pytest.mark.slow] * bool(place))
+    for place, k in enumerate(CONSTANTS)
+    for n in TRACKS
+    if not n.startswith("effective") or n == f"effective_{k}"
+]
 READERS = [
     pytest.param(n, marks=[together(n)] + [pytest.mark.slow] * (n in ALIKE))
     for n in TRACKS
@@ -165,11 +172,8 @@ def test_carbon_is_balanced_and_means_are_kept(name, kinetics):
         assert float(mean) == pytest.approx(float(jnp.mean(field)), rel=1e-13)
 
 
-@pytest.mark.parametrize("kinetics", KINDS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "kinetics"), OWN)
 def test_a_uniform_soil_is_the_model_at_a_point(name, kinetics):
-    if name.startswith("effective") and name != f"effective_{kinetics}":
-        pytest.skip("another law is another model")
     model, state, params = uniform(kinetics)
     one = made(name, kinetics)
     if name.startswith("effective"):

@@ -89,7 +89,7 @@ def effective_kinetics(
     `fit_closure`; `dead`: "biomass" to take dead cells apart and fit the live ones;
     `progress`: called with laws done, laws in all, and the next.
     **Raises:** `ValueError` for a law that is not known, or as `examples`.
-    Source: Wang and Allison (2019), doi:10.1016/j.soilbio.2019.107584, for effective
+    Source: Wang and Allison (2019), doi:10.1016/j.soilbio.2019.107522, for effective
     kinetics of a heterogeneous volume.
     """
     require_x64("a fit of effective kinetics")
@@ -116,7 +116,6 @@ def effective_kinetics(
         names.append(tuple(micro))
         assert isinstance(made, EffectiveKinetics)
         own = [np.exp(np.asarray(x.log_constants)) for x in (start, made)]
-        assert isinstance(made, EffectiveKinetics)
         rows.append((_error(start, judged), _error(made, judged), *own))
     progress(len(laws), len(laws), "")
     nominal, fitted, before, after = zip(*rows, strict=True)

@@ -39,6 +39,11 @@ def closure_to_json(
             f"only closures of the two-pool model with {fitted.kinetics} kinetics and "
             "linear mortality can be saved"
         )
+    if getattr(fitted.closure, "prescribed", None) is not None:
+        raise ValueError(
+            f"{fitted.name} has covariances prescribed by a function, which a file "
+            "cannot hold"
+        )
     return {
         "format": FORMAT,
         "source": f"jaxsoc {version('jaxsoc')}",

@@ -181,9 +181,7 @@ def description(closure: AbstractMacroModel, state: Any, params: Any) -> dict[st
     state, params = jax.tree.map(jnp.asarray, (state, params))
     known = Quantities.of(closure.model, closure.varying, state, params)
     x = known.fields(state, params)
-    alive = jnp.ones(x.shape[1], bool)
-    if "biomass" in known.names:
-        alive = x[known.names.index("biomass")] > 0
+    alive = known.alive(x, "biomass" if "biomass" in known.names else None)
     weight = alive.astype(x.dtype) / x.shape[1]
     share = jnp.sum(weight)
     mean = ratio(x @ weight, share)

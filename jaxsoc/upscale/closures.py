@@ -51,7 +51,8 @@ def power_two(mean: Mean, covariance: Covariance) -> Higher:
 
     ⟨xyz⟩ = ½ (gxy gxz + gxy gyz + gxz gyz) x̄ ȳ z̄
 
-    Source: Murrell et al. (2004), doi:10.1016/j.jtbi.2004.03.013, for spatial moments.
+    Source: Murrell, Dieckmann and Law (2004), Journal of Theoretical Biology 229, for
+    spatial moments.
     """
     return Higher(_products(mean, covariance, 0.5), _isserlis(covariance))
 
@@ -70,7 +71,7 @@ def log_normal(mean: Mean, covariance: Covariance) -> Higher:
     ⟨xyz⟩ = (gxy gxz + gxy gyz + gxz gyz + gxy gxz gyz) x̄ ȳ z̄, fourth moments from
     ⟨XYZW⟩ = Π (1 + g) over the six pairs, in units of the means
 
-    Source: Keeling (2000), doi:10.1006/jtbi.2000.1066.
+    Source: Keeling (2000), Journal of Theoretical Biology 205.
     """
     g = _relative(mean, covariance)
     r = 1 + g

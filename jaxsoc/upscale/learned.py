@@ -111,7 +111,7 @@ class EffectiveKinetics(AbstractMacroModel):
     **Arguments:** `kinetics`: name of the effective law; `log_constants`: logarithms of
     its constants, in their order; `model`, `varying`, `dead`: see `AbstractMacroModel`.
     Use `EffectiveKinetics.nominal`.
-    Source: Wang and Allison (2019), doi:10.1016/j.soilbio.2019.107584, who find
+    Source: Wang and Allison (2019), doi:10.1016/j.soilbio.2019.107522, who find
     effective kinetics of the ECA form.
     """
 

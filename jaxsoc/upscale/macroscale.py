@@ -2,8 +2,8 @@
 
 A macro-scale model reads a core's fields once, as its `initial` core; from then on it
 knows its own few variables, and the tendency depends on them alone, never on time.
-Cells without microbes never get any where cells exchange nothing: they are taken apart,
-which is exact, and the closure is about the others.
+Where cells exchange nothing, those without microbes never get any: they are taken
+apart, which is exact, and the closure is about the others.
 """
 
 from abc import abstractmethod
@@ -64,7 +64,7 @@ class AbstractMacroModel(eqx.Module):
         known = Quantities.of(self.model, self.varying, state, params)
         x = known.fields(state, params)
         cells = x.shape[1]
-        alive = jnp.ones(cells, bool) if self.dead is None else self._alive(x, known)
+        alive = known.alive(x, self.dead)
         weight = alive.astype(x.dtype) / cells
         share = jnp.sum(weight)
         mean = ratio(x @ weight, share)
@@ -78,14 +78,6 @@ class AbstractMacroModel(eqx.Module):
         empty = jnp.zeros(0, x.dtype)
         core = CoreState(live, dead, jnp.stack(passive) if passive else empty)
         return core, Given(scalars, share, detail, known)
-
-    def _alive(self, x, known):
-        if self.dead not in known.names:
-            raise ValueError(
-                f"unknown pool {self.dead!r} to tell dead cells by: the model follows "
-                f"{', '.join(known.names[: known.pools])}"
-            )
-        return x[known.names.index(self.dead)] > 0
 
     @abstractmethod
     def describe(

@@ -50,12 +50,7 @@ class ClosedMoments(AbstractMacroModel):
         change = self.equations(t, self._core(live, given), given.params)
         leaves = jax.tree.leaves(change.mean)
         pick = lambda places: jnp.asarray([leaves[i] for i in places], live[0].dtype)
-        mean = jnp.stack([leaves[i] for i in known.places[: known.pools]])
-        passive = (
-            jnp.stack([leaves[i] for i in known.passive])
-            if known.passive
-            else pick(known.passive)
-        )
+        mean, passive = pick(known.places[: known.pools]), pick(known.passive)
         return (mean, change.covariance), passive
 
     def fluxes(self, t, core, given):
@@ -81,12 +76,12 @@ class ClosedMoments(AbstractMacroModel):
             found[f"variance of {name}"] = covariance[i, i]
         at = jnp.concatenate([mean, given.detail])
         # Rounding of the larger terms must not pass for a violation.
-        slack = 1e-9 * jnp.outer(at, at)
+        slack = 1e-9 * jnp.outer(at, at) ** 2
         for i in range(len(names)):
             for j in range(i):
                 gap = covariance[i, i] * covariance[j, j] - covariance[i, j] ** 2
                 pair = f"V V - C² of {names[j]} and {names[i]}"
-                found[pair] = gap + slack[i, i] * slack[j, j] ** 0.5
+                found[pair] = gap + slack[i, j]
         return found
 
 
@@ -102,7 +97,7 @@ class FunctionsOfMeans(AbstractMacroModel):
     **Arguments:** `powers`: p by followed pool, or one for all; `prescribed`:
     `(mean, mean at the start, covariance at the start) -> covariance` in its place;
     `model`, `varying`, `dead`: see `AbstractMacroModel`.
-    Source: Bergström, Englund and Leonardsson (2006), doi:10.1086/500153, for
+    Source: Bergström, Englund and Leonardsson (2006), American Naturalist 167, for
     predator and prey.
     """
 

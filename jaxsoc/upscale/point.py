@@ -79,6 +79,22 @@ class Quantities(eqx.Module):
         flat = lambda x: jnp.broadcast_to(x.reshape(-1), (cells,))
         return jnp.stack([flat(leaves[i]) for i in self.places])
 
+    def alive(self, x: Any, dead: str | None) -> Any:
+        """Which cells live, `x` being the quantities: those with some of a pool.
+
+        **Arguments:** `dead`: name of the pool whose absence makes a cell dead, None
+        for cells that all live.
+        **Raises:** `ValueError` for a pool that is not followed.
+        """
+        if dead is None:
+            return jnp.ones(x.shape[1], bool)
+        if dead not in self.names:
+            raise ValueError(
+                f"unknown pool {dead!r} to tell dead cells by: the model follows "
+                f"{', '.join(self.names[: self.pools])}"
+            )
+        return x[self.names.index(dead)] > 0
+
     def filled(self, x: Float[Array, "quantity ..."], params: Any) -> Any:
         """State and parameters with the quantities in place; passive pools are zero."""
         pools = self.structure.num_leaves - len(jax.tree.leaves(params))

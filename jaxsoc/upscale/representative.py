@@ -188,9 +188,7 @@ def starting(
 
     def told_apart(state, param):
         x = known.fields(state, param)
-        alive = jnp.ones(x.shape[1], bool)
-        if dead is not None:
-            alive = x[known.names.index(dead)] > 0
+        alive = known.alive(x, dead)
         weight = alive.astype(x.dtype)
         mean = ratio(x @ weight, jnp.sum(weight))
         _, scalars = known.filled(mean, jax.tree.map(jnp.mean, param))
