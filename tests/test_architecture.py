@@ -14,7 +14,7 @@ CORE = {"jax", "equinox", "jaxtyping", "numpy"}
 TABLE = {
     "physics": (set(), CORE),
     "solve": (set(), CORE | {"diffrax"}),
-    "models": ({"physics"}, CORE | {"optimistix"}),
+    "models": ({"physics", "solve"}, CORE | {"optimistix"}),
     "upscale": ({"physics", "solve"}, CORE | {"optax"}),
     "experiments": ({"physics", "solve", "models", "upscale"}, CORE),
     "fitting": ({"physics", "solve", "models"}, CORE),

@@ -4,8 +4,10 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jaxtyping import Array, Float
 
 
 class Interval(NamedTuple):
@@ -14,26 +16,54 @@ class Interval(NamedTuple):
     low: float
     high: float
     closed_low: bool = False
+    closed_high: bool = False
 
     def contains(self, values: np.ndarray) -> np.ndarray:
         """Elementwise membership; NaN is outside every interval."""
         above = values >= self.low if self.closed_low else values > self.low
-        return np.asarray(above & (values < self.high))
+        below = values <= self.high if self.closed_high else values < self.high
+        return np.asarray(above & below)
 
     def __str__(self) -> str:
-        return f"{'[' if self.closed_low else '('}{self.low:g}, {self.high:g})"
+        ends = "[" if self.closed_low else "(", "]" if self.closed_high else ")"
+        return f"{ends[0]}{self.low:g}, {self.high:g}{ends[1]}"
 
 
 POSITIVE = Interval(0.0, np.inf)
 NON_NEGATIVE = Interval(0.0, np.inf, closed_low=True)
 FRACTION = Interval(0.0, 1.0)
+SHARE = Interval(0.0, 1.0, closed_low=True, closed_high=True)
 
 
-def parameter(default: float, *, bounds: Interval, unit: str, meaning: str) -> Any:
-    """Declares a field of a `Parameters` class, once and for all its uses."""
+def parameter(
+    default: float,
+    *,
+    bounds: Interval,
+    unit: str,
+    meaning: str,
+    prior: tuple[float, float] | None = None,
+    floor: float | None = None,
+    component: str | None = None,
+    published: str | None = None,
+) -> Any:
+    """Declares a field of a `Parameters` class, once and for all its uses.
+
+    **Arguments:** `bounds`: where a value makes sense; `prior`: the published range to
+    calibrate in; `floor`: lower end in its place where that makes the model singular;
+    `component`: what of the model it belongs to, as "A", "K", "xi", "B" or "V";
+    `published`: its name in the source, if another.
+    """
     return eqx.field(
         default=default,
-        metadata={"bounds": bounds, "unit": unit, "meaning": meaning},
+        metadata={
+            "bounds": bounds,
+            "unit": unit,
+            "meaning": meaning,
+            "prior": prior,
+            "floor": floor,
+            "component": component,
+            "published": published,
+        },
     )
 
 
@@ -58,6 +88,17 @@ class Declaration(NamedTuple):
     bounds: Interval
     unit: str
     meaning: str
+    prior: tuple[float, float] | None = None
+    floor: float | None = None
+    component: str | None = None
+    published: str | None = None
+
+    def range(self, published: bool = False) -> tuple[float, float]:
+        """Ends of the prior, from the floor on unless as published."""
+        if self.prior is None:
+            raise ValueError(f"{self.name} has no prior range")
+        low, high = self.prior
+        return (low if published or self.floor is None else self.floor), high
 
 
 def declarations(parameters: type[AbstractParameters]) -> tuple[Declaration, ...]:
@@ -78,6 +119,98 @@ def _default(field: dataclasses.Field) -> Any:
     return field.default
 
 
+def to_vector(params: AbstractParameters) -> Float[Array, "param ..."]:
+    """The values of all declared parameters, in the order of their declaration."""
+    values = [jnp.asarray(getattr(params, d.name)) for d in declarations(type(params))]
+    return jnp.stack(jnp.broadcast_arrays(*values))
+
+
+def from_vector(
+    parameters: type[AbstractParameters], values: Float[Any, "param ..."]
+) -> Any:
+    """Parameters from their values, in the order of declaration.
+
+    **Raises:** `ValueError` for another number of values, or as the class.
+    """
+    names = [d.name for d in declarations(parameters)]
+    if len(values) != len(names):
+        raise ValueError(
+            f"{parameters.__name__} takes {len(names)} values, got {len(values)}"
+        )
+    return parameters(**dict(zip(names, values, strict=True)))
+
+
+def from_unit(
+    parameters: type[AbstractParameters],
+    unit: Float[Any, "param ..."],
+    *,
+    published: bool = False,
+) -> Any:
+    """Parameters from their places in the prior ranges, 0 the low and 1 the high end.
+
+    p = low + u (high - low)
+
+    **Arguments:** `published`: the published ranges, whose low ends may make the model
+    singular, in place of those that begin at the floors.
+    **Raises:** `ValueError` for a place outside [0, 1], naming the parameter.
+    """
+    declared = declarations(parameters)
+    if not isinstance(unit, Tracer):
+        _refuse_outside_unit(declared, np.asarray(unit))
+    ends = [d.range(published) for d in declared]
+    low, high = (
+        np.array(side).reshape((-1,) + (1,) * (jnp.ndim(unit) - 1))
+        for side in zip(*ends, strict=True)
+    )
+    return from_vector(parameters, jnp.asarray(unit) * (high - low) + low)
+
+
+def to_unit(
+    params: AbstractParameters, *, published: bool = False
+) -> Float[Array, "param ..."]:
+    """Places of the parameters in their prior ranges: the inverse of `from_unit`."""
+    ends = [d.range(published) for d in declarations(type(params))]
+    values = to_vector(params)
+    low, high = (
+        np.array(side).reshape((-1,) + (1,) * (values.ndim - 1))
+        for side in zip(*ends, strict=True)
+    )
+    return (values - low) / (high - low)
+
+
+def outside_prior(
+    params: AbstractParameters, *, published: bool = True
+) -> tuple[str, ...]:
+    """A sentence for each parameter that leaves its prior range, none if all lie in."""
+    found = []
+    for d in declarations(type(params)):
+        low, high = d.range(published)
+        values = np.asarray(getattr(params, d.name))
+        off = ~((values >= low) & (values <= high))
+        if off.any():
+            unit = "" if d.unit == "1" else f" {d.unit}"
+            found.append(
+                f"{d.name} ({d.meaning}) is {values[off].flat[0]:g}{unit}, outside its "
+                f"prior range {low:g} to {high:g}{unit}"
+            )
+    return tuple(found)
+
+
+def _refuse_outside_unit(declared, unit):
+    if unit.shape[:1] != (len(declared),):
+        raise ValueError(
+            f"expected {len(declared)} places in the prior ranges, got an array of "
+            f"shape {unit.shape}"
+        )
+    for d, place in zip(declared, unit, strict=True):
+        off = ~((place >= 0) & (place <= 1))
+        if np.any(off):
+            raise ValueError(
+                f"the place of {d.name} in its prior range must lie in [0, 1], got "
+                f"{np.asarray(place)[off].flat[0]:g}"
+            )
+
+
 def _check(field: dataclasses.Field, value: Any) -> None:
     if isinstance(value, Tracer):
         return
@@ -91,7 +224,7 @@ def _check(field: dataclasses.Field, value: Any) -> None:
     bounds, unit = field.metadata["bounds"], field.metadata["unit"]
     outside = ~bounds.contains(numbers)
     if outside.any():
-        where = f" in {outside.sum()} of {numbers.size} cells" if numbers.ndim else ""
+        where = f" in {outside.sum()} of {numbers.size} places" if numbers.ndim else ""
         raise ValueError(
             f"{field.name} ({field.metadata['meaning']}) must lie in {bounds}"
             f"{'' if unit == '1' else ' ' + unit}, got "

@@ -1,0 +1,87 @@
+"""CLM5's soil: three litter pools, coarse wood and three soil pools, all linear."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+from jaxtyping import Array
+
+from jaxsoc.physics.environment import Averaging, Environment
+from jaxsoc.physics.forcing import Forcing
+from jaxsoc.physics.transport import Bedrock
+from jaxsoc.physics.units import DAYS_PER_YEAR
+
+from .clm5_parameters import CLM5Parameters
+from .column import AbstractColumnModel, Transfers
+
+
+class CLM5Pools(NamedTuple):
+    """Carbon by layer, gC m⁻³."""
+
+    cwd: Any
+    l1: Any
+    l2: Any
+    l3: Any
+    s1: Any
+    s2: Any
+    s3: Any
+
+
+class CLM5(AbstractColumnModel):
+    """CLM5's soil carbon in a column: 7 pools, first-order kinetics.
+
+    dX/dt = A K ξ X + b - V X
+
+    **Arguments:** `forcing`: of one site; `averaging`: of the scalars over the year;
+    `bedrock`: "closed", or "proda" as published, which loses carbon at the bedrock.
+    Source: Lawrence et al. (2019), doi:10.1029/2018MS001583; Tao et al. (2024),
+    doi:10.1111/gcb.17297.
+    """
+
+    forcing: Forcing
+    averaging: Averaging = eqx.field(static=True, default="mean_of_product")
+    bedrock: Bedrock = eqx.field(static=True, default="closed")
+
+    pools = CLM5Pools
+    processes: ClassVar[Mapping[str, str]] = {p: p for p in CLM5Pools._fields}
+    linear: ClassVar[frozenset[str]] = frozenset(CLM5Pools._fields)
+    litter: ClassVar[tuple[str, str, str, str]] = ("cwd", "l1", "l2", "l3")
+    mixed: ClassVar[frozenset[str]] = frozenset(CLM5Pools._fields[1:])
+    soil: ClassVar[tuple[str, ...]] = ("s1", "s2", "s3")
+    parameters: ClassVar[type] = CLM5Parameters
+
+    def efolding(self, params: CLM5Parameters) -> Any:
+        """E-folding depth of decomposition, m."""
+        return params.efolding
+
+    def fluxes(
+        self, pools: CLM5Pools, environment: Environment, params: CLM5Parameters
+    ) -> dict[str, Array]:
+        """Decomposition of each pool at a point, k ξ X, gC m⁻³ d⁻¹."""
+        x, x_litter = environment.soil, environment.litter
+        τ, year = params, DAYS_PER_YEAR
+        return {
+            "cwd": x / (year * τ.tau_cwd) * pools.cwd,
+            "l1": x_litter / (year * τ.tau_l1) * pools.l1,
+            "l2": x_litter / (year * τ.tau_l2) * pools.l2,
+            "l3": x_litter / (year * τ.tau_l2) * pools.l3,
+            "s1": x / (year * τ.tau_s1) * pools.s1,
+            "s2": x / (year * τ.tau_s2) * pools.s2,
+            "s3": x / (year * τ.tau_s3) * pools.s3,
+        }
+
+    def transfers(self, params: CLM5Parameters) -> Transfers:
+        """A: shares that go from pool to pool; what is left is respired."""
+        f = params
+        return {
+            ("l2", "cwd"): f.f_cwd_l2,
+            ("l3", "cwd"): 1 - f.f_cwd_l2,
+            ("s1", "l1"): f.f_l1_s1,
+            ("s1", "l2"): f.f_l2_s1,
+            ("s2", "l3"): f.f_l3_s2,
+            ("s2", "s1"): f.f_s1_s2,
+            ("s3", "s1"): f.f_s1_s3,
+            ("s1", "s2"): f.f_s2_s1,
+            ("s3", "s2"): f.f_s2_s3,
+            ("s1", "s3"): f.f_s3_s1,
+        }

@@ -1,0 +1,84 @@
+"""The numbers of CLM5's soil, one line each."""
+# ruff: noqa: E501
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax.core import Tracer
+from jaxtyping import Array, Float
+
+from jaxsoc.physics.parameters import FRACTION, AbstractParameters
+from jaxsoc.physics.shapes import Number
+
+from .numbers import Scalar, number, share
+
+
+def customary_transfers(
+    sand: Float[Number, " layer"],
+) -> tuple[Float[Array, " layer"], Float[Array, " layer"]]:
+    """Shares of active carbon that become slow and passive, as CLM5 has them by sand.
+
+    t = 0.85 - 0.68 (100 - sand) / 100,  g = 0.004 / (1 - t),
+    f_s1_s2 = (1 - t)(1 - g),  f_s1_s3 = (1 - t) g
+
+    **Arguments:** `sand`: %.
+    """
+    t = 0.85 - 0.68 * (100 - jnp.clip(sand, 0.0, 100.0)) / 100
+    g = 0.004 / (1 - t)
+    return (1 - t) * (1 - g), (1 - t) * g
+
+
+class CLM5Parameters(AbstractParameters):
+    """The 21 numbers of CLM5, in the published order.
+
+    Defaults: CLM5's parameter file; e-folding depth that of CLM4.5, transfers of active
+    carbon those at 45 % sand, β a placeholder. Priors: Tao et al. (2024),
+    doi:10.1111/gcb.17297, Table S1.
+    """
+
+    # fmt: off
+    bioturbation: Scalar = number(1e-4, 3e-5, 5e-4, "m² yr⁻¹", "V", "diffus", "diffusivity of bioturbation")
+    cryoturbation: Scalar = number(5e-4, 3e-5, 1.6e-3, "m² yr⁻¹", "V", "cryo", "diffusivity of cryoturbation")
+    q10: Scalar = number(1.5, 1.2, 3.0, "1", "xi", "q10", "temperature Q10, also of frozen soil")
+    efolding: Scalar = number(0.5, 0.0, 1.0, "m", "xi", "efolding", "e-folding depth of decomposition", floor=0.1)
+    tau_cwd: Scalar = number(1 / 0.3, 1.0, 6.0, "yr", "K", "taucwd", "turnover time of coarse woody debris")
+    tau_l1: Scalar = number(1 / 18.5, 0.0, 0.11, "yr", "K", "taul1", "turnover time of metabolic litter", floor=1e-4)
+    tau_l2: Scalar = number(1 / 4.9, 0.1, 0.3, "yr", "K", "taul2", "turnover time of cellulose and lignin litter")
+    tau_s1: Scalar = number(1 / 7.3, 0.0, 1.0, "yr", "K", "tau4s1", "turnover time of active carbon", floor=1e-4)
+    tau_s2: Scalar = number(1 / 0.2, 1.0, 50.0, "yr", "K", "tau4s2", "turnover time of slow carbon")
+    tau_s3: Scalar = number(1 / 0.0045, 200.0, 1000.0, "yr", "K", "tau4s3", "turnover time of passive carbon")
+    f_l1_s1: Scalar = share(0.45, 0.1, 0.8, "A", "fl1s1", "share of metabolic litter that becomes active carbon")
+    f_l2_s1: Scalar = share(0.5, 0.2, 0.8, "A", "fl2s1", "share of cellulose litter that becomes active carbon")
+    f_l3_s2: Scalar = share(0.5, 0.2, 0.8, "A", "fl3s2", "share of lignin litter that becomes slow carbon")
+    f_s1_s2: Scalar = share(0.52, 0.0, 0.4, "A", "fs1s2", "share of active carbon that becomes slow")
+    f_s1_s3: Scalar = share(0.004, 0.0, 0.05, "A", "fs1s3", "share of active carbon that becomes passive")
+    f_s2_s1: Scalar = share(0.42, 0.1, 0.74, "A", "fs2s1", "share of slow carbon that becomes active")
+    f_s2_s3: Scalar = share(0.03, 0.0, 0.1, "A", "fs2s3", "share of slow carbon that becomes passive")
+    f_s3_s1: Scalar = share(0.45, 0.0, 0.9, "A", "fs3s1", "share of passive carbon that becomes active")
+    f_cwd_l2: Scalar = share(0.76, 0.5, 1.0, "A", "fcwdl2", "share of coarse wood that becomes cellulose litter, the rest lignin")
+    water_scaling: Scalar = number(1.0, 0.0, 5.0, "1", "xi", "w-scaling", "multiplier of the water scalar", floor=1e-4)
+    beta: Scalar = number(0.95, 0.5, 0.9999, "1", "B", "beta", "shape of the litter input with depth, per cm", bounds=FRACTION)
+    # fmt: on
+
+    def __check_init__(self):
+        for donor, receivers in (("s1", ("s2", "s3")), ("s2", ("s1", "s3"))):
+            names = [f"f_{donor}_{receiver}" for receiver in receivers]
+            shares = [getattr(self, name) for name in names]
+            if any(isinstance(s, Tracer) or not _numeric(s) for s in shares):
+                continue
+            total = jnp.max(jnp.asarray(shares[0]) + jnp.asarray(shares[1]))
+            if not total <= 1:
+                raise ValueError(
+                    f"{' and '.join(names)} must not sum to more than 1, got {total:g}"
+                )
+
+    def with_sand(self, sand: Float[Number, " layer"]) -> "CLM5Parameters":
+        """The same with the customary transfers of active carbon, by layer.
+
+        **Arguments:** `sand`: %.
+        """
+        shares = customary_transfers(sand)
+        return eqx.tree_at(lambda p: (p.f_s1_s2, p.f_s1_s3), self, shares)
+
+
+def _numeric(value):
+    return isinstance(value, float | int) or hasattr(value, "dtype")

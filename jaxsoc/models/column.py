@@ -1,0 +1,191 @@
+"""One description of a soil column for every model: pools x layers, A, K, ξ, B, V.
+
+dX/dt = A F(X) + b - V X: processes F decompose their donors, the transfers A say where
+the carbon goes, the rest is respired; litter b comes in, and mixing V moves pools
+between layers. A model declares its pools and processes and fills in the rest, at a
+point; what is here lifts it to the column.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxsoc.physics.allocation import allocation
+from jaxsoc.physics.environment import Averaging, Environment, environment
+from jaxsoc.physics.forcing import MONTHS, Forcing
+from jaxsoc.physics.transport import Bedrock, Exchange, mixing
+from jaxsoc.physics.units import DAYS_PER_YEAR
+
+# gC m⁻³, of every pool.
+_FIRST_GUESS = 100.0
+
+Transfers = Mapping[tuple[str, str], Any]
+
+
+class Surroundings(eqx.Module):
+    """What a column's pools live in, means over the year.
+
+    `environment`: scalars ξ by layer; `exchange`: V; `source`: b, by pool that receives
+    litter, gC m⁻³ d⁻¹.
+    """
+
+    environment: Environment
+    exchange: Exchange
+    source: dict[str, Float[Array, " layer"]]
+
+
+class AbstractColumnModel(eqx.Module):
+    """A soil model in a column, the tendency `(t, state, params) -> d(state)/dt`.
+
+    A model declares `pools`, a named tuple class; `processes`, the donor of each
+    process; `linear`, the processes that are of first order in their donor and feel no
+    other pool; `litter`, the pools that receive coarse wood, metabolic, cellulose and
+    lignin litter; `mixed`, those that mixing moves; `soil`, those that are counted as
+    soil organic carbon. Stocks are in gC m⁻³, time in days.
+    """
+
+    pools: ClassVar[type]
+    processes: ClassVar[Mapping[str, str]]
+    linear: ClassVar[frozenset[str]]
+    litter: ClassVar[tuple[str, str, str, str]]
+    soil: ClassVar[tuple[str, ...]]
+    mixed: eqx.AbstractClassVar[frozenset[str]]
+    forcing: eqx.AbstractVar[Forcing]
+    averaging: eqx.AbstractVar[Averaging]
+    bedrock: eqx.AbstractVar[Bedrock]
+
+    @abstractmethod
+    def fluxes(self, pools: Any, environment: Any, params: Any) -> dict[str, Any]:
+        """Decomposition by process at a point, gC m⁻³ d⁻¹.
+
+        **Arguments:** `pools`: gC m⁻³; `environment`: scalars ξ there.
+        """
+
+    @abstractmethod
+    def transfers(self, params: Any) -> Transfers:
+        """A: share of a process that each pool receives, by (receiver, process)."""
+
+    @abstractmethod
+    def efolding(self, params: Any) -> Any:
+        """E-folding depth of decomposition, m."""
+
+    def surroundings(self, params: Any) -> Surroundings:
+        """Scalars, mixing and litter input for these parameters."""
+        forcing = self.forcing
+        return Surroundings(
+            environment=self.environment(params),
+            exchange=mixing(
+                forcing.active_layer,
+                forcing.bedrock,
+                params.bioturbation,
+                params.cryoturbation,
+                forcing.column,
+                self.bedrock,
+            ),
+            source=self.source(params),
+        )
+
+    def environment(self, params: Any) -> Any:
+        """ξ: what the processes feel, by layer."""
+        return environment(
+            self.forcing,
+            params.q10,
+            params.water_scaling,
+            self.efolding(params),
+            self.averaging,
+        )
+
+    def input_profile(self, params: Any) -> Float[Array, "litter layer"]:
+        """B: share of each litter that enters each layer."""
+        forcing = self.forcing
+        if forcing.profile is not None:
+            return forcing.profile
+        shares = allocation(params.beta, forcing.frozen, forcing.column)
+        return jnp.stack([shares] * len(self.litter))
+
+    def source(self, params: Any) -> dict[str, Float[Array, " layer"]]:
+        """b: litter input by pool, gC m⁻³ d⁻¹."""
+        profile = self.input_profile(params)
+        thickness = self.forcing.column.thickness
+        annual = annual_litter(self.forcing)
+        source: dict[str, Any] = {}
+        for place, pool in enumerate(self.litter):
+            falls = annual[place] / DAYS_PER_YEAR * profile[place] / thickness
+            source[pool] = source[pool] + falls if pool in source else falls
+        return source
+
+    def __call__(self, t: Any, state: Any, params: Any) -> Any:
+        """Tendency of the pools in the mean year, gC m⁻³ d⁻¹."""
+        return self.tendency(state, self.surroundings(params), params)
+
+    def tendency(self, state: Any, around: Surroundings, params: Any) -> Any:
+        """Tendency of the pools in given surroundings, gC m⁻³ d⁻¹.
+
+        dX_i/dt = Σ_p a_ip F_p - Σ_{p from i} F_p + b_i - (V X)_i
+        """
+        change = self.reactions(state, around, params)
+        for pool in self.mixed:
+            change[pool] = change[pool] + around.exchange(getattr(state, pool))
+        return self.pools(**change)
+
+    def reactions(self, state: Any, around: Surroundings, params: Any) -> dict:
+        """Tendency of each pool by input and decomposition alone, gC m⁻³ d⁻¹."""
+        fluxes = self.fluxes(state, around.environment, params)
+        zero = jnp.zeros_like(state[0])
+        change = {pool: around.source.get(pool, zero) for pool in self.pools._fields}
+        for process, flux in fluxes.items():
+            donor = self.processes[process]
+            change[donor] = change[donor] - flux
+        for (receiver, process), share in self.transfers(params).items():
+            change[receiver] = change[receiver] + share * fluxes[process]
+        return change
+
+    def kept(self, params: Any) -> dict[str, Any]:
+        """Share of each process that stays in the soil: column sums of A + 1."""
+        sums: dict[str, Any] = dict.fromkeys(self.processes, 0.0)
+        for (_, process), share in self.transfers(params).items():
+            sums[process] = sums[process] + share
+        return sums
+
+    def respiration(
+        self, state: Any, around: Surroundings, params: Any
+    ) -> Float[Array, " layer"]:
+        """CO₂ that leaves each layer, gC m⁻³ d⁻¹."""
+        fluxes = self.fluxes(state, around.environment, params)
+        kept = self.kept(params)
+        return sum(
+            ((1 - kept[process]) * flux for process, flux in fluxes.items()),
+            jnp.zeros_like(state[0]),
+        )
+
+    def organic_carbon(self, state: Any) -> Float[Array, " layer"]:
+        """Soil organic carbon by layer, without litter, gC m⁻³."""
+        return sum(
+            (getattr(state, pool) for pool in self.soil), jnp.zeros_like(state[0])
+        )
+
+    def first_guess(self, around: Surroundings, inflow: Any, params: Any) -> Any:
+        """Pools that Newton's method starts from, gC m⁻³."""
+        return self.pools(
+            *(jnp.full_like(around.exchange.above, _FIRST_GUESS),)
+            * (len(self.pools._fields))
+        )
+
+    def rates(self, environment: Any, params: Any) -> dict[str, Any]:
+        """K ξ: rates of the linear processes by layer, 1/d."""
+        ones = self.pools(*(1.0 for _ in self.pools._fields))
+        fluxes = self.fluxes(ones, environment, params)
+        return {
+            process: fluxes[process]
+            for process in self.processes
+            if process in self.linear
+        }
+
+
+def annual_litter(forcing: Forcing) -> Float[Array, " litter"]:
+    """Litter input in a year, gC m⁻² yr⁻¹; of one month, as if all were like it."""
+    return MONTHS * jnp.mean(forcing.litter, axis=-1)

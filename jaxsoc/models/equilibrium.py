@@ -1,0 +1,193 @@
+"""Steady states of soil columns, by the structure of the model."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from jaxsoc.solve.layered import LayeredSystem, solve_layered
+from jaxsoc.solve.newton import newton_layered
+from jaxsoc.solve.precision import require_x64
+
+from .column import AbstractColumnModel, Surroundings
+from .structure import Group, groups
+
+Road = Literal["structured", "newton"]
+
+
+def column_steady_state(
+    model: AbstractColumnModel,
+    params: Any,
+    *,
+    start: Any = None,
+    road: Road = "structured",
+) -> Any:
+    """Pools at which a soil column stays as it is.
+
+    A F(X) + b - V X = 0
+
+    Groups of linear pools are solved one after the other, upstream first: pools that do
+    not move layer by layer, the others down the column, a tridiagonal or
+    block-tridiagonal system for each group. Pools with other kinetics follow in closed
+    form where the model has one, else by Newton's method. Batch it with `vmap`, over
+    the last axis for speed (`map_sites`).
+
+    **Arguments:** `model`: with its forcing, of one site; `params`: its numbers;
+    `start`: pools to start Newton's method from; `road`: "newton" solves for the pools
+    with other kinetics by Newton's method even where there is a closed form.
+    **Returns:** the pools, gC m⁻³ by layer, differentiable.
+    **Raises:** `RuntimeError` where JAX is set to 32 bits; what `model.refuse` raises,
+    for one that has no steady state, outside `jit`.
+    """
+    require_x64("the steady state of a soil column")
+    around = model.surroundings(params)
+    return steady_pools(model, around, params, start=start, road=road)
+
+
+def steady_pools(
+    model: AbstractColumnModel,
+    around: Surroundings,
+    params: Any,
+    *,
+    start: Any = None,
+    road: Road = "structured",
+) -> Any:
+    """As `column_steady_state`, in given surroundings."""
+    transfers = model.transfers(params)
+    rates = model.rates(around.environment, params)
+    inflow = dict(around.source)
+    found: dict[str, Any] = {}
+
+    def settle(pools):
+        """Keeps what was found and passes on what it feeds."""
+        found.update(pools)
+        for (receiver, process), share in transfers.items():
+            donor = model.processes[process]
+            if donor in pools and process in rates and receiver not in found:
+                fed = share * rates[process] * found[donor]
+                inflow[receiver] = inflow[receiver] + fed if receiver in inflow else fed
+
+    waiting = list(groups(model, transfers))
+    while waiting:
+        ready = [g for g in waiting if g.linear and _fed(g, model, transfers, found)]
+        if not ready:
+            break
+        still = [g for g in ready if not set(g.pools) & model.mixed]
+        # What does not move comes first, so that more of what does can go together.
+        for chosen in _alike(still or ready, model):
+            settle(_linear(chosen, model, around, transfers, rates, inflow))
+        waiting = [g for g in waiting if g.pools[0] not in found]
+    for group in waiting:
+        known = {pool: inflow.get(pool) for pool in group.pools}
+        closed = getattr(model, "soil_equilibrium", None)
+        moves = set(group.pools) & model.mixed
+        if road == "newton" or closed is None or moves:
+            found |= _by_newton(group, model, around, params, found, inflow, start)
+        else:
+            found |= closed(around.environment, known, params)
+    return model.pools(**found)
+
+
+def _fed(group, model, transfers, found):
+    donors = {model.processes[p] for r, p in transfers if r in group.pools}
+    return donors <= {*found, *group.pools}
+
+
+def _alike(ready, model):
+    """Groups of one kind, to be solved side by side."""
+    kinds: dict[Any, list[Group]] = {}
+    for group in ready:
+        kind = tuple(pool in model.mixed for pool in group.pools)
+        kinds.setdefault(kind, []).append(group)
+    return list(kinds.values())
+
+
+def _linear(
+    chosen: list[Group],
+    model: AbstractColumnModel,
+    around: Surroundings,
+    transfers: Mapping,
+    rates: Mapping,
+    inflow: Mapping,
+) -> dict[str, Any]:
+    """Pools of groups of one kind."""
+    some = around.exchange.above
+    blocks = [linear_block(g.pools, model, transfers, rates) for g in chosen]
+    right = [[inflow.get(p, jnp.zeros_like(some)) for p in g.pools] for g in chosen]
+    mixed = tuple(pool in model.mixed for pool in chosen[0].pools)
+    if len(mixed) == 1 and not mixed[0]:
+        solved = [[r[0] / b[0][0]] for b, r in zip(blocks, right, strict=True)]
+    elif len(chosen) == 1:
+        exchange = around.exchange
+        system = LayeredSystem(blocks[0], exchange.above, exchange.below)
+        solved = [solve_layered(system, right[0], mixed=mixed)]
+    else:
+        solved = _side_by_side(blocks, right, mixed, around)
+    return {
+        pool: x
+        for group, values in zip(chosen, solved, strict=True)
+        for pool, x in zip(group.pools, values, strict=True)
+    }
+
+
+def _side_by_side(blocks, right, mixed, around):
+    fill = lambda x: jnp.broadcast_to(x, jnp.shape(around.exchange.above))
+    stack = lambda *entries: jnp.stack([fill(e) for e in entries])
+    stacked, side = (
+        jax.tree.map(stack, *(tuple(map(_frozen, trees)))) for trees in (blocks, right)
+    )
+
+    def one(block, r):
+        system = LayeredSystem(block, around.exchange.above, around.exchange.below)
+        return solve_layered(system, r, mixed=mixed)
+
+    solved = jax.vmap(one)(stacked, side)
+    return [[x[i] for x in solved] for i in range(len(blocks))]
+
+
+def _frozen(entries):
+    return tuple(_frozen(e) if isinstance(e, list | tuple) else e for e in entries)
+
+
+def linear_block(
+    pools: tuple[str, ...],
+    model: AbstractColumnModel,
+    transfers: Mapping,
+    rates: Mapping,
+) -> tuple[tuple[Any, ...], ...]:
+    """-A K ξ of some linear pools: what leaves on the diagonal, what is fed beside."""
+    rows = [[0.0] * len(pools) for _ in pools]
+    for process, rate in rates.items():
+        donor = model.processes[process]
+        if donor in pools:
+            place = pools.index(donor)
+            rows[place][place] = rows[place][place] + rate
+    for (receiver, process), share in transfers.items():
+        donor = model.processes[process]
+        if process in rates and receiver in pools and donor in pools:
+            i, j = pools.index(receiver), pools.index(donor)
+            rows[i][j] = rows[i][j] - share * rates[process]
+    return tuple(tuple(row) for row in rows)
+
+
+def _by_newton(group, model, around, params, found, inflow, start):
+    """Pools with kinetics of their own, what is upstream being known."""
+    if start is None:
+        start = model.first_guess(around, inflow, params)
+    mixed = tuple(pool in model.mixed for pool in group.pools)
+
+    def local(values, given):
+        around, params, upstream = given
+        state = model.pools(**upstream, **dict(zip(group.pools, values, strict=True)))
+        change = model.reactions(state, around, params)
+        return tuple(change[pool] for pool in group.pools)
+
+    values = newton_layered(
+        local,
+        tuple(getattr(start, pool) for pool in group.pools),
+        (around, params, found),
+        tuple(around.exchange),
+        mixed=mixed,
+    )
+    return dict(zip(group.pools, values, strict=True))
