@@ -1,12 +1,20 @@
-"""Complete tendencies `(t, state, params) -> d(state)/dt`."""
+"""Complete tendencies `(t, state, params) -> d(state)/dt`, and their steady states."""
 
 from .clm5 import CLM5 as CLM5
 from .clm5 import CLM5Pools as CLM5Pools
 from .clm5_parameters import CLM5Parameters as CLM5Parameters
+from .column import AbstractColumnModel as AbstractColumnModel
+from .column import Surroundings as Surroundings
 from .compas import COMPAS as COMPAS
 from .compas import COMPASPools as COMPASPools
 from .compas_parameters import COMPASParameters as COMPASParameters
 from .equilibrium import column_steady_state as column_steady_state
+from .feasibility import barrier as barrier
+from .feasibility import margins as margins
+from .feasibility import most_feasible as most_feasible
+from .feasibility import soil_per_microbes as soil_per_microbes
+from .indicative import CLM5_INDICATIVE as CLM5_INDICATIVE
+from .indicative import COMPAS_INDICATIVE as COMPAS_INDICATIVE
 from .two_pool import (
     Fluxes as Fluxes,
 )

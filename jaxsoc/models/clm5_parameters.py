@@ -3,6 +3,7 @@
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
@@ -65,7 +66,7 @@ class CLM5Parameters(AbstractParameters):
             shares = [getattr(self, name) for name in names]
             if any(isinstance(s, Tracer) or not _numeric(s) for s in shares):
                 continue
-            total = jnp.max(jnp.asarray(shares[0]) + jnp.asarray(shares[1]))
+            total = np.max(np.asarray(shares[0]) + np.asarray(shares[1]))
             if not total <= 1:
                 raise ValueError(
                     f"{' and '.join(names)} must not sum to more than 1, got {total:g}"

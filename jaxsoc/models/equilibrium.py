@@ -1,10 +1,13 @@
 """Steady states of soil columns, by the structure of the model."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from jaxsoc.solve.layered import LayeredSystem, solve_layered
 from jaxsoc.solve.newton import newton_layered
@@ -37,23 +40,38 @@ def column_steady_state(
     `start`: pools to start Newton's method from; `road`: "newton" solves for the pools
     with other kinetics by Newton's method even where there is a closed form.
     **Returns:** the pools, gC m⁻³ by layer, differentiable.
-    **Raises:** `RuntimeError` where JAX is set to 32 bits; what `model.refuse` raises,
-    for one that has no steady state, outside `jit`.
+    **Raises:** `RuntimeError` where JAX is set to 32 bits; outside `jit`, `ValueError`
+    that names the layer and the margin where there is no steady state.
     """
     require_x64("the steady state of a soil column")
+    model, params, start = jax.tree.map(jnp.asarray, (model, params, start))
+    pools, found = _solved(model, params, start, road)
+    _refuse_infeasible(model.forcing.column.nodes, found)
+    return pools
+
+
+@eqx.filter_jit
+def _solved(model, params, start, road):
+    """The pools, and the margins of a model that has some."""
     around = model.surroundings(params)
-    return steady_pools(model, around, params, start=start, road=road)
+    upstream = linear_pools(model, around, params)
+    pools = _downstream(model, around, params, upstream, start, road)
+    margins = getattr(model, "margins", None)
+    return pools, margins and margins(around, upstream.inflow, params)
 
 
-def steady_pools(
-    model: AbstractColumnModel,
-    around: Surroundings,
-    params: Any,
-    *,
-    start: Any = None,
-    road: Road = "structured",
-) -> Any:
-    """As `column_steady_state`, in given surroundings."""
+class Upstream(NamedTuple):
+    """Steady states of linear pools, what flows into each pool, and what is left."""
+
+    pools: dict[str, Any]
+    inflow: dict[str, Any]
+    waiting: tuple[Group, ...]
+
+
+def linear_pools(
+    model: AbstractColumnModel, around: Surroundings, params: Any
+) -> Upstream:
+    """Steady states of the pools that feel no others than linear ones upstream."""
     transfers = model.transfers(params)
     rates = model.rates(around.environment, params)
     inflow = dict(around.source)
@@ -69,24 +87,44 @@ def steady_pools(
                 inflow[receiver] = inflow[receiver] + fed if receiver in inflow else fed
 
     waiting = list(groups(model, transfers))
-    while waiting:
+    while True:
         ready = [g for g in waiting if g.linear and _fed(g, model, transfers, found)]
         if not ready:
-            break
+            return Upstream(found, inflow, tuple(waiting))
         still = [g for g in ready if not set(g.pools) & model.mixed]
         # What does not move comes first, so that more of what does can go together.
         for chosen in _alike(still or ready, model):
             settle(_linear(chosen, model, around, transfers, rates, inflow))
         waiting = [g for g in waiting if g.pools[0] not in found]
+
+
+def _downstream(model, around, params, upstream, start, road):
+    """The rest of the pools, those with kinetics of their own."""
+    found, inflow, waiting = upstream
     for group in waiting:
-        known = {pool: inflow.get(pool) for pool in group.pools}
         closed = getattr(model, "soil_equilibrium", None)
         moves = set(group.pools) & model.mixed
         if road == "newton" or closed is None or moves:
-            found |= _by_newton(group, model, around, params, found, inflow, start)
+            known = _by_newton(group, model, around, params, found, inflow, start)
         else:
-            found |= closed(around.environment, known, params)
+            known = closed(around.environment, inflow, params)
+        found = found | known
     return model.pools(**found)
+
+
+def _refuse_infeasible(nodes, margins):
+    """Says which layer has no steady state and why, where the numbers are known."""
+    if margins is None or any(isinstance(margin, Tracer) for margin in margins):
+        return
+    for name, margin in zip(margins._fields, margins, strict=True):
+        if np.any(margin <= 0):
+            layer = int(np.argmin(margin))
+            raise ValueError(
+                f"no steady state in layer {layer + 1} ({nodes[layer]:g} m) and "
+                f"{int(np.sum(margin <= 0)) - 1} others: {name} reaches at most "
+                f"{np.exp(margin[layer]):.3g} times what is needed there (margin "
+                f"{margin[layer]:.3g}, expected more than 0)"
+            )
 
 
 def _fed(group, model, transfers, found):

@@ -1,5 +1,9 @@
 """Soil at a point, and the spaces it lives in."""
 
+from . import allocation as allocation
+from . import columns as columns
+from . import environment as environment
+from . import forcing as forcing
 from . import grids as grids
 from . import kinetics as kinetics
 from . import mortality as mortality
@@ -7,4 +11,5 @@ from . import parameters as parameters
 from . import safe as safe
 from . import shapes as shapes
 from . import transforms as transforms
+from . import transport as transport
 from . import units as units

@@ -1,6 +1,5 @@
 """What drives a soil column: a climatological year of monthly means, checked."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -153,7 +152,7 @@ def idealised(
     *,
     warmth: float = 8.0,
     amplitude: float = 14.0,
-    litter: Sequence[float] = (60.0, 180.0, 240.0, 120.0),
+    litter: Any = (60.0, 180.0, 240.0, 120.0),
     active_layer: Any = 3.5,
     bedrock: Any = None,
     sand: Any = 45.0,

@@ -167,7 +167,8 @@ def quadratic(substrate: Cells, biomass: Cells, constants: Any) -> Rate:
 
 
 # The substrate at which a law decomposes at a given rate, D(S, B) = D: the law solved
-# for S. Negative or infinite where no substrate is enough.
+# for S. Negative or infinite where no substrate is enough. By way of the rate per
+# biomass, whose derivatives stay finite however little of both there is.
 
 
 def _linear_substrate(D, B, c):
@@ -175,24 +176,26 @@ def _linear_substrate(D, B, c):
 
 
 def _multiplicative_substrate(D, B, c):
-    return D / (c.rate * B)
+    return quotient(D, B) / c.rate
 
 
 def _michaelis_menten_substrate(D, B, c):
-    return c.half_saturation * D / (c.rate * B - D)
+    d = quotient(D, B)
+    return c.half_saturation * d / (c.rate - d)
 
 
 def _inverse_michaelis_menten_substrate(D, B, c):
-    return D * (c.half_saturation + B) / (c.rate * B)
+    return quotient(D, B) * (c.half_saturation + B) / c.rate
 
 
 def _eca_substrate(D, B, c):
-    return D * (c.half_saturation + B) / (c.rate * B - D)
+    d = quotient(D, B)
+    return d * (c.half_saturation + B) / (c.rate - d)
 
 
 def _quadratic_substrate(D, B, c):
-    d = D / c.rate
-    return d * (c.half_saturation + B - d) / (B - d)
+    d = quotient(D, B) / c.rate
+    return d * (c.half_saturation + B - d * B) / (1 - d)
 
 
 Law = Callable[[Any, Any, Any], Any]

@@ -3,6 +3,7 @@
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from .columns import SoilColumn
@@ -42,8 +43,8 @@ class Exchange(NamedTuple):
 def diffusivity(
     active_layer: Float[Number, ""],
     bedrock: Float[Number, ""],
-    bioturbation: Float[Number, ""],
-    cryoturbation: Float[Number, ""],
+    bioturbation: Any,
+    cryoturbation: Any,
     column: SoilColumn,
 ) -> Float[Array, " level"]:
     """Diffusivity at the lower interface of each level, m² yr⁻¹, in a month.
@@ -59,58 +60,36 @@ def diffusivity(
     doi:10.5194/bg-10-7109-2013.
     """
     z = column.levels
-    level = jnp.arange(1.0, z.size + 1)
-    # The interface of level bedrock + 1, read without an index so that it vectorises.
-    under = jnp.sum(jnp.where(level == bedrock + 1, z, 0.0))
+    level = np.arange(1.0, z.size + 1)
+    under = jnp.asarray(z)[jnp.asarray(bedrock).astype(int)]
     end = jnp.minimum(DEEPEST_CRYOTURBATION, under)
     tapers = end > active_layer
     slope = jnp.where(tapers, 1 / jnp.where(tapers, end - active_layer, 1.0), 0.0)
-    left = jnp.where(tapers, 1 - (z - active_layer) * slope, 0.0)
-    shallow = jnp.where(z < active_layer, 1.0, jnp.maximum(left, 0.0)) * cryoturbation
+    # From 1 at the active layer's depth to 0 at the end; 0 below where nothing tapers.
+    left = jnp.maximum(jnp.where(tapers, 1 - (z - active_layer) * slope, 0.0), 0.0)
+    shallow = jnp.where(z < active_layer, 1.0, left) * cryoturbation
     D = jnp.where(active_layer > CRYOTURBATED_ACTIVE_LAYER, bioturbation, shallow)
     return jnp.where((active_layer > 0) & (level <= bedrock + 1), D, 0.0)
 
 
-def exchange(
-    diffusivity: Float[Array, " level"],
-    bedrock: Float[Number, ""],
-    column: SoilColumn,
-    road: Bedrock = "closed",
-) -> Exchange:
-    """What layers exchange by diffusion, 1/d.
+def conductance(
+    diffusivity: Float[Array, " level"], column: SoilColumn
+) -> Float[Array, " face"]:
+    """Conductance between the nodes of each layer and the next, m yr⁻¹.
 
-    G_j = [(1 - w) / D_j + w / D_{j-1}]⁻¹ / Δz_n,  T_{z,z-1} = -G_z / Δz_z
+    G_j = [(1 - w) / D_j + w / D_{j-1}]⁻¹ / Δz_n, zero where a diffusivity is
 
-    Nothing crosses the surface and the lower end of the column.
-
-    **Arguments:** `diffusivity`: m² yr⁻¹; `bedrock`: number of the last layer above it;
-    `road`: "closed": nothing crosses the bedrock; "proda": as published, where layers
-    below it lose carbon that no layer receives.
-    Source: Patankar (1980) for the means; the released programs of Tao et al. (2024),
-    doi:10.1111/gcb.17297, for "proda".
+    **Arguments:** `diffusivity`: m² yr⁻¹.
+    Source: Patankar (1980), Numerical Heat Transfer and Fluid Flow, for the mean.
     """
-    D, nodes = diffusivity, column.level_nodes
+    nodes = column.nodes
     spacing = nodes[1:] - nodes[:-1]
-    w = (column.levels[:-1] - nodes[:-1]) / spacing
-    # The harmonic mean with one division, zero where both diffusivities are.
-    weight = (1 - w) * D[:-1] + w * D[1:]
+    w = (column.bottom[:-1] - nodes[:-1]) / spacing
+    upper, lower = diffusivity[:-2], diffusivity[1:-1]
+    # The harmonic mean with one division.
+    weight = ((1 - w) * upper + w * lower) * spacing
     some = weight > 0
-    mean = jnp.where(some, D[:-1] * D[1:] / jnp.where(some, weight, 1.0), 0.0)
-    # Face between each layer and the next; the last layer has none below.
-    G = (mean / (spacing * DAYS_PER_YEAR))[:-1]
-    face = jnp.arange(1.0, G.size + 1)
-    none = jnp.zeros(1, G.dtype)
-    if road == "closed":
-        G = jnp.where(face < bedrock, G, 0.0)
-        upper, lower = jnp.concatenate([none, G]), jnp.concatenate([G, none])
-    else:
-        upper = jnp.concatenate([none, G])
-        # Below the bedrock the lower face of a layer is given the conductance of the
-        # upper one, and no layer receives what leaves through it.
-        leaking = jnp.where(face > bedrock, upper[:-1], G)
-        lower = jnp.concatenate([leaking, none])
-    dz = column.thickness
-    return Exchange(upper / dz, lower / dz)
+    return jnp.where(some, upper * lower / jnp.where(some, weight, 1.0), 0.0)
 
 
 def mixing(
@@ -121,13 +100,32 @@ def mixing(
     column: SoilColumn,
     road: Bedrock = "closed",
 ) -> Exchange:
-    """Mean over the months of what layers exchange, 1/d.
+    """Mean over the months of what layers exchange by diffusion, 1/d.
 
-    **Arguments:** see `diffusivity` and `exchange`.
+    T_{z,z-1} = -G_z / Δz_z,  T_{z,z+1} = -G_{z+1} / Δz_z
+
+    Nothing crosses the surface and the lower end of the column.
+
+    **Arguments:** see `diffusivity`; `road`: "closed": nothing crosses the bedrock;
+    "proda": as published, where layers below it lose carbon that no layer receives.
+    Source: the released programs of Tao et al. (2024), doi:10.1111/gcb.17297.
     """
+    # Face between each layer and the next, by the number of the upper one.
+    face = np.arange(1.0, column.layers)
+    none = jnp.zeros(1)
 
     def month(depth, rock):
         D = diffusivity(depth, rock, bioturbation, cryoturbation, column)
-        return exchange(D, rock, column, road)
+        G = conductance(D, column)
+        if road == "closed":
+            return jnp.where(face < rock, G, 0.0), None
+        # Below the bedrock the lower face of a layer is given the conductance of the
+        # upper one, and no layer receives what leaves through it.
+        above = jnp.concatenate([none, G[:-1]])
+        return G, jnp.where(face > rock, above - G, 0.0)
 
-    return mean_of(month, active_layer, bedrock)
+    G, leak = mean_of(month, active_layer, bedrock)
+    below = G if leak is None else G + leak
+    dz = column.thickness * DAYS_PER_YEAR
+    above, below = jnp.concatenate([none, G]), jnp.concatenate([below, none])
+    return Exchange(above / dz, below / dz)
