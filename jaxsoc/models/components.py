@@ -1,7 +1,7 @@
 """What a column does as a whole: the components of its soil carbon, one number each."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +17,11 @@ from .column import AbstractColumnModel, annual_litter
 # Depth above which the share of the input is told, cm.
 _SHALLOW = 5.0
 
-Definition = Literal["published", "flux"]
-CountedPools = Literal["all", "soil"]
-Depth = Literal["interface", "node"]
+_CHOICES = {
+    "cte": ("published", "flux"),
+    "k_pools": ("all", "soil"),
+    "beta_depth": ("interface", "node"),
+}
 
 
 class Components(NamedTuple):
@@ -48,10 +50,10 @@ def components(
     params: Any,
     state: Any,
     *,
-    cte: Definition = "published",
+    cte: str = "published",
     cte_with_cwd: bool = False,
-    k_pools: CountedPools = "all",
-    beta_depth: Depth = "interface",
+    k_pools: str = "all",
+    beta_depth: str = "interface",
     scalar: Callable | None = None,
 ) -> Components:
     """Components of a column at a state, mostly its steady state.
@@ -63,9 +65,7 @@ def components(
     Source: Tao et al. (2024), doi:10.1111/gcb.17297, Eqs 10-14, and its released
     programs.
     """
-    _known("cte", cte, ("published", "flux"))
-    _known("k_pools", k_pools, ("all", "soil"))
-    _known("beta_depth", beta_depth, ("interface", "node"))
+    _known(cte=cte, k_pools=k_pools, beta_depth=beta_depth)
     ξ = (climate_scalar if scalar is None else scalar)(model, params)
     carbon = model.organic_carbon(state)
     thickness = model.forcing.column.thickness
@@ -104,7 +104,7 @@ def transfer_efficiency(
     params: Any,
     state: Any,
     *,
-    definition: Definition = "published",
+    definition: str = "published",
     scalar: Any = None,
     with_cwd: bool = False,
 ) -> Float[Array, ""]:
@@ -117,6 +117,7 @@ def transfer_efficiency(
     the decomposition that happens; `with_cwd`: counts coarse wood as a donor, too.
     Source: see `components`, there for CLM5.
     """
+    _known(cte=definition)
     if definition == "published" and set(model.processes) == set(model.linear):
         ξ = climate_scalar(model, params) if scalar is None else scalar
         fluxes = {p: ξ * flux for p, flux in _unscaled(model, params, state).items()}
@@ -135,7 +136,7 @@ def decomposition_rate(
     params: Any,
     state: Any,
     *,
-    pools: CountedPools = "all",
+    pools: str = "all",
 ) -> Float[Array, ""]:
     """K: decomposition before the scalars, per stock, yr⁻¹.
 
@@ -145,6 +146,7 @@ def decomposition_rate(
     **Arguments:** `pools`: counted, "all" or those of the "soil".
     Source: see `components`.
     """
+    _known(k_pools=pools)
     thickness = model.forcing.column.thickness
     names = model.pools._fields if pools == "all" else model.soil
     decays = sum(
@@ -176,7 +178,7 @@ def mixing_rate(model: AbstractColumnModel, params: Any, state: Any) -> Any:
 
 
 def input_shape(
-    model: AbstractColumnModel, params: Any, *, depth: Depth = "interface"
+    model: AbstractColumnModel, params: Any, *, depth: str = "interface"
 ) -> Float[Array, ""]:
     """B: the β that stands for the distribution of the litter input, per cm.
 
@@ -186,6 +188,7 @@ def input_shape(
     for an input with that shape; "node": its middle, as published.
     Source: see `components`, without the dependence on rounding there.
     """
+    _known(beta_depth=depth)
     column, annual = model.forcing.column, annual_litter(model.forcing)
     by_layer = jnp.sum(annual[:, None] * model.input_profile(params), axis=0)
     # Sums from below keep the digits that 1 less a sum from above would lose.
@@ -230,8 +233,10 @@ def _unscaled(model, params, state):
     }
 
 
-def _known(name, value, choices):
-    if value not in choices:
-        raise ValueError(
-            f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}"
-        )
+def _known(**options):
+    for name, value in options.items():
+        choices = _CHOICES[name]
+        if value not in choices:
+            raise ValueError(
+                f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}"
+            )
