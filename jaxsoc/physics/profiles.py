@@ -17,8 +17,8 @@ from .shapes import Number
 def stock(
     values: Float[Number, " layer"],
     column: SoilColumn,
-    depths: Float[Number, "*depth"] | tuple | list,
-) -> Float[Array, "*depth"]:
+    depths: Any,
+) -> Float[Array, "..."]:
     """What a column holds from the surface down to each depth, gC m⁻².
 
     Σ_z X_z clip(d - z_top, 0, Δz), the whole column for depths below its end
@@ -137,9 +137,9 @@ METHODS: Mapping[str, Callable] = MappingProxyType({"pchip": pchip, "linear": li
 def profile_at(
     values: Float[Number, " layer"],
     column: SoilColumn,
-    depths: Float[Number, "*depth"] | tuple | list,
+    depths: Any,
     method: str = "pchip",
-) -> Float[Array, "*depth"]:
+) -> Float[Array, "..."]:
     """Values of a profile at depths, as they were observed.
 
     **Arguments:** `values`: at the nodes; `depths`: one or several, m, in any order;
