@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from jaxsoc.models.budgets import PoolBudget, layer_budget
+from jaxsoc.models.budgets import PoolBudget, column_budget, layer_budget
 from jaxsoc.models.column import AbstractColumnModel
 from jaxsoc.models.components import components
 from jaxsoc.physics.columns import SoilColumn
@@ -54,40 +54,15 @@ def column_dataset(
     options, parameters with units, and versions as attributes.
     **Raises:** `ValueError` for a depth that is not positive, or an unknown option.
     """
-    column = model.forcing.column
-    carbon = model.organic_carbon(state)
     options = dict(options or {})
-    budget = layer_budget(model, params, state)
-    variables = {
-        "carbon": (("pool", "layer"), np.stack(state), _about(_DENSITY, "carbon")),
-        "soil_organic_carbon": (
-            "layer",
-            np.asarray(carbon),
-            _about(_DENSITY, f"soil organic carbon ({', '.join(model.soil)})"),
-        ),
-        "respiration": (
-            "layer",
-            np.sum(np.stack(budget.respired), axis=0),
-            _about("gC m-3 yr-1", "carbon respired"),
-        ),
-        "soil_stock": (
-            "stock_depth",
-            np.asarray(stock(carbon, column, (*depths, column.interfaces[-1]))),
-            _about(_STOCK, "soil organic carbon from the surface to the depth"),
-        ),
-        "pool_stock": (
-            "pool",
-            np.stack(state) @ column.thickness,
-            _about(_STOCK, "carbon in the whole column"),
-        ),
-        "budget": (("term", "pool"), *_budget(budget, column)),
-    }
-    for name, value in components(model, params, state, **options)._asdict().items():
+    whole = components(model, params, state, **options)._asdict()
+    variables = _by_layer(model, params, state) | _stocks(model, params, state, depths)
+    for name, value in whole.items():
         variables[name] = ((), float(value), _about(*COMPONENTS[name]))
     known = column_provenance(model, params) | {"component_options": options}
     known |= dict(attributes or {})
     return xr.Dataset(
-        variables | depth_bounds(column),
+        variables | depth_bounds(model.forcing.column),
         _coordinates(model, depths),
         {name: plain(value) for name, value in known.items()},
     )
@@ -135,6 +110,46 @@ def depth_bounds(column: SoilColumn) -> dict[str, Any]:
     }
 
 
+def _by_layer(model, params, state):
+    carbon, respired = np.stack(state), layer_budget(model, params, state).respired
+    return {
+        "carbon": (("pool", "layer"), carbon, _about(_DENSITY, "carbon")),
+        "soil_organic_carbon": (
+            "layer",
+            np.asarray(model.organic_carbon(state)),
+            _about(_DENSITY, f"soil organic carbon ({', '.join(model.soil)})"),
+        ),
+        "respiration": (
+            "layer",
+            np.sum(np.stack(respired), axis=0),
+            _about("gC m-3 yr-1", "carbon respired"),
+        ),
+    }
+
+
+def _stocks(model, params, state, depths):
+    column = model.forcing.column
+    ends = (*depths, column.interfaces[-1])
+    budget = column_budget(model, params, state)
+    return {
+        "soil_stock": (
+            "stock_depth",
+            np.asarray(stock(model.organic_carbon(state), column, ends)),
+            _about(_STOCK, "soil organic carbon from the surface to the depth"),
+        ),
+        "pool_stock": (
+            "pool",
+            np.stack(state) @ column.thickness,
+            _about(_STOCK, "carbon in the whole column"),
+        ),
+        "budget": (
+            ("term", "pool"),
+            np.stack([np.stack(term) for term in budget]),
+            _about(_FLUX, "budget of each pool in the whole column"),
+        ),
+    }
+
+
 def _coordinates(model, depths):
     column = model.forcing.column
     return depth_coordinate(column) | {
@@ -150,12 +165,6 @@ def _coordinates(model, depths):
             {"long_name": "change = input + received + mixing - passed_on - respired"},
         ),
     }
-
-
-def _budget(budget, column):
-    """What a column gains and loses, in a year."""
-    terms = np.stack([np.stack(term) @ column.thickness for term in budget])
-    return terms, _about(_FLUX, "budget of each pool in the whole column")
 
 
 def _about(unit, long_name):
