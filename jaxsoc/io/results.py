@@ -147,10 +147,15 @@ def provenance(design: Design) -> dict[str, Any]:
         "scenario": design.scenario,
         "rate_units": {name: _rate_unit(name) for name in design.kinetics},
         "design": described(design),
-        "versions": {
-            name: version(name) for name in ("jaxsoc", "jax", "jaxlib", "diffrax")
-        }
-        | {"python": platform.python_version()},
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed the results."""
+    packages = ("jaxsoc", "jax", "jaxlib", "diffrax")
+    return {name: version(name) for name in packages} | {
+        "python": platform.python_version()
     }
 
 

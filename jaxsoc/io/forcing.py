@@ -1,0 +1,291 @@
+"""What drives a column, from and to xarray and netCDF; units are checked here."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from jaxsoc.physics.columns import CLM5_COLUMN, SoilColumn
+from jaxsoc.physics.forcing import LITTER, MONTHS, Forcing
+from jaxsoc.physics.units import DAYS_PER_YEAR
+
+from .columns import depth_bounds, depth_coordinate
+
+_SECONDS_PER_DAY = 86400.0
+_KELVIN, _PER_CM, _PER_GRAM = 273.15, 0.01, 1e3
+
+# unit -> (factor, offset) to the unit used inside.
+_SHARE = {"1": (1.0, 0.0), "": (1.0, 0.0), "%": (0.01, 0.0), "percent": (0.01, 0.0)}
+_TEMPERATURE = {
+    **dict.fromkeys(("K", "kelvin", "Kelvin"), (1.0, 0.0)),
+    **dict.fromkeys(
+        ("degC", "°C", "C", "celsius", "Celsius", "degree_Celsius", "degrees_Celsius"),
+        (1.0, _KELVIN),
+    ),
+}
+_DEPTH = {
+    **dict.fromkeys(("m", "meter", "metre"), (1.0, 0.0)),
+    "cm": (_PER_CM, 0.0),
+}
+_SAND = {**dict.fromkeys(("%", "percent"), (1.0, 0.0)), "1": (100.0, 0.0)}
+_TIMES = {
+    **dict.fromkeys(("month", "months", "mon"), 1.0),
+    **dict.fromkeys(("yr", "year", "a"), 1.0 / MONTHS),
+    **dict.fromkeys(("d", "day"), DAYS_PER_YEAR / MONTHS),
+    "s": _SECONDS_PER_DAY * DAYS_PER_YEAR / MONTHS,
+}
+
+
+def _fluxes(space):
+    """Units of litter, to gC per area or volume and month."""
+    return {
+        unit: (grams * months, 0.0)
+        for mass, grams in (("gC", 1.0), ("kgC", _PER_GRAM))
+        for time, months in _TIMES.items()
+        for unit in (f"{mass} {space} {time}-1", f"{mass}/{_plain(space)}/{time}")
+    }
+
+
+def _plain(space):
+    return space.replace("m-", "m^")
+
+
+class _Variable(NamedTuple):
+    dims: tuple[str, ...]
+    units: Mapping[str, tuple[float, float]]
+    long_name: str
+
+
+# Not "litter": a variable with two dimensions cannot bear the name of one of them.
+_POOL = "litter_pool"
+_BY_LAYER = ("layer", "month")
+VARIABLES: Mapping[str, _Variable] = MappingProxyType(
+    {
+        "temperature": _Variable(_BY_LAYER, _TEMPERATURE, "soil temperature"),
+        "water": _Variable(_BY_LAYER, _SHARE, "water scalar of decomposition"),
+        "oxygen": _Variable(_BY_LAYER, _SHARE, "oxygen scalar of decomposition"),
+        "nitrogen": _Variable(
+            _BY_LAYER, _SHARE, "nitrogen scalar of litter decomposition"
+        ),
+        "active_layer": _Variable(
+            ("month",), _DEPTH, "largest depth of the active layer"
+        ),
+        "active_layer_last_year": _Variable(
+            ("month",), _DEPTH, "largest depth of the active layer in the year before"
+        ),
+        "bedrock": _Variable(
+            ("month",),
+            {"1": (1.0, 0.0), "": (1.0, 0.0)},
+            "number of the last layer above the bedrock, from 1",
+        ),
+        "litter": _Variable((_POOL, "month"), _fluxes("m-2"), "litter input"),
+        "litter_by_layer": _Variable(
+            (_POOL, "layer", "month"), _fluxes("m-3"), "litter input by layer"
+        ),
+        "litter_profile": _Variable(
+            (_POOL, "layer"), _SHARE, "share of the litter that enters each layer"
+        ),
+        "sand": _Variable(("layer",), _SAND, "sand"),
+    }
+)
+"""Variables that a forcing is read from, with their dimensions and known units."""
+
+_UNITLESS = ("water", "oxygen", "nitrogen", "bedrock", "litter_profile")
+
+
+def load_forcing(path: Path | str, *, column: SoilColumn | None = None) -> Forcing:
+    """Forcing from a netCDF file.
+
+    **Arguments:** `column`: see `forcing_from_dataset`.
+    **Raises:** `ValueError` for a file that is missing or cannot be read, and as
+    `forcing_from_dataset`, naming the file.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"no such file: {str(path)!r}")
+    try:
+        opened = xr.open_dataset(path, decode_times=False)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"cannot read {path.name}: {reason}") from None
+    with opened as dataset:
+        return forcing_from_dataset(dataset, column=column, name=path.name)
+
+
+def forcing_from_dataset(
+    dataset: xr.Dataset, *, column: SoilColumn | None = None, name: str = "dataset"
+) -> Forcing:
+    """Forcing of one site from a dataset, checked, units converted.
+
+    Needed: `temperature`, `water`, and `litter` or `litter_by_layer`; the others of
+    `VARIABLES` where there are any. Dimensions are found by name; along one that a
+    variable lacks, it is the same everywhere. The coordinate `litter_pool`, where it
+    names the four inputs, puts them in order; else they come as in `LITTER`.
+
+    **Arguments:** `column`: layers, by default those of `depth_bounds`, else CLM5's;
+    `name`: what errors call the dataset.
+    **Raises:** `ValueError` that names the variable, what was received and expected.
+    """
+    try:
+        return _forcing(dataset, column)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def forcing_to_dataset(forcing: Forcing) -> xr.Dataset:
+    """A forcing of one site as a dataset, which `forcing_from_dataset` reads back.
+
+    **Raises:** `ValueError` for one that is not a whole year of one site.
+    """
+    shape, column = forcing.temperature.shape, forcing.column
+    if shape != (column.layers, MONTHS):
+        raise ValueError(
+            f"a forcing of one site and {MONTHS} months is needed, got temperature of "
+            f"shape {shape}"
+        )
+    last = np.where(np.asarray(forcing.frozen), 0.0, np.asarray(forcing.active_layer))
+    written = {
+        "temperature": ("K", forcing.temperature),
+        "water": ("1", forcing.water),
+        "oxygen": ("1", forcing.oxygen),
+        "nitrogen": ("1", forcing.nitrogen),
+        "active_layer": ("m", forcing.active_layer),
+        "active_layer_last_year": ("m", last),
+        "bedrock": ("1", forcing.bedrock),
+        "litter": ("gC m-2 month-1", forcing.litter),
+        "litter_profile": ("1", forcing.profile),
+        "sand": ("%", forcing.sand),
+    }
+    variables = {
+        name: (
+            VARIABLES[name].dims,
+            np.asarray(values),
+            {"units": unit, "long_name": VARIABLES[name].long_name},
+        )
+        for name, (unit, values) in written.items()
+        if values is not None
+    }
+    below = {"units": "m", "long_name": "lower end of the level below the layers"}
+    variables["level_below"] = ((), float(column.levels[-1]), below)
+    coordinates = depth_coordinate(column) | {
+        "month": np.arange(1, MONTHS + 1),
+        _POOL: list(LITTER),
+    }
+    return xr.Dataset(variables | depth_bounds(column), coordinates)
+
+
+def _forcing(dataset, column):
+    column = _column(dataset) if column is None else column
+    found = {
+        name: _read(dataset, name, column) for name in VARIABLES if name in dataset
+    }
+    for name in ("temperature", "water"):
+        if name not in found:
+            raise ValueError(_missing(dataset, name))
+    if "litter" not in found and "litter_by_layer" not in found:
+        raise ValueError(_missing(dataset, "litter"))
+    if "litter" in found and "litter_by_layer" in found:
+        raise ValueError("has both litter and litter_by_layer, expected one of them")
+    profile = found.pop("litter_profile", None)
+    if "litter_by_layer" in found:
+        if profile is not None:
+            raise ValueError("has both litter_by_layer and litter_profile")
+        return Forcing.from_layers(**found, column=column)
+    return Forcing(**found, profile=profile, column=column)
+
+
+def _missing(dataset, name):
+    present = ", ".join(sorted(map(str, dataset.data_vars))) or "nothing"
+    near = difflib.get_close_matches(name, map(str, dataset.data_vars), n=1)
+    hint = f"; did you mean {near[0]!r} to be it?" if near else ""
+    return f"no variable {name}: found {present}{hint}"
+
+
+def _column(dataset):
+    if "depth_bounds" not in dataset:
+        return CLM5_COLUMN
+    bounds = dataset["depth_bounds"]
+    if bounds.ndim != 2 or bounds.shape[1] != 2:
+        raise ValueError(
+            f"depth_bounds must be layers x 2 ends, got shape {bounds.shape}"
+        )
+    ends = np.asarray(bounds, float)
+    # By the conventions of netCDF, bounds are in the units of what they bound.
+    said = bounds if "units" in bounds.attrs else dataset.get("depth", bounds)
+    factor, _ = _factor("depth_bounds", said, _DEPTH)
+    if ends[0, 0] != 0 or not np.array_equal(ends[1:, 0], ends[:-1, 1]):
+        raise ValueError(
+            "depth_bounds must begin at 0, each layer where the one above it ends"
+        )
+    below = None
+    if "level_below" in dataset:
+        given = dataset["level_below"]
+        below = float(_factor("level_below", given, _DEPTH)[0] * given)
+    return SoilColumn(tuple(factor * ends[:, 1]), below=below)
+
+
+def _read(dataset, name, column):
+    variable, known = dataset[name], VARIABLES[name]
+    if variable.dtype.kind not in "fiub":
+        raise ValueError(f"{name} must be numbers, got {variable.dtype}")
+    factor, offset = _factor(name, variable, known.units)
+    strange = [str(dim) for dim in variable.dims if dim not in known.dims]
+    if strange:
+        raise ValueError(
+            f"{name} has the dimension {strange[0]!r}, expected {', '.join(known.dims)}"
+            " of one site"
+        )
+    if _POOL in known.dims:
+        variable = _in_order(name, variable)
+    values = factor * np.asarray(variable, dtype=float) + offset
+    sizes = {"layer": column.layers, "month": MONTHS, _POOL: len(LITTER)}
+    for dim, size in variable.sizes.items():
+        if size != sizes[str(dim)]:
+            raise ValueError(f"{name} has {size} {dim}s, expected {sizes[str(dim)]}")
+    # Axes by name, those that are lacking with as many equal entries as it takes.
+    order = [variable.dims.index(dim) for dim in known.dims if dim in variable.dims]
+    values = values.transpose(order)
+    lacking = [axis for axis, dim in enumerate(known.dims) if dim not in variable.dims]
+    wide = tuple(sizes[dim] for dim in known.dims)
+    return np.broadcast_to(np.expand_dims(values, tuple(lacking)), wide)
+
+
+def _factor(name, variable, known):
+    unit = variable.attrs.get("units")
+    if unit is None:
+        if name in _UNITLESS:
+            return 1.0, 0.0
+        raise ValueError(
+            f"{name} has no units, expected one of {', '.join(_some(known))}"
+        )
+    spaceless = {u.replace(" ", ""): factor for u, factor in known.items()}
+    found = spaceless.get(str(unit).replace(" ", ""))
+    if found is None:
+        raise ValueError(
+            f"{name} has unknown units {unit!r}, expected one of "
+            f"{', '.join(_some(known))}"
+        )
+    return found
+
+
+def _some(known):
+    """Known units, those with spaces for those with slashes."""
+    return [repr(unit) for unit in known if unit and "/" not in unit]
+
+
+def _in_order(name, variable):
+    """The four inputs as they are named, else as they come."""
+    if _POOL not in variable.dims:
+        raise ValueError(f"{name} needs the dimension {_POOL}: {', '.join(LITTER)}")
+    if _POOL not in variable.coords or variable[_POOL].dtype.kind not in "UOST":
+        return variable
+    names = [str(value) for value in variable[_POOL].values]
+    if sorted(names) != sorted(LITTER):
+        raise ValueError(
+            f"{name} has the pools {', '.join(names)}, expected {', '.join(LITTER)}"
+        )
+    return variable.sel({_POOL: list(LITTER)})

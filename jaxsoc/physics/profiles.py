@@ -1,0 +1,173 @@
+"""What a column holds: stocks down to depths, and values between the nodes."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Float
+
+from .columns import SoilColumn
+from .safe import quotient
+from .shapes import Number
+
+
+def stock(
+    values: Float[Number, " layer"],
+    column: SoilColumn,
+    depths: Any,
+) -> Float[Array, "..."]:
+    """What a column holds from the surface down to each depth, gC m⁻².
+
+    Σ_z X_z clip(d - z_top, 0, Δz), the whole column for depths below its end
+
+    **Arguments:** `values`: of a pool by layer, gC m⁻³; `depths`: one or several, m, in
+    any order; NaN, as of a list filled up to a length, has the stock NaN.
+    **Raises:** `ValueError` for a depth that is not positive.
+    """
+    depth = _depths(depths, "positive", lambda d: d > 0)
+    known = ~jnp.isnan(depth)
+    depth = jnp.where(known, depth, 1.0)[..., None]
+    wide = lambda layers: jnp.asarray(layers).reshape((1,) * (depth.ndim - 1) + (-1,))
+    held = jnp.clip(depth - wide(column.top), 0.0, wide(column.thickness))
+    return jnp.where(known, held @ jnp.asarray(values), jnp.nan)
+
+
+def stock_between(
+    values: Float[Number, " layer"],
+    column: SoilColumn,
+    upper: Float[Number, ""],
+    lower: Float[Number, ""],
+) -> Float[Array, ""]:
+    """What a column holds between two depths, gC m⁻².
+
+    **Arguments:** `values`: of a pool by layer, gC m⁻³; `upper`, `lower`: m.
+    **Raises:** `ValueError` for a negative depth, or a lower end that is not below the
+    upper one.
+    """
+    ends = _depths(jnp.stack([jnp.asarray(upper, float), jnp.asarray(lower, float)]))
+    if not isinstance(ends, Tracer) and not ends[1] > ends[0]:
+        raise ValueError(
+            f"the lower depth must be below the upper one, in m: got {ends[0]:g} to "
+            f"{ends[1]:g}"
+        )
+    held = [jnp.clip(d - column.top, 0.0, column.thickness) for d in ends]
+    return (held[1] - held[0]) @ jnp.asarray(values)
+
+
+def linear(
+    nodes: Float[Number, " layer"],
+    values: Float[Number, " layer"],
+    at: Float[Array, "*depth"],
+) -> Float[Array, "*depth"]:
+    """Straight lines between the nodes, constant outside.
+
+    **Arguments:** `nodes`: increasing; `values`: there; `at`: where wanted.
+    """
+    return jnp.interp(at, jnp.asarray(nodes), jnp.asarray(values))
+
+
+def pchip(
+    nodes: Float[Number, " layer"],
+    values: Float[Number, " layer"],
+    at: Float[Array, "*depth"],
+) -> Float[Array, "*depth"]:
+    """Cubics that overshoot no node; those at the ends go on outside, as in MATLAB.
+
+    y = y_k + d_k s + (3 m - 2 d_k - d_{k+1}) s² / h + (d_k + d_{k+1} - 2 m) s³ / h²,
+    s = z - z_k, h = z_{k+1} - z_k, m = (y_{k+1} - y_k) / h
+
+    **Arguments:** `nodes`: increasing; `values`: there; `at`: where wanted.
+    Source: Fritsch and Carlson (1980), SIAM J. Numer. Anal. 17:238, with the slopes d
+    of `pchip_slopes`.
+    """
+    z, y = jnp.asarray(nodes), jnp.asarray(values)
+    h = jnp.diff(z)
+    m = jnp.diff(y) / h
+    d = pchip_slopes(h, m)
+    square = (3 * m - 2 * d[:-1] - d[1:]) / h
+    cube = (d[:-1] + d[1:] - 2 * m) / h**2
+    k = jnp.clip(jnp.searchsorted(z, at, side="right") - 1, 0, h.size - 1)
+    s = at - z[k]
+    return y[k] + s * (d[k] + s * (square[k] + s * cube[k]))
+
+
+def pchip_slopes(
+    h: Float[Array, " interval"], m: Float[Array, " interval"]
+) -> Float[Array, " layer"]:
+    """Slopes at the nodes: weighted harmonic means of those beside, zero at extremes.
+
+    (w₁ + w₂) / (w₁ / m_{k-1} + w₂ / m_k),  w₁ = 2 h_k + h_{k-1}, w₂ = h_k + 2 h_{k-1}
+
+    At the ends a parabola through three nodes, limited so that it keeps the shape.
+
+    **Arguments:** `h`: lengths of the intervals; `m`: slopes over them.
+    Source: Fritsch and Butland (1984), SIAM J. Sci. Stat. Comput. 5:300.
+    """
+    if h.size == 1:
+        return jnp.concatenate([m, m])
+    before, after = m[:-1], m[1:]
+    w1, w2 = 2 * h[1:] + h[:-1], h[1:] + 2 * h[:-1]
+    one_way = jnp.sign(before) * jnp.sign(after) > 0
+    # Divided by the steeper slope alone: finite, with its gradient, for flat profiles.
+    first = jnp.abs(before) < jnp.abs(after)
+    flat, steep = jnp.where(first, before, after), jnp.where(first, after, before)
+    of_flat, of_steep = jnp.where(first, w1, w2), jnp.where(first, w2, w1)
+    share = quotient(flat, jnp.where(one_way, steep, 1.0))
+    bottom = jnp.where(one_way, of_flat + of_steep * share, 1.0)
+    inner = jnp.where(one_way, (w1 + w2) * flat / bottom, 0.0)
+    ends = _end(h[0], h[1], m[0], m[1]), _end(h[-1], h[-2], m[-1], m[-2])
+    return jnp.concatenate([ends[0][None], inner, ends[1][None]])
+
+
+def _end(h, h_next, m, m_next):
+    """Slope at an end: of the parabola, of the same sign as m and at most 3 m."""
+    d = ((2 * h + h_next) * m - h * m_next) / (h + h_next)
+    turns = jnp.sign(m) != jnp.sign(m_next)
+    d = jnp.where(turns & (jnp.abs(d) > 3 * jnp.abs(m)), 3 * m, d)
+    return jnp.where(jnp.sign(d) == jnp.sign(m), d, 0.0)
+
+
+METHODS: Mapping[str, Callable] = MappingProxyType({"pchip": pchip, "linear": linear})
+"""Ways to read a profile between its nodes."""
+
+
+def profile_at(
+    values: Float[Number, " layer"],
+    column: SoilColumn,
+    depths: Any,
+    method: str = "pchip",
+) -> Float[Array, "..."]:
+    """Values of a profile at depths, as they were observed.
+
+    **Arguments:** `values`: at the nodes; `depths`: one or several, m, in any order;
+    NaN, as of a list filled up to a length, has the value NaN, with no gradient;
+    `method`: "pchip", which goes on with its cubics beyond the nodes, as the programs
+    of Tao et al. (2024), doi:10.1111/gcb.17297; "linear", constant beyond them.
+    **Raises:** `ValueError` for a negative depth or an unknown method.
+    """
+    if method not in METHODS:
+        raise ValueError(
+            f"unknown method {method!r}, expected one of {', '.join(METHODS)}"
+        )
+    depth = _depths(depths)
+    known = ~jnp.isnan(depth)
+    found = METHODS[method](column.nodes, values, jnp.where(known, depth, 1.0))
+    return jnp.where(known, found, jnp.nan)
+
+
+def _depths(depths: Any, word: str = "0 or more", sound: Callable = lambda d: d >= 0):
+    """Depths as an array; finite or NaN, and as they should be."""
+    if not isinstance(depths, Tracer):
+        numbers = np.asarray(depths, dtype=float)
+        off = ~(np.isnan(numbers) | (sound(numbers) & np.isfinite(numbers)))
+        if off.any():
+            raise ValueError(
+                f"depths must be {word}, in m from the surface down, got "
+                f"{numbers[off].flat[0]:g} (place {int(np.argmax(off)) + 1} of "
+                f"{numbers.size})"
+            )
+        depths = numbers
+    return jnp.asarray(depths)
