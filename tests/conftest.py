@@ -69,6 +69,15 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20201)
 
 
+@pytest.fixture(scope="module")
+def quick_compile():
+    """Programs compiled without optimisation: half the time where runs are short."""
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture
 def jaxsoc(monkeypatch, capsys):
     """Runs the command in this process; returns exit code, output and errors."""

@@ -15,10 +15,13 @@ from jaxsoc.models import (
     column_steady_state,
     margins,
 )
+from jaxsoc.models.components import components
 from jaxsoc.physics.forcing import idealised
 from jaxsoc.physics.parameters import declarations, from_vector, to_vector
 from jaxsoc.solve import layered
 from jaxsoc.solve.layered import LayeredSystem, solve_layered
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
 
 # A shallow active layer, so that both kinds of mixing count somewhere.
 REFERENCE = idealised(active_layer=1.0)
@@ -44,6 +47,7 @@ def outputs(cls, forcing, vector):
         soil,
         jnp.cumsum(lost),
         jnp.stack([jnp.sum(pool * column.thickness) for pool in pools]),
+        jnp.stack(list(components(model, params, pools))),
     ])  # fmt: skip
 
 
@@ -67,7 +71,9 @@ def differences(function, at, widths):
 
 
 @by_model
-@pytest.mark.parametrize("active_layer", [1.0, 3.5])
+@pytest.mark.parametrize(
+    "active_layer", [1.0, pytest.param(3.5, marks=pytest.mark.slow)]
+)
 def test_gradients_are_those_of_differences(name, cls, numbers, active_layer):
     forcing = idealised(active_layer=active_layer)
     function = jax.jit(lambda v: outputs(cls, forcing, v))
@@ -82,6 +88,7 @@ def test_gradients_are_those_of_differences(name, cls, numbers, active_layer):
     np.testing.assert_allclose(backward, jacobian, rtol=1e-9, atol=1e-9 * np.max(scale))
 
 
+@pytest.mark.slow
 @by_model
 def test_every_parameter_counts(name, cls, numbers):
     """All 44 but the enzyme turnover's other reading change something somewhere."""
@@ -107,9 +114,9 @@ def test_the_published_enzyme_turnover_ignores_its_parameter():
 
 
 @by_model
-def test_no_gradient_is_nan_over_the_prior(name, cls, numbers):
-    """2,000 draws, frozen and infeasible ones among them, and the box's corners."""
-    count = 2000
+@pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.slow)])
+def test_no_gradient_is_nan_over_the_prior(name, cls, numbers, count):
+    """Draws, frozen and infeasible ones among them, and corners of the box."""
     params = draws(numbers, count, seed=5)
     rng = np.random.default_rng(6)
     corners = rng.integers(0, 2, (200, len(declarations(numbers)))).astype(float)
@@ -130,6 +137,7 @@ def test_no_gradient_is_nan_over_the_prior(name, cls, numbers):
     assert np.isfinite(slopes).all()
 
 
+@pytest.mark.slow
 def test_no_gradient_of_the_barrier_is_nan_over_the_prior():
     params, forcing = draws(COMPASParameters, 500, seed=8), sites(500, seed=8)
     slope = jax.grad(lambda p, f: barrier(margins(COMPAS(f), p)))

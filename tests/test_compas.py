@@ -25,6 +25,8 @@ from jaxsoc.physics.forcing import idealised
 from jaxsoc.physics.parameters import from_unit, outside_prior
 from jaxsoc.solve import Adaptive, integrate
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 REFERENCE = idealised()
 MIDDLE = from_unit(COMPASParameters, jnp.full(23, 0.5), published=True)
 STILL = idealised(active_layer=0.0)
@@ -93,7 +95,9 @@ def test_margins_have_the_known_numbers():
         assert float(found[reading].decomposition[0]) == pytest.approx(known, abs=6e-7)
 
 
-@pytest.fixture(scope="module", params=READINGS)
+@pytest.fixture(
+    scope="module", params=["own", pytest.param("proda_v22", marks=pytest.mark.slow)]
+)
 def many(request):
     """1,000 published draws in the reference column: pools, margins, tendencies."""
     model = COMPAS(REFERENCE, enzyme_turnover=request.param)
@@ -137,7 +141,12 @@ def test_the_closed_form_is_at_rest(many):
 
 @pytest.mark.parametrize(
     "kinetics",
-    ["michaelis_menten", "inverse_michaelis_menten", "multiplicative", "eca"],
+    [
+        "michaelis_menten",
+        "inverse_michaelis_menten",
+        pytest.param("multiplicative", marks=pytest.mark.slow),
+        pytest.param("eca", marks=pytest.mark.slow),
+    ],
 )
 def test_newton_finds_the_closed_form(kinetics):
     model = COMPAS(REFERENCE, kinetics=kinetics)
@@ -336,6 +345,7 @@ def test_a_search_needs_a_column():
         most_feasible([])
 
 
+@pytest.mark.slow
 def test_many_sites_are_each_by_itself():
     params, forcing = draws(COMPASParameters, 5, seed=4), sites(5, seed=4)
     solve = lambda p, f: column_steady_state(COMPAS(f), p)

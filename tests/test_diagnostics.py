@@ -30,6 +30,8 @@ from jaxsoc.physics.forcing import Forcing, idealised
 from jaxsoc.physics.parameters import from_unit
 from jaxsoc.physics.profiles import profile_at, stock, stock_between
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 COLUMN = CLM5_COLUMN
 SMALL = SoilColumn((0.1, 0.3, 0.7, 1.5))
 

@@ -15,6 +15,8 @@ from jaxsoc.models import (
 )
 from jaxsoc.solve import Sites, map_sites
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 CASES = [("clm5", CLM5, CLM5Parameters), ("compas", COMPAS, COMPASParameters)]
 
 

@@ -7,11 +7,15 @@ from .closures import closure_from_json as closure_from_json
 from .closures import closure_to_json as closure_to_json
 from .closures import load_closure as load_closure
 from .closures import save_closure as save_closure
+from .columns import column_dataset as column_dataset
 from .cores import Core as Core
 from .cores import load_cores as load_cores
 from .fields import load_fields as load_fields
 from .fits import Fitted as Fitted
 from .fits import fits_to_dataset as fits_to_dataset
+from .forcing import forcing_from_dataset as forcing_from_dataset
+from .forcing import forcing_to_dataset as forcing_to_dataset
+from .forcing import load_forcing as load_forcing
 from .predictions import closure_dataset as closure_dataset
 from .respiration import Collection as Collection
 from .respiration import load_respiration as load_respiration

@@ -1,5 +1,8 @@
 """Complete tendencies `(t, state, params) -> d(state)/dt`, and their steady states."""
 
+from .ages import Ages as Ages
+from .ages import mean_ages as mean_ages
+from .budgets import column_budget as column_budget
 from .clm5 import CLM5 as CLM5
 from .clm5 import CLM5Pools as CLM5Pools
 from .clm5_parameters import CLM5Parameters as CLM5Parameters
@@ -8,6 +11,8 @@ from .column import Surroundings as Surroundings
 from .compas import COMPAS as COMPAS
 from .compas import COMPASPools as COMPASPools
 from .compas_parameters import COMPASParameters as COMPASParameters
+from .components import Components as Components
+from .components import components as components
 from .equilibrium import column_steady_state as column_steady_state
 from .feasibility import barrier as barrier
 from .feasibility import margins as margins

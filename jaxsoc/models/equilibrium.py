@@ -50,6 +50,19 @@ def column_steady_state(
     return pools
 
 
+def steady_pools(
+    model: AbstractColumnModel,
+    around: Surroundings,
+    params: Any,
+    *,
+    start: Any = None,
+    road: Road = "structured",
+) -> Any:
+    """As `column_steady_state`, in given surroundings, without its checks."""
+    upstream = linear_pools(model, around, params)
+    return _downstream(model, around, params, upstream, start, road)
+
+
 @eqx.filter_jit
 def _solved(model, params, start, road):
     """The pools, and the margins of a model that has some."""

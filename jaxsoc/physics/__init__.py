@@ -8,6 +8,7 @@ from . import grids as grids
 from . import kinetics as kinetics
 from . import mortality as mortality
 from . import parameters as parameters
+from . import profiles as profiles
 from . import safe as safe
 from . import shapes as shapes
 from . import transforms as transforms
