@@ -21,6 +21,8 @@ from .numbers import Scalar
 CELSIUS_ZERO = 273.15
 # gC m⁻³ in one mgC cm⁻³, in which the published Km is.
 DENSITY = 1000.0
+# Least microbes of a layer to start from, per those of the fullest layer.
+_LEAST = 1e-3
 
 
 class MIMICSPools(NamedTuple):
@@ -229,3 +231,30 @@ class MIMICS(AbstractColumnModel):
             "micr": microbes,
             "mick": microbes,
         }
+
+    def first_guess(self, around: Surroundings, inflow: Any, params: Any) -> Any:
+        """Both kinds of microbes live on all that comes in, alike of each food.
+
+        M_j = b / 2 τ_j,  S_i = (Km_ir τ_r / e_ir Vmax_ir + Km_iK τ_K / ...) / 6
+        """
+        e, p = around.environment, params
+        fed = sum(inflow[pool] for pool in ("litm", "lits", "somp", "somc"))
+        death = {"micr": e.death_micr, "mick": e.death_mick}
+        found = {j: 0.5 * fed / rate for j, rate in death.items()}
+        # Where little comes in, mixing brings more.
+        for j, stock in found.items():
+            found[j] = jnp.maximum(stock, _LEAST * jnp.max(stock))
+        kept = self.transfers(p)
+        for i in ("litm", "lits", "soma"):
+            needs = lambda j, i=i: (
+                getattr(p, f"kmod_{i}_{j}")
+                / (kept[j, f"{i}_{j}"] * getattr(p, f"vmod_{i}_{j}"))
+                * death[j]
+            )
+            half = getattr(e, f"half_{i}") / e.speed
+            found[i] = half * (needs("micr") + needs("mick")) / 6
+        died = lambda j: kept["somp", f"{j}_death"] * death[j] * found[j]
+        found["somp"] = (died("micr") + died("mick")) / e.desorption
+        return self.pools(
+            cwd=jnp.ones_like(fed), somc=found["lits"], **found
+        )
