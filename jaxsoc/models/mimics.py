@@ -217,11 +217,13 @@ class MIMICS(AbstractColumnModel):
 
     def source(self, params: MIMICSParameters) -> dict[str, Float[Array, " layer"]]:
         """b: litter input by pool, gC m⁻³ d⁻¹, past the microbes and as microbes, too."""
-        source = super().source(params)
-        comes = 0.5 * self.immigration
+        source, column = super().source(params), self.forcing.column
         stays = 1 - self.immigration
         litm, lits = stays * source["litm"], stays * source["lits"]
-        microbes = comes * (source["litm"] + source["lits"])
+        # Microbes come to all depths alike.
+        total = jnp.sum((source["litm"] + source["lits"]) * column.thickness)
+        comes = 0.5 * self.immigration * total / column.bottom[-1]
+        microbes = jnp.full_like(litm, 1.0) * comes
         p = params
         return source | {
             "litm": (1 - p.f_litm_somp) * litm,
