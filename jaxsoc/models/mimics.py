@@ -6,6 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jaxsoc.physics.environment import Averaging, depth_scalar, water_scalar
@@ -23,6 +24,7 @@ CELSIUS_ZERO = 273.15
 DENSITY = 1000.0
 # Least microbes of a layer to start from, per those of the fullest layer.
 _LEAST = 1e-3
+_FOODS, _MICROBES = ("litm", "lits", "soma"), ("micr", "mick")
 
 
 class MIMICSPools(NamedTuple):
@@ -65,7 +67,7 @@ class MIMICS(AbstractColumnModel):
     dSOMa/dt = Σ_j fAVAIL_j τ_j x M_j + d SOMp + O - U_ar - U_aK
     O = Σ_j x Vmax_sj M_j SOMc / (KO_j Km_sj + SOMc)
 
-    The published model has one layer without moisture. Ours, after CTSM's: x, the water,
+    The published model has one layer, no moisture. Ours, after CTSM's: x, the water,
     oxygen and depth scalars, multiplies all rates but desorption d, which falls with
     depth alone; all pools but coarse wood are mixed. Ours, too: coarse wood, which
     decomposes into structural litter, and `immigration`, by which microbes that cannot
@@ -85,13 +87,13 @@ class MIMICS(AbstractColumnModel):
     clay: Scalar = 20.0
     averaging: Averaging = eqx.field(static=True, default="mean_of_product")
     bedrock: Bedrock = eqx.field(static=True, default="closed")
-    immigration: float = eqx.field(static=True, default=1e-10)
-    turnover_limits: tuple[float, float] = eqx.field(static=True, default=(0.8, 1.2))
+    immigration: Scalar = 1e-10
+    turnover_limits: tuple[Scalar, Scalar] = (0.8, 1.2)
 
     pools = MIMICSPools
     processes: ClassVar[Mapping[str, str]] = {
         "cwd": "cwd",
-        **{f"{i}_{j}": i for i in ("litm", "lits", "soma") for j in ("micr", "mick")},
+        **{f"{i}_{j}": i for i in _FOODS for j in _MICROBES},
         **{"somc_micr": "somc", "somc_mick": "somc", "somp_desorption": "somp"},
         **{"micr_death": "micr", "mick_death": "mick"},
     }
@@ -104,10 +106,11 @@ class MIMICS(AbstractColumnModel):
     parameters: ClassVar[type] = MIMICSParameters
 
     def __check_init__(self):
-        if isinstance(self.clay, float | np.ndarray):
-            clay = np.asarray(self.clay)
-            if not np.all((clay >= 0) & (clay <= 100)):
-                raise ValueError(f"clay must be between 0 and 100 %, got {self.clay}")
+        if isinstance(self.clay, Tracer):
+            return
+        clay = np.asarray(self.clay)
+        if not np.all((clay >= 0) & (clay <= 100)):
+            raise ValueError(f"clay must be between 0 and 100 %, got {self.clay}")
 
     def efolding(self, params: MIMICSParameters) -> Any:
         """E-folding depth of decomposition, m."""
@@ -147,6 +150,7 @@ class MIMICS(AbstractColumnModel):
         low, high = self.turnover_limits
         litter = jnp.sum(annual_litter(forcing)) / p.death_litter
         pace = HOURS_PER_DAY * jnp.sqrt(jnp.clip(litter, low**2, high**2)) * x
+        desorption = p.desorption * jnp.exp(-p.desorption_clay * clay)
         return MIMICSEnvironment(
             speed=HOURS_PER_DAY * p.vmax_factor * scaled * depth,
             half_litm=litm,
@@ -154,42 +158,30 @@ class MIMICS(AbstractColumnModel):
             half_soma=p.protection * jnp.exp(p.protection_clay * jnp.sqrt(clay)) * soma,
             death_micr=p.death_micr * jnp.exp(p.death_micr_met * met) * pace,
             death_mick=p.death_mick * jnp.exp(p.death_mick_met * met) * pace,
-            desorption=HOURS_PER_DAY
-            * (p.desorption * jnp.exp(-p.desorption_clay * clay))
-            * depth,
+            desorption=HOURS_PER_DAY * desorption * depth,
             scalar=x,
         )
 
     def fluxes(
-        self,
-        pools: MIMICSPools,
-        environment: MIMICSEnvironment,
-        params: MIMICSParameters,
+        self, pools: MIMICSPools, environment: MIMICSEnvironment, params: Any
     ) -> dict[str, Array]:
         """Decomposition by process at a point, gC m⁻³ d⁻¹."""
         e, p = environment, params
-        litm, lits, soma, somc = pools.litm, pools.lits, pools.soma, pools.somc
-        r, k = pools.micr, pools.mick
-        km_r, km_k = e.half_lits * p.kmod_lits_micr, e.half_lits * p.kmod_lits_mick
-
-        def eaten(food, microbes, vmod, km):
-            constants = MichaelisMentenConstants(e.speed * vmod, km)
-            return michaelis_menten(food, microbes, constants)
-
-        return {
+        found = {
             "cwd": e.scalar / (DAYS_PER_YEAR * p.tau_cwd) * pools.cwd,
-            "litm_micr": eaten(litm, r, p.vmod_litm_micr, e.half_litm * p.kmod_litm_micr),
-            "litm_mick": eaten(litm, k, p.vmod_litm_mick, e.half_litm * p.kmod_litm_mick),
-            "lits_micr": eaten(lits, r, p.vmod_lits_micr, km_r),
-            "lits_mick": eaten(lits, k, p.vmod_lits_mick, km_k),
-            "soma_micr": eaten(soma, r, p.vmod_soma_micr, e.half_soma * p.kmod_soma_micr),
-            "soma_mick": eaten(soma, k, p.vmod_soma_mick, e.half_soma * p.kmod_soma_mick),
-            "somc_micr": eaten(somc, r, p.vmod_lits_micr, p.ko_micr * km_r),
-            "somc_mick": eaten(somc, k, p.vmod_lits_mick, p.ko_mick * km_k),
             "somp_desorption": e.desorption * pools.somp,
-            "micr_death": e.death_micr * r,
-            "mick_death": e.death_mick * k,
         }
+        for j, death in zip(_MICROBES, (e.death_micr, e.death_mick), strict=True):
+            microbes = getattr(pools, j)
+            for i in _FOODS:
+                law = _law(i, j, e, p)
+                found[f"{i}_{j}"] = michaelis_menten(getattr(pools, i), microbes, law)
+            lits = _law("lits", j, e, p)
+            far = getattr(p, f"ko_{j}") * lits.half_saturation
+            law = MichaelisMentenConstants(lits.rate, far)
+            found[f"somc_{j}"] = michaelis_menten(pools.somc, microbes, law)
+            found[f"{j}_death"] = death * microbes
+        return found
 
     def transfers(self, params: MIMICSParameters) -> Transfers:
         """A: shares that go from pool to pool; what is left of the eaten is respired.
@@ -200,7 +192,7 @@ class MIMICS(AbstractColumnModel):
         """
         p, clay, met = params, self.clay / 100, self.metabolic
         shares: dict[tuple[str, str], Any] = {("lits", "cwd"): 1.0}
-        for j in ("micr", "mick"):
+        for j in _MICROBES:
             number = lambda name, j=j: getattr(p, name.format(j))
             for i in ("litm", "soma"):
                 shares[j, f"{i}_{j}"] = number("cue_{}")
@@ -216,47 +208,47 @@ class MIMICS(AbstractColumnModel):
         return shares | {("soma", "somp_desorption"): 1.0}
 
     def source(self, params: MIMICSParameters) -> dict[str, Float[Array, " layer"]]:
-        """b: litter input by pool, gC m⁻³ d⁻¹, past the microbes and as microbes, too."""
-        source, column = super().source(params), self.forcing.column
+        """b: litter by pool, some past the microbes and as microbes, gC m⁻³ d⁻¹."""
+        p, source, column = params, super().source(params), self.forcing.column
         stays = 1 - self.immigration
         litm, lits = stays * source["litm"], stays * source["lits"]
         # Microbes come to all depths alike.
         total = jnp.sum((source["litm"] + source["lits"]) * column.thickness)
         comes = 0.5 * self.immigration * total / column.bottom[-1]
-        microbes = jnp.full_like(litm, 1.0) * comes
-        p = params
-        return source | {
+        microbes = dict.fromkeys(_MICROBES, jnp.broadcast_to(comes, litm.shape))
+        litter = {
             "litm": (1 - p.f_litm_somp) * litm,
             "lits": (1 - p.f_lits_somc) * lits,
-            "somp": p.f_litm_somp * litm,
-            "somc": p.f_lits_somc * lits,
-            "micr": microbes,
-            "mick": microbes,
         }
+        past = {"somp": p.f_litm_somp * litm, "somc": p.f_lits_somc * lits}
+        return source | litter | past | microbes
 
     def first_guess(self, around: Surroundings, inflow: Any, params: Any) -> Any:
         """Both kinds of microbes live on all that comes in, alike of each food.
 
         M_j = b / 2 τ_j,  S_i = (Km_ir τ_r / e_ir Vmax_ir + Km_iK τ_K / ...) / 6
         """
-        e, p = around.environment, params
+        e, kept = around.environment, self.transfers(params)
         fed = sum(inflow[pool] for pool in ("litm", "lits", "somp", "somc"))
         death = {"micr": e.death_micr, "mick": e.death_mick}
-        found = {j: 0.5 * fed / rate for j, rate in death.items()}
+        found = {j: 0.5 * fed / death[j] for j in _MICROBES}
         # Where little comes in, mixing brings more.
         for j, stock in found.items():
             found[j] = jnp.maximum(stock, _LEAST * jnp.max(stock))
-        kept = self.transfers(p)
-        for i in ("litm", "lits", "soma"):
-            needs = lambda j, i=i: (
-                getattr(p, f"kmod_{i}_{j}")
-                / (kept[j, f"{i}_{j}"] * getattr(p, f"vmod_{i}_{j}"))
-                * death[j]
+        for i in _FOODS:
+            laws = {j: _law(i, j, e, params) for j in _MICROBES}
+            needed = (
+                law.half_saturation * death[j] / (kept[j, f"{i}_{j}"] * law.rate)
+                for j, law in laws.items()
             )
-            half = getattr(e, f"half_{i}") / e.speed
-            found[i] = half * (needs("micr") + needs("mick")) / 6
-        died = lambda j: kept["somp", f"{j}_death"] * death[j] * found[j]
-        found["somp"] = (died("micr") + died("mick")) / e.desorption
-        return self.pools(
-            cwd=jnp.ones_like(fed), somc=found["lits"], **found
-        )
+            found[i] = sum(needed) / 6
+        died = (kept["somp", f"{j}_death"] * death[j] * found[j] for j in _MICROBES)
+        found["somp"] = sum(died) / e.desorption
+        return self.pools(cwd=jnp.ones_like(fed), somc=found["lits"], **found)
+
+
+def _law(food, microbes, environment, params):
+    """Constants of the uptake of a food."""
+    vmod, kmod = (getattr(params, f"{m}_{food}_{microbes}") for m in ("vmod", "kmod"))
+    half = getattr(environment, f"half_{food}")
+    return MichaelisMentenConstants(environment.speed * vmod, half * kmod)

@@ -144,7 +144,7 @@ def _substitute(mixed, factors, right):
 
 
 def small_inverse(rows: Sequence[Sequence[Any]], *, pivot: bool = False) -> Rows:
-    """Inverse of a small matrix (Gauss-Jordan), entry by entry or, with pivots, in rows.
+    """Inverse of a small matrix (Gauss-Jordan), entry by entry or by rows with pivots.
 
     **Arguments:** `rows`: of arrays of one shape; `pivot`: exchange rows so that the
     largest entry of a column is divided by.
@@ -181,9 +181,9 @@ def _pivoted_inverse(rows):
     place = jnp.arange(size).reshape((size,) + extra)
     for k in range(size):
         sizes = jnp.where(place >= k, jnp.abs(wide[:, 0]), -1.0)
-        chosen = (place == jnp.argmax(sizes, axis=0))[:, None]
+        chosen = (place == jnp.argmax(sizes, axis=0, keepdims=True))[:, None]
         pivot = jnp.sum(jnp.where(chosen, wide, 0.0), axis=0)
-        pivot = (pivot[1:] / pivot[0])[None]
+        pivot = (pivot[1:] / pivot[:1])[None]
         # Row k goes where the chosen one was, and a column that is done is left out.
         wide = jnp.where(chosen, wide[k : k + 1], wide)
         wide = wide[:, 1:] - wide[:, :1] * pivot
