@@ -217,7 +217,8 @@ def test_carbon_is_neither_made_nor_lost(seed):
 
 def drawn(column, number):
     """Steady states of draws of the priors, with what they respire and leave over."""
-    model, count = MIMICS(idealised(column=column)), len(declarations(MIMICSParameters))
+    model = MIMICS(idealised(column=column), jnp.full(column.layers, 20.0))
+    count = len(declarations(MIMICSParameters))
     places = jnp.asarray(np.random.default_rng(1).uniform(size=(count, number)))
     draw = jax.vmap(lambda u: from_unit(MIMICSParameters, u), in_axes=-1, out_axes=-1)
 

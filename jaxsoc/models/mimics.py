@@ -106,10 +106,8 @@ class MIMICS(AbstractColumnModel):
     parameters: ClassVar[type] = MIMICSParameters
 
     def __check_init__(self):
-        if isinstance(self.clay, Tracer):
-            return
-        clay = np.asarray(self.clay)
-        if not np.all((clay >= 0) & (clay <= 100)):
+        clay = self.clay
+        if not isinstance(clay, Tracer) and not np.all(abs(clay - 50) <= 50):
             raise ValueError(f"clay must be between 0 and 100 %, got {self.clay}")
 
     def efolding(self, params: MIMICSParameters) -> Any:
@@ -224,10 +222,7 @@ class MIMICS(AbstractColumnModel):
         return source | litter | past | microbes
 
     def first_guess(self, around: Surroundings, inflow: Any, params: Any) -> Any:
-        """Both kinds of microbes live on all that comes in, alike of each food.
-
-        M_j = b / 2 τ_j,  S_i = (Km_ir τ_r / e_ir Vmax_ir + Km_iK τ_K / ...) / 6
-        """
+        """M_j = b / 2 τ_j, S_i = Σ_j Km_ij τ_j / 6 e_ij Vmax_ij: alike of each food."""
         e, kept = around.environment, self.transfers(params)
         fed = sum(inflow[pool] for pool in ("litm", "lits", "somp", "somc"))
         death = {"micr": e.death_micr, "mick": e.death_mick}
