@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxsoc.physics.allocation import allocation
-from jaxsoc.physics.environment import Averaging, Environment, environment
+from jaxsoc.physics.environment import Averaging, environment
 from jaxsoc.physics.forcing import MONTHS, Forcing
 from jaxsoc.physics.transport import Bedrock, Exchange, mixing
 from jaxsoc.physics.units import DAYS_PER_YEAR
@@ -29,11 +29,11 @@ Transfers = Mapping[tuple[str, str], Any]
 class Surroundings(eqx.Module):
     """What a column's pools live in, means over the year.
 
-    `environment`: scalars ξ by layer; `exchange`: V; `source`: b, by pool that receives
-    litter, gC m⁻³ d⁻¹.
+    `environment`: what the processes feel by layer, as the scalars ξ; `exchange`: V;
+    `source`: b, by pool that receives litter, gC m⁻³ d⁻¹.
     """
 
-    environment: Environment
+    environment: Any
     exchange: Exchange
     source: dict[str, Float[Array, " layer"]]
 
@@ -62,7 +62,7 @@ class AbstractColumnModel(eqx.Module):
     def fluxes(self, pools: Any, environment: Any, params: Any) -> dict[str, Any]:
         """Decomposition by process at a point, gC m⁻³ d⁻¹.
 
-        **Arguments:** `pools`: gC m⁻³; `environment`: scalars ξ there.
+        **Arguments:** `pools`: gC m⁻³; `environment`: what they feel there.
         """
 
     @abstractmethod

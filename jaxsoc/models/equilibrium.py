@@ -229,7 +229,7 @@ def _by_newton(group, model, around, params, found, inflow, start):
     mixed = tuple(pool in model.mixed for pool in group.pools)
 
     def local(values, given):
-        around, params, upstream = given
+        model, around, params, upstream = given
         state = model.pools(**upstream, **dict(zip(group.pools, values, strict=True)))
         change = model.reactions(state, around, params)
         return tuple(change[pool] for pool in group.pools)
@@ -237,7 +237,7 @@ def _by_newton(group, model, around, params, found, inflow, start):
     values = newton_layered(
         local,
         tuple(getattr(start, pool) for pool in group.pools),
-        (around, params, found),
+        (model, around, params, found),
         tuple(around.exchange),
         mixed=mixed,
     )

@@ -144,11 +144,13 @@ def _substitute(mixed, factors, right):
 
 
 def small_inverse(rows: Sequence[Sequence[Any]], *, pivot: bool = False) -> Rows:
-    """Inverse of a small matrix, written out entry by entry (Gauss-Jordan).
+    """Inverse of a small matrix (Gauss-Jordan), entry by entry or by rows with pivots.
 
     **Arguments:** `rows`: of arrays of one shape; `pivot`: exchange rows so that the
     largest entry of a column is divided by.
     """
+    if pivot:
+        return _pivoted_inverse(rows)
     size = len(rows)
     one, zero = jnp.ones_like(rows[0][0]), jnp.zeros_like(rows[0][0])
     wide = [
@@ -156,11 +158,9 @@ def small_inverse(rows: Sequence[Sequence[Any]], *, pivot: bool = False) -> Rows
         for i, row in enumerate(rows)
     ]
     for k in range(size):
-        if pivot:
-            _bring_largest_up(wide, k)
         inverse = 1 / wide[k][k]
-        # Columns of the identity that are still untouched stay so without pivots.
-        live = [*range(k + 1, size), *range(size, 2 * size if pivot else size + k + 1)]
+        # Columns of the identity that are still untouched stay so.
+        live = [*range(k + 1, size), *range(size, size + k + 1)]
         for c in live:
             wide[k][c] = wide[k][c] * inverse
         for i in range(size):
@@ -171,11 +171,22 @@ def small_inverse(rows: Sequence[Sequence[Any]], *, pivot: bool = False) -> Rows
     return tuple(tuple(row[size:]) for row in wide)
 
 
-def _bring_largest_up(wide, k):
-    """Exchanges row k with the one below it that has the largest entry in column k."""
-    for i in range(k + 1, len(wide)):
-        larger = jnp.abs(wide[i][k]) > jnp.abs(wide[k][k])
-        for c in range(k, len(wide[0])):
-            upper, lower = wide[k][c], wide[i][c]
-            wide[k][c] = jnp.where(larger, lower, upper)
-            wide[i][c] = jnp.where(larger, upper, lower)
+def _pivoted_inverse(rows):
+    """Whole rows at once: exchanges written out would take minutes to compile."""
+    size = len(rows)
+    wide = jnp.stack([jnp.stack(row) for row in rows])
+    extra = (1,) * (wide.ndim - 2)
+    eye = jnp.eye(size, dtype=wide.dtype).reshape((size, size) + extra)
+    wide = jnp.concatenate([wide, jnp.broadcast_to(eye, wide.shape)], axis=1)
+    place = jnp.arange(size).reshape((size,) + extra)
+    for k in range(size):
+        sizes = jnp.where(place >= k, jnp.abs(wide[:, 0]), -1.0)
+        chosen = (place == jnp.argmax(sizes, axis=0, keepdims=True))[:, None]
+        pivot = jnp.sum(jnp.where(chosen, wide, 0.0), axis=0)
+        pivot = (pivot[1:] / pivot[:1])[None]
+        # Row k goes where the chosen one was, and a column that is done is left out.
+        wide = jnp.where(chosen, wide[k : k + 1], wide)
+        wide = wide[:, 1:] - wide[:, :1] * pivot
+        wide = jnp.concatenate([wide[:k], pivot, wide[k + 1 :]])
+    every = range(size)
+    return tuple(tuple(wide[i, j] for j in every) for i in every)

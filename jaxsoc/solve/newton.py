@@ -9,7 +9,8 @@ from jax import lax
 
 from .layered import LayeredSystem, apply_layered, solve_layered
 
-# How fast the implicit time steps grow while they change little, and shrink else.
+# How fast the implicit time steps grow at least while they change little, and shrink
+# else.
 _GROWTH, _SHRINK = 10.0, 4.0
 # The first step is so many times shorter than the fastest relative change.
 _FIRST = 10.0
@@ -79,7 +80,9 @@ def newton_layered(
         # A step that takes all of an unknown, or is no number, is tried again, shorter.
         wild = ~((fall <= _LARGEST_FALL) & (change <= _LARGEST_RISE))
         after = tuple(jnp.where(wild, v, v + m) for v, m in zip(x, moves, strict=True))
-        following = jnp.where(wild, shift * _SHRINK, shift / _GROWTH)
+        # The next step is so long that it would change as much as there is.
+        longer = shift * jnp.minimum(change, 1 / _GROWTH)
+        following = jnp.where(wild, shift * _SHRINK, longer)
         # A wild Newton step is followed by a time step.
         following = jnp.where(wild & (shift == 0), 1e-6 * first, following)
         return _Iterate(after, following, change, now.count + 1)

@@ -1,0 +1,132 @@
+"""Newton's method in layers, and the groups of pools that it is given."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxsoc.models.clm5 import CLM5
+from jaxsoc.models.clm5_parameters import CLM5Parameters
+from jaxsoc.models.compas import COMPAS
+from jaxsoc.models.compas_parameters import COMPASParameters
+from jaxsoc.models.equilibrium import column_steady_state
+from jaxsoc.models.mimics import MIMICS
+from jaxsoc.models.mimics_parameters import MIMICSParameters
+from jaxsoc.models.structure import groups
+from jaxsoc.physics.forcing import idealised
+from jaxsoc.solve.layered import small_inverse
+from jaxsoc.solve.newton import newton_layered
+
+NONE = (jnp.zeros(3), jnp.zeros(3))
+MIXED = (jnp.array([0.0, 0.3, 0.1]), jnp.array([0.3, 0.1, 0.0]))
+RATES = jnp.array([1.0, 1e-3, 1e-6])
+
+
+def members(model, params):
+    found = groups(model, model.transfers(params))
+    return [(set(group.pools), group.linear) for group in found]
+
+
+def test_groups_of_clm5_are_the_soil_pools_and_each_litter_by_itself():
+    found = members(CLM5(idealised()), CLM5Parameters())
+    alone = [({name}, True) for name in ("cwd", "l1", "l2", "l3")]
+    assert sorted(map(str, found[:-1])) == sorted(map(str, alone))
+    assert found[-1] == ({"s1", "s2", "s3"}, True)
+    assert found.index(({"cwd"}, True)) < found.index(({"l2"}, True))
+
+
+def test_groups_of_compas_and_mimics_hold_what_is_nonlinear_together():
+    found = members(COMPAS(idealised()), COMPASParameters())
+    assert [pools for pools, linear in found if not linear] == [
+        {"doc", "mic", "enz", "msoc"}
+    ]
+    assert len(found) == 5 and not found[-1][1]
+    found = members(MIMICS(idealised()), MIMICSParameters())
+    assert found[0] == ({"cwd"}, True)
+    assert found[1:] == [({*MIMICS.pools._fields} - {"cwd"}, False)]
+
+
+def consumers(x, given):
+    """Food and those who eat it, at rates of their own by layer."""
+    food, eaters = x
+    supply, half = given
+    eaten = 2.0 * RATES * food * eaters / (half + food)
+    return RATES * supply - eaten, 0.5 * eaten - 0.4 * RATES * eaters
+
+
+@pytest.mark.parametrize("factor", [0.01, 1.0, 30.0])
+def test_newton_finds_the_known_root_of_layers_by_themselves(factor):
+    # 0.5 · 2 F / (K + F) = 0.4 and s = 0.8 E, whatever the rates.
+    start = (jnp.full(3, factor), jnp.full(3, 2.0 * factor))
+    food, eaters = newton_layered(consumers, start, (1.5, 3.0), NONE)
+    np.testing.assert_allclose(food, 0.4 * 3.0 / 0.6, rtol=1e-13)
+    np.testing.assert_allclose(eaters, 1.5 / 0.8, rtol=1e-13)
+
+
+def test_newton_finds_where_reactions_and_exchange_balance():
+    start = (jnp.ones(3), jnp.ones(3))
+    supply = jnp.array([1.0, 2.0, 0.5])
+    found = newton_layered(consumers, start, (supply, 3.0), MIXED, mixed=(True, False))
+    food, eaters = found
+    above, below = MIXED
+    upper, lower = jnp.array([0, food[0], food[1]]), jnp.array([food[1], food[2], 0])
+    sent = above * (food - upper) + below * (food - lower)
+    made = consumers(found, (supply, 3.0))
+    scale = jnp.abs(above * food) + jnp.abs(below * food) + RATES
+    assert np.all(np.abs(made[0] - sent) <= 1e-13 * scale)
+    assert np.all(np.abs(made[1]) <= 1e-13 * RATES * eaters)
+    assert np.all(np.asarray(food) > 0) and np.all(np.asarray(eaters) > 0)
+
+
+def test_newton_says_nan_where_there_is_no_steady_state():
+    # Eaters that die faster than they can grow: food piles up without end.
+    dying = lambda x, given: (
+        consumers(x, given)[0],
+        consumers(x, given)[1] - RATES * x[1],
+    )
+    found = newton_layered(dying, (jnp.ones(3), jnp.ones(3)), (1.5, 3.0), NONE)
+    assert np.all(np.isnan(found))
+
+
+def test_implicit_derivatives_are_those_of_the_root():
+    start = (jnp.ones(3), jnp.ones(3))
+
+    def root(given):
+        above = MIXED[0] * given[2]
+        below = MIXED[1] * given[2]
+        found = newton_layered(consumers, start, given[:2], (above, below))
+        return jnp.sum(jnp.log(found[0]) + 0.3 * jnp.log(found[1]))
+
+    at = (1.5, 3.0, 1.0)
+    found = jax.grad(root)(at)
+    _, forward = jax.jvp(root, (at,), ((1.0, 0.0, 0.0),))
+    assert float(forward) == pytest.approx(float(found[0]), rel=1e-12)
+    for place in range(3):
+        step = 1e-5 * at[place]
+        moved = lambda h, i=place: tuple(v + h * (i == j) for j, v in enumerate(at))
+        slope = (root(moved(step)) - root(moved(-step))) / (2 * step)
+        assert float(found[place]) == pytest.approx(float(slope), rel=1e-6, abs=1e-8)
+
+
+@pytest.mark.parametrize("start", [0.1, 1.0, 3.0])
+def test_newton_agrees_with_the_closed_form_of_compas(start):
+    model, params = COMPAS(idealised()), COMPASParameters()
+    closed = column_steady_state(model, params)
+    began = jax.tree.map(lambda x: start * x, closed)
+    found = column_steady_state(model, params, road="newton", start=began)
+    for name, own, other in zip(closed._fields, closed, found, strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-10, err_msg=name)
+
+
+@pytest.mark.parametrize("pivot", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 4, 7])
+def test_small_inverses_are_those_of_lapack(size, pivot, rng):
+    matrices = rng.normal(size=(5, size, size))
+    if pivot and size > 1:
+        # No inverse without exchanges of rows.
+        matrices[:, 0, 0] = 0.0
+    rows = [[jnp.asarray(matrices[:, i, j]) for j in range(size)] for i in range(size)]
+    found = np.moveaxis(np.array(small_inverse(rows, pivot=pivot)), -1, 0)
+    known = np.linalg.inv(matrices)
+    scale = np.abs(known).max() * np.abs(matrices).max()
+    np.testing.assert_allclose(found, known, atol=1e-11 * scale)
