@@ -81,7 +81,9 @@ class Network(NamedTuple):
             solved = [one(blocks[0], sides[0])]
         else:
             pile = lambda *entries: jnp.stack(entries)
-            many = jax.vmap(one)(jax.tree.map(pile, *blocks), jax.tree.map(pile, *sides))
+            many = jax.vmap(one)(
+                jax.tree.map(pile, *blocks), jax.tree.map(pile, *sides)
+            )
             solved = [tuple(x[i] for x in many) for i in range(len(stage))]
         return {
             pool: x
@@ -139,7 +141,7 @@ def flows(model: AbstractColumnModel, around: Surroundings, params: Any) -> Flow
         loss[donor] = loss.get(donor, some) + rate
     for (receiver, process), share in model.transfers(params).items():
         donor = model.processes[process]
-        if process in rates and model.processes.keys() and receiver in loss:
+        if process in rates and receiver in loss:
             fed = share * rates[process] + some
             key = (receiver, donor)
             feeds[key] = feeds[key] + fed if key in feeds else fed

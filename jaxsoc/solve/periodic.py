@@ -1,6 +1,5 @@
 """States that come back after a year of months, each with constant coefficients."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -9,7 +8,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from .exponential import move_linear
-from .layered import small_inverse
 
 # What a year leaves undone is divided by 1 - e^-a, a mode's rate times the year, as
 # nearly as 1 + 1/a - c / (a + γ) is its inverse: to 1.7 % at any rate.
