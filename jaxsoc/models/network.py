@@ -118,8 +118,7 @@ def network(model: AbstractColumnModel, params: Any) -> Network:
         )
     stages, found = [], set()
     while linear:
-        fed = lambda g: {d for r, d in feeds if r in g} <= {*found, *g}
-        ready = [g for g in linear if fed(g)]
+        ready = [g for g in linear if _donors(g, feeds) <= {*found, *g}]
         # What does not move comes first, so that more of what does can go together.
         ready = [g for g in ready if not set(g) & model.mixed] or ready
         kind = lambda g: tuple(pool in model.mixed for pool in g)
@@ -151,6 +150,10 @@ def flows(model: AbstractColumnModel, around: Surroundings, params: Any) -> Flow
         {(r, d): rate for (r, d), rate in feeds.items() if {r, d} <= pools},
         around.exchange,
     )
+
+
+def _donors(group, feeds):
+    return {donor for receiver, donor in feeds if receiver in group}
 
 
 def _is_linear(model, pool):

@@ -4,6 +4,7 @@ Twelve months of 365/12 days, each with its own scalars, mixing and litter, cons
 within it; the months of the forcing taken one by one.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -136,11 +137,11 @@ def _year(model, params, around, net, year, linear, pools, closed=False):
     else:
         litter = litter_year(net, year, linear)
         given = (model, params, around, litter)
-        change = lambda x, given: microbial_course(soil, *given, x).change
         start = tuple(getattr(pools, name) for name in soil)
         if closed:
-            start = shoot(change, start, given)
-        course = microbial_course(soil, *given, start)
+            _, (_, course) = shoot(partial(_closing, soil), start, given)
+        else:
+            course = microbial_course(soil, *given, start)
         named = lambda values: dict(zip(soil, values, strict=True))
         changes = litter.change | named(course.change)
         monthly = litter.monthly | named(course.monthly)
@@ -148,3 +149,8 @@ def _year(model, params, around, net, year, linear, pools, closed=False):
     pack = lambda values: model.pools(**values)
     end = {name: monthly[name][0] + changes[name] for name in monthly}
     return Year(pack(end), pack(monthly), pack(mean), pack(changes))
+
+
+def _closing(soil, x, given):
+    course = microbial_course(soil, *given, x)
+    return course.change, course

@@ -23,24 +23,24 @@ class _Iterate(NamedTuple):
 
 
 def shoot(
-    change: Callable, start: tuple[Any, ...], given: Any, *, steps: int = 30
-) -> tuple[Any, ...]:
+    course: Callable, start: tuple[Any, ...], given: Any, *, steps: int = 30
+) -> tuple[tuple[Any, ...], Any]:
     """Positive x that a period leaves as they are, cell by cell.
 
-    change(x, given) = 0 by Newton's method; steps that would take more than nine tenths
+    change(x) = 0 by Newton's method; steps that would take more than nine tenths
     of an unknown are shortened. The derivatives are implicit: a last step in which only
     the change depends on what is given.
 
-    **Arguments:** `change`: `(x, given) -> x after the period - x`, elementwise over
-    cells, x a tuple of arrays; `start`: positive, or zero where nothing ever happens;
+    **Arguments:** `course`: `(x, given) -> (change, more)`, x after the period less x,
+    elementwise over cells, x a tuple of arrays, and anything else; `start`: positive, or zero where nothing ever happens;
     `steps`: before giving up.
-    **Returns:** x; NaN where the method has not converged.
+    **Returns:** x, NaN where the method has not converged; the course from there.
     """
     held = lax.stop_gradient(given)
 
     def step(now):
         x = now.values
-        gap, slopes = _with_slopes(lambda x: change(x, held), x)
+        gap, slopes = _with_slopes(lambda x: course(x, held)[0], x)
         inverse = _inverse(gap, slopes)
         moves = _newton(inverse, gap)
         ratios = jnp.stack([_ratio(m, v) for m, v in zip(moves, x, strict=True)])
@@ -58,8 +58,15 @@ def shoot(
     end = lax.while_loop(goes_on, step, first)
     met = end.moved <= _CLOSE
     x = tuple(jnp.where(met, v, jnp.nan) for v in end.values)
-    moves = _newton(end.inverse, change(x, given))
-    return tuple(v + m for v, m in zip(x, moves, strict=True))
+
+    def last(x, _):
+        found = course(x, given)
+        moves = _newton(end.inverse, found[0])
+        return tuple(v + m for v, m in zip(x, moves, strict=True)), (x, found)
+
+    # Once for the derivatives of x, once for the course from there: compiled once.
+    _, both = lax.scan(last, x, length=2)
+    return jax.tree.map(lambda x: x[1], both)
 
 
 def _ratio(move, value):
