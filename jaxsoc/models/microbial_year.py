@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxsoc.physics.forcing import MONTHS
 from jaxsoc.solve.exponential import move_linear
 from jaxsoc.solve.periodic import Course, LinearYear
 from jaxsoc.solve.rodas import rodas4
@@ -17,23 +16,21 @@ from .network import Network
 
 # Ends of the steps in a month, as shares of it: short ones where a month begins and
 # fast pools find their new place.
-STEPS = (0.004, 0.016, 0.05, 0.12, 0.25, 0.45, 0.7, 1.0)
+STEPS = (0.01, 0.04, 0.1, 0.2, 0.34, 0.52, 0.74, 1.0)
 
 
 class LitterYear(NamedTuple):
     """Linear pools through a year of short steps.
 
-    `starts`, `middles`, `ends`: values of the parabola that has a step's first, mean
-    and last value, (month, step, layer); `change`, `mean`, `monthly`: as `Course`.
+    `first`, `middle`, `last`: values of the parabola that has a step's first, mean and
+    last value, (month, step, layer); `lengths`: of the steps, d; `course`: of the year.
     """
 
-    starts: Any
-    middles: Any
-    ends: Any
+    first: Any
+    middle: Any
+    last: Any
     lengths: Any
-    change: Any
-    mean: Any
-    monthly: Any
+    course: Course
 
 
 def litter_year(net: Network, year: LinearYear, start: Any) -> LitterYear:
@@ -41,33 +38,31 @@ def litter_year(net: Network, year: LinearYear, start: Any) -> LitterYear:
     lengths = jnp.asarray(np.diff((0.0, *STEPS))) * year.month
     add = lambda x, y: jax.tree.map(jnp.add, x, y)
 
-    def month(carried, now):
+    def month(gone, now):
         numbers, source = now
+        solve = partial(net.solve, numbers)
 
         def step(carried, length):
             gone, total = carried
             x = add(start, gone)
             slope = add(net.apply(numbers, x), source)
-            moved = move_linear(lambda s, r: net.solve(numbers, s, r), slope, length)
-            after = add(gone, moved.change)
-            sum_ = jax.tree.map(
-                lambda t, g, e: t + length * (g + e), total, gone, moved.excess
-            )
+            moved = move_linear(solve, slope, length)
+            grown = lambda t, x, e: t + length / year.month * (x + e)
+            total = jax.tree.map(grown, total, x, moved.excess)
             # mean = (first + 4 middle + last) / 6
-            middle = jax.tree.map(
-                lambda x, c, e: x + 1.5 * e - 0.25 * c, x, moved.change, moved.excess
-            )
-            return (after, sum_), (x, middle, add(x, moved.change))
+            half = lambda x, c, e: x + 1.5 * e - 0.25 * c
+            middle = jax.tree.map(half, x, *moved)
+            after = add(gone, moved.change)
+            return (after, total), (x, middle, add(start, after))
 
-        carried, steps = lax.scan(step, carried, lengths)
-        return carried, steps
+        none = jax.tree.map(jnp.zeros_like, start)
+        (gone, mean), steps = lax.scan(step, (gone, none), lengths)
+        return gone, (steps, mean)
 
     none = jax.tree.map(jnp.zeros_like, start)
-    (change, total), steps = lax.scan(month, (none, none), (year.numbers, year.source))
-    length = jnp.sum(lengths) * MONTHS
-    mean = jax.tree.map(lambda x, t: x + t / length, start, total)
-    monthly = jax.tree.map(lambda x: x[:, 0], steps[0])
-    return LitterYear(*steps, lengths, change, mean, monthly)
+    change, (steps, means) = lax.scan(month, none, (year.numbers, year.source))
+    starts = jax.tree.map(lambda x: x[:, 0], steps[0])
+    return LitterYear(*steps, lengths, Course(change, starts, means))
 
 
 def microbial_course(
@@ -95,26 +90,24 @@ def microbial_course(
     lengths = litter.lengths
     advance = rodas4(tendency)
 
-    def month(state, now):
+    def month(gone, now):
         around, *litter = now
 
         def step(state, now):
             length, *litter = now
-            after = advance(
-                jnp.zeros_like(length), state, (around, litter, length), length
-            )
-            return after, None
+            given = around, litter, length
+            return advance(jnp.zeros_like(length), state, given, length), None
 
-        after, _ = lax.scan(step, state, (lengths, *litter))
-        return after, state[0]
+        (after, total), _ = lax.scan(step, (gone, none), (lengths, *litter))
+        first = tuple(x + g for x, g in zip(start, gone, strict=True))
+        mean = tuple(x + t / whole for x, t in zip(start, total, strict=True))
+        return after, (first, mean)
 
+    whole = jnp.sum(lengths)
     none = tuple(jnp.zeros_like(x) for x in start)
-    months = (around, litter.starts, litter.middles, litter.ends)
-    (gone, total), earlier = lax.scan(month, (none, none), months)
-    length = jnp.sum(litter.lengths) * MONTHS
-    mean = tuple(x + t / length for x, t in zip(start, total, strict=True))
-    monthly = tuple(x[None] + g for x, g in zip(start, earlier, strict=True))
-    return Course(gone, mean, monthly)
+    months = (around, litter.first, litter.middle, litter.last)
+    change, monthly = lax.scan(month, none, months)
+    return Course(change, *monthly)
 
 
 def _parabola(share, first, middle, last):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jaxsoc.physics.forcing import MONTHS
 from jaxsoc.physics.units import DAYS_PER_YEAR
-from jaxsoc.solve.periodic import LinearYear, linear_course, linear_orbit
+from jaxsoc.solve.periodic import Course, LinearYear, linear_course, linear_orbit
 from jaxsoc.solve.precision import require_x64
 from jaxsoc.solve.shooting import shoot
 
@@ -27,26 +27,18 @@ MONTH = DAYS_PER_YEAR / MONTHS
 
 
 class Periodic(NamedTuple):
-    """A year that ends as it began.
+    """A year that ends as it began, gC m⁻³ by layer.
 
-    `start`: pools at its start, gC m⁻³ by layer; `monthly`: at the start of each month,
-    leading by month; `mean`: over the year; `drift`: how far the stock of each pool in
-    the column is after one more year, gC m⁻².
+    `start`: pools at its start; `mean`: over the year; `monthly`, `monthly_mean`: at
+    the start of each month and over it, leading by month; `drift`: how far the stock of
+    each pool in the column is off after one more year, gC m⁻².
     """
 
     start: Any
-    monthly: Any
     mean: Any
+    monthly: Any
+    monthly_mean: Any
     drift: Any
-
-
-class Year(NamedTuple):
-    """A year from given pools: those at its `end`, `monthly` ones, their `mean`."""
-
-    end: Any
-    monthly: Any
-    mean: Any
-    change: Any
 
 
 class Seasonal(eqx.Module):
@@ -88,10 +80,9 @@ def periodic_state(model: AbstractColumnModel, params: Any) -> Periodic:
         guess = steady_pools(model, mean, params)
     found = _year(model, params, around, net, year, linear, guess, closed=True)
     thickness = model.forcing.column.thickness
-    stock = lambda x: jnp.abs(jnp.sum(x * thickness))
-    start = jax.tree.map(lambda x: x[0], found.monthly)
-    drift = jax.tree.map(stock, found.change)
-    return Periodic(start, found.monthly, found.mean, drift)
+    drift = jax.tree.map(lambda x: jnp.abs(jnp.sum(x * thickness)), found.change)
+    start = jax.tree.map(lambda x: x[0], found.starts)
+    return Periodic(start, _mean(found), found.starts, found.means, drift)
 
 
 def step_year(model: AbstractColumnModel, params: Any, pools: Any) -> tuple[Any, Any]:
@@ -103,7 +94,12 @@ def step_year(model: AbstractColumnModel, params: Any, pools: Any) -> tuple[Any,
     around, net, year = _months(model, params)
     linear = {name: getattr(pools, name) for name in net.pools}
     found = _year(model, params, around, net, year, linear, pools)
-    return found.end, found.mean
+    end = jax.tree.map(lambda x, change: x + change, pools, found.change)
+    return end, _mean(found)
+
+
+def _mean(course):
+    return jax.tree.map(lambda x: jnp.mean(x, axis=0), course.means)
 
 
 def _in_month(model, month):
@@ -132,8 +128,7 @@ def _year(model, params, around, net, year, linear, pools, closed=False):
     """The year from given pools, or for microbial ones the one that closes."""
     soil = tuple(name for name in model.pools._fields if name not in net.pools)
     if not soil:
-        course = linear_course(net, year, linear)
-        changes, monthly, mean = course.change, course.monthly, course.mean
+        courses = [linear_course(net, year, linear)]
     else:
         litter = litter_year(net, year, linear)
         given = (model, params, around, litter)
@@ -142,13 +137,12 @@ def _year(model, params, around, net, year, linear, pools, closed=False):
             _, (_, course) = shoot(partial(_closing, soil), start, given)
         else:
             course = microbial_course(soil, *given, start)
-        named = lambda values: dict(zip(soil, values, strict=True))
-        changes = litter.change | named(course.change)
-        monthly = litter.monthly | named(course.monthly)
-        mean = litter.mean | named(course.mean)
-    pack = lambda values: model.pools(**values)
-    end = {name: monthly[name][0] + changes[name] for name in monthly}
-    return Year(pack(end), pack(monthly), pack(mean), pack(changes))
+        named = (dict(zip(soil, values, strict=True)) for values in course)
+        courses = [litter.course, Course(*named)]
+    pack = lambda *parts: model.pools(
+        **{k: x for part in parts for k, x in part.items()}
+    )
+    return Course(*map(pack, *courses))
 
 
 def _closing(soil, x, given):

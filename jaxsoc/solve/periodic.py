@@ -1,7 +1,7 @@
 """States that come back after a year of months, each with constant coefficients."""
 
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ _LAST = 1e-12
 _MOST = 20
 
 
+@runtime_checkable
 class LinearOperator(Protocol):
     """M of dx/dt = M x + b: hashable, its numbers are handed in."""
 
@@ -39,11 +40,11 @@ class LinearYear(NamedTuple):
 
 
 class Course(NamedTuple):
-    """A year: `change` over it, `mean` over it, and what `monthly` starts from."""
+    """A year: `change` over it; by month, what it starts from and its mean."""
 
     change: Any
-    mean: Any
-    monthly: Any
+    starts: Any
+    means: Any
 
 
 def _add(x, y):
@@ -53,22 +54,16 @@ def _add(x, y):
 def linear_course(operator: LinearOperator, year: LinearYear, start: Any) -> Course:
     """The year of a linear system from a given state, exact in every month."""
 
-    def month(carried, now):
-        gone, total = carried
+    def month(gone, now):
         numbers, source = now
         x = _add(start, gone)
         slope = _add(operator.apply(numbers, x), source)
-        solve = partial(operator.solve, numbers)
-        moved = move_linear(solve, slope, year.month)
-        total = _add(total, _add(gone, moved.excess))
-        return (_add(gone, moved.change), total), x
+        moved = move_linear(partial(operator.solve, numbers), slope, year.month)
+        return _add(gone, moved.change), (x, _add(x, moved.excess))
 
     none = jax.tree.map(jnp.zeros_like, start)
-    months = year.numbers, year.source
-    (change, total), monthly = lax.scan(month, (none, none), months)
-    count = jax.tree.leaves(months)[0].shape[0]
-    mean = jax.tree.map(lambda x, t: x + t / count, start, total)
-    return Course(change, mean, monthly)
+    change, monthly = lax.scan(month, none, (year.numbers, year.source))
+    return Course(change, *monthly)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -31,10 +31,10 @@ def shoot(
     of an unknown are shortened. The derivatives are implicit: a last step in which only
     the change depends on what is given.
 
-    **Arguments:** `course`: `(x, given) -> (change, more)`, x after the period less x,
-    elementwise over cells, x a tuple of arrays, and anything else; `start`: positive, or zero where nothing ever happens;
-    `steps`: before giving up.
-    **Returns:** x, NaN where the method has not converged; the course from there.
+    **Arguments:** `course`: `(x, given) -> (change, more)`, elementwise over cells: x
+    after the period less x, a tuple of arrays, and anything else; `start`: positive, or
+    zero where nothing ever happens; `steps`: before giving up.
+    **Returns:** x, NaN where the method has not converged, and the course from there.
     """
     held = lax.stop_gradient(given)
 
