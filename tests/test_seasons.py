@@ -1,5 +1,7 @@
 """The state of a soil column that a year of months brings back."""
 
+import functools
+
 import diffrax
 import equinox as eqx
 import jax
@@ -26,6 +28,11 @@ COARSE = SoilColumn((0.1, 0.3, 0.6, 1.0))
 KINDS = {"clm5": (CLM5, CLM5Parameters), "compas": (COMPAS, COMPASParameters)}
 
 
+# Compiled once for each kind of model, whatever drives it.
+solve = eqx.filter_jit(periodic_state)
+step = eqx.filter_jit(step_year)
+
+
 def soil(kind, **forcing):
     model, parameters = KINDS[kind]
     params = jax.tree.map(jnp.asarray, parameters())
@@ -34,13 +41,14 @@ def soil(kind, **forcing):
 
 @pytest.fixture(scope="module")
 def found():
-    """The periodic state of each model in a coarse column."""
+    """The periodic state of each model in a coarse column, where it is asked for."""
 
+    @functools.cache
     def one(kind):
         model, params = soil(kind)
-        return model, params, jax.jit(lambda p: periodic_state(model, p))(params)
+        return model, params, solve(model, params)
 
-    return {kind: one(kind) for kind in KINDS}
+    return one
 
 
 def furthest(found, expected):
@@ -54,7 +62,7 @@ def furthest(found, expected):
 
 def test_the_exponential_is_exact_at_any_rate():
     rates = jnp.concatenate([jnp.zeros(1), jnp.logspace(-8, 6, 400)])
-    solve = lambda shift, right: right / (shift + rates)
+    solve = lambda shift, right: right.astype(complex) / (shift + rates.astype(complex))
     moved = move_linear(solve, jnp.ones_like(rates), 2.0)
     z = -2.0 * rates
     grown = np.expm1(z[1:]) / z[1:]
@@ -66,7 +74,7 @@ def test_the_exponential_is_exact_at_any_rate():
     assert float(moved.excess[0]) == pytest.approx(1.0, rel=1e-9)
     # Mass: what came in less what was lost on the mean is what is left.
     balance = 2 * (1 - rates * moved.excess) - moved.change
-    assert np.abs(balance).max() <= 1e-14 * 2 + 1e-13
+    assert np.abs(balance).max() <= 1e-13
 
 
 def test_a_month_is_that_of_the_dense_exponential():
@@ -93,7 +101,7 @@ def test_a_month_is_that_of_the_dense_exponential():
     end = model.pools(**{k: getattr(start, k) + moved.change[k] for k in slope})
     mean = model.pools(**{k: getattr(start, k) + moved.excess[k] for k in slope})
     assert furthest(end, unpack(jnp.asarray(grown[:n]))) <= 1e-12
-    assert furthest(mean, unpack(jnp.asarray(grown[n : 2 * n] / MONTH))) <= 1e-12
+    assert furthest(mean, unpack(jnp.asarray(grown[n : 2 * n] / MONTH))) <= 1e-11
 
 
 def test_the_network_solves_what_it_applies():
@@ -103,20 +111,17 @@ def test_the_network_solves_what_it_applies():
     right = {name: jnp.linspace(1.0, 2.0, COARSE.layers) for name in net.pools}
     shift = jnp.asarray(0.01 - 0.02j)
     x = net.solve(numbers, shift, right)
-    applied = [
-        net.apply(numbers, jax.tree.map(part, x)) for part in (jnp.real, jnp.imag)
-    ]
+    parts = [net.apply(numbers, jax.tree.map(f, x)) for f in (jnp.real, jnp.imag)]
     for name in net.pools:
-        back = shift * x[name] - (
-            applied[0][name] + 1j * applied[1][name].astype(complex)
-        )
-        assert np.abs(back - right[name].astype(complex)).max() <= 1e-13
+        applied = np.asarray(parts[0][name]) + 1j * np.asarray(parts[1][name])
+        back = complex(shift) * np.asarray(x[name]) - applied
+        assert np.abs(back - np.asarray(right[name])).max() <= 1e-13
 
 
 def test_the_published_case():
     # § 11 of the reference: independent stepping with exact exponentials.
     model = CLM5(idealised())
-    found = jax.jit(lambda p: periodic_state(model, p))(CLM5Parameters())
+    found = solve(model, CLM5Parameters())
     share = model.forcing.column.share_above((0.3, 1.0, 2.0, 8.6))
     mean = share @ model.organic_carbon(found.mean)
     expected = [10548.810, 22277.373, 30669.671, 75859.021]
@@ -129,15 +134,15 @@ def test_the_published_case():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_more_year_moves_nothing(kind, found):
-    model, params, year = found[kind]
-    again, mean = jax.jit(lambda p, x: step_year(model, p, x))(params, year.start)
+    model, params, year = found(kind)
+    again, mean = step(model, params, year.start)
     assert furthest(again, year.start) <= 1e-12
     assert furthest(mean, year.mean) <= 1e-12
     stock = lambda x: float(jnp.sum(x * COARSE.thickness))
     for drift, pool in zip(year.drift, year.mean, strict=True):
         assert float(drift) <= 1e-12 * stock(pool)
     # It is no fixed point by doing nothing, and the seasons are felt.
-    moved, _ = step_year(model, params, jax.tree.map(lambda x: 2 * x, year.start))
+    moved, _ = step(model, params, jax.tree.map(lambda x: 2 * x, year.start))
     assert furthest(moved, again) >= 1e-3
     assert furthest(year.mean, year.start) >= 1e-5
 
@@ -145,16 +150,16 @@ def test_one_more_year_moves_nothing(kind, found):
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_seasons_it_is_the_steady_state(kind):
     model, params = soil(kind)
-    same = Forcing(280.0, 0.6, (60.0, 180.0, 240.0, 120.0), column=COARSE)
+    same = Forcing(280.0, 0.6, (60.0, 180.0, 240.0, 120.0), sand=45.0, column=COARSE)
     model = eqx.tree_at(lambda m: m.forcing, model, same)
-    year = jax.jit(lambda p: periodic_state(model, p))(params)
+    year = solve(model, params)
     steady = column_steady_state(model, params)
     assert furthest(year.start, steady) <= 1e-12
     assert furthest(year.mean, steady) <= 1e-12
 
 
 def test_what_comes_in_is_respired(found):
-    model, params, year = found["clm5"]
+    model, params, year = found("clm5")
     stock = lambda x: float(jnp.sum(x * COARSE.thickness))
     respired, gained = 0.0, 0.0
     for month in range(12):
@@ -173,13 +178,14 @@ def test_what_comes_in_is_respired(found):
     assert respired == pytest.approx(gained, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_shorter_steps_change_nothing(monkeypatch, found):
-    model, params, year = found["compas"]
+    model, params, year = found("compas")
     ends = (0.0, *microbial_year.STEPS)
     middles = [0.5 * (a + b) for a, b in zip(ends, ends[1:], strict=False)]
     finer = tuple(sorted([*microbial_year.STEPS, *middles]))
     monkeypatch.setattr(microbial_year, "STEPS", finer)
-    fine = jax.jit(lambda p: periodic_state(model, p))(params)
+    fine = eqx.filter_jit(lambda m, p: periodic_state(m, p))(model, params)
     carbon = [model.organic_carbon(one.mean) for one in (year, fine)]
     assert np.abs(carbon[0] / carbon[1] - 1).max() <= 1e-10
     assert furthest(year.mean, fine.mean) <= 3e-7
@@ -190,11 +196,15 @@ def test_shorter_steps_change_nothing(monkeypatch, found):
     "kind, names",
     [
         ("clm5", ("q10", "tau_s2", "bioturbation", "f_s2_s1", "beta")),
-        ("compas", ("q10", "tau_l2", "tau_death", "half_saturation_uptake", "cue")),
+        pytest.param(
+            "compas",
+            ("q10", "tau_l2", "tau_death", "half_saturation_uptake", "cue"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_gradients_are_those_of_differences(kind, names, found):
-    model, params, _ = found[kind]
+    model, params, _ = found(kind)
 
     @jax.jit
     def stock(params):
@@ -214,9 +224,11 @@ def test_gradients_are_those_of_differences(kind, names, found):
         assert float(getattr(gradient, name)) == pytest.approx(float(slope), rel=1e-6)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", ["clm5", pytest.param("compas", marks=pytest.mark.slow)]
+)
 def test_many_sites_are_each_its_own(kind, found):
-    model, params, year = found[kind]
+    model, params, year = found(kind)
     many = jax.tree.map(lambda x: x * jnp.asarray([1.0, 1.02, 0.98]), params)
     one = lambda p: periodic_state(model, p).mean
     mean = jax.jit(jax.vmap(one, in_axes=-1, out_axes=-1))(many)
@@ -226,7 +238,7 @@ def test_many_sites_are_each_its_own(kind, found):
 
 def test_layers_that_nothing_reaches_stay_empty():
     model, params = soil("compas", active_layer=0.0)
-    year = jax.jit(lambda p: periodic_state(model, p))(params)
+    year = solve(model, params)
     for pool in year.mean:
         assert float(pool[0]) > 0 and np.all(np.asarray(pool[1:]) == 0)
 
@@ -241,7 +253,7 @@ def test_mixed_microbes_are_refused():
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_integrator_comes_back_to_it(kind, found):
-    model, params, year = found[kind]
+    model, params, year = found(kind)
     seasonal = Seasonal(model)
 
     def field(t, state, params):
