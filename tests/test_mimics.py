@@ -22,6 +22,8 @@ from jaxsoc.physics.parameters import (
 )
 from jaxsoc.physics.units import HOURS_PER_DAY
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 TWO = SoilColumn((0.15, 0.30))
 SHALLOW = SoilColumn((0.1, 0.3, 0.7))
 # At 15 °C, 30 % clay, 200 gC m⁻² yr⁻¹, lignin:N 20, mgC cm⁻³; computed once by ODEs

@@ -17,6 +17,8 @@ from jaxsoc.physics.forcing import idealised
 from jaxsoc.solve.layered import small_inverse
 from jaxsoc.solve.newton import newton_layered
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 NONE = (jnp.zeros(3), jnp.zeros(3))
 MIXED = (jnp.array([0.0, 0.3, 0.1]), jnp.array([0.3, 0.1, 0.0]))
 RATES = jnp.array([1.0, 1e-3, 1e-6])

@@ -24,6 +24,8 @@ from jaxsoc.physics.columns import SoilColumn
 from jaxsoc.physics.forcing import Forcing, idealised
 from jaxsoc.solve.exponential import move_linear
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 COARSE = SoilColumn((0.1, 0.3, 0.6, 1.0))
 KINDS = {"clm5": (CLM5, CLM5Parameters), "compas": (COMPAS, COMPASParameters)}
 

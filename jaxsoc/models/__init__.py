@@ -20,6 +20,13 @@ from .feasibility import most_feasible as most_feasible
 from .feasibility import soil_per_microbes as soil_per_microbes
 from .indicative import CLM5_INDICATIVE as CLM5_INDICATIVE
 from .indicative import COMPAS_INDICATIVE as COMPAS_INDICATIVE
+from .mimics import MIMICS as MIMICS
+from .mimics import MIMICSPools as MIMICSPools
+from .mimics_parameters import MIMICSParameters as MIMICSParameters
+from .seasons import Periodic as Periodic
+from .seasons import Seasonal as Seasonal
+from .seasons import periodic_state as periodic_state
+from .seasons import step_year as step_year
 from .two_pool import (
     Fluxes as Fluxes,
 )

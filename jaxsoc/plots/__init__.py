@@ -2,6 +2,7 @@
 
 from .budget import figure_budget as figure_budget
 from .closures import figure_closures as figure_closures
+from .columns import figure_columns as figure_columns
 from .figures import figure_fields as figure_fields
 from .figures import figure_parameters as figure_parameters
 from .figures import figure_pools as figure_pools
