@@ -16,12 +16,16 @@ TURN = 0.06
 """Seconds that a side's turn lasts at least: short ones run several times in it."""
 
 
-def medians(sides: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+def medians(
+    sides: dict[str, Callable[[], Any]], repeats: int, *, warm: bool = False
+) -> dict[str, float]:
     """Median seconds of each side.
 
     Every side runs twice before the clock starts, then they take turns, so that a slow
     moment of the machine meets them all; in a turn a short side runs until the cores
-    are awake. A side must end only when its work is done.
+    are awake. A side must end only when its work is done. With `warm`, a side runs once
+    more before the clock of each turn, so that it meets its own data in the caches and
+    not what another side left there.
     """
     spent: dict[str, list[float]] = {name: [] for name in sides}
     counts = {}
@@ -30,6 +34,8 @@ def medians(sides: dict[str, Callable[[], Any]], repeats: int) -> dict[str, floa
         counts[name] = max(1, math.ceil(TURN / max(_seconds(side, 1), 1e-6)))
     for _ in range(repeats):
         for name, side in sides.items():
+            if warm:
+                side()
             spent[name].append(_seconds(side, counts[name]))
     return {name: float(np.median(seconds)) for name, seconds in spent.items()}
 

@@ -72,10 +72,9 @@ def rng() -> np.random.Generator:
 @pytest.fixture(scope="module")
 def quick_compile():
     """Programs compiled without optimisation: half the time where runs are short."""
-    before = jax.config.jax_disable_most_optimizations
     jax.config.update("jax_disable_most_optimizations", True)
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture

@@ -125,6 +125,7 @@ def agree(found, expected):
         )
 
 
+@pytest.mark.slow
 def test_twice_the_litter_is_twice_the_microbes_and_no_more_food():
     base = solved(published(), numbers())
     more = solved(published(litter=400.0), numbers())
@@ -253,7 +254,10 @@ def drawn(column, number):
 
 @pytest.mark.parametrize(
     ("column", "number"),
-    [(SHALLOW, 100), pytest.param(CLM5_COLUMN, 192, marks=pytest.mark.slow)],
+    [
+        pytest.param(SHALLOW, 100, marks=pytest.mark.slow),
+        pytest.param(CLM5_COLUMN, 192, marks=pytest.mark.slow),
+    ],
 )
 def test_newton_converges_for_draws_of_the_priors(column, number):
     model, params, (states, respired, residual) = drawn(column, number)
@@ -273,6 +277,7 @@ def test_newton_converges_for_draws_of_the_priors(column, number):
             np.testing.assert_allclose(own, all_[:, place], rtol=1e-9, err_msg=name)
 
 
+@pytest.mark.slow
 def test_gradients_by_parameters_clay_and_litter_are_slopes():
     forcing, clay = idealised(column=SHALLOW), jnp.full(3, 25.0)
     # Litter that changes the turnover, between the limits.

@@ -39,6 +39,15 @@ def test_examples_of_the_documentation_run(tmp_path, monkeypatch):
     assert (tmp_path / "upscale.nc").exists()
 
 
+@pytest.mark.slow
+def test_examples_of_the_page_on_columns_run(capsys):
+    names = {}
+    text = (ROOT / "docs" / "pages" / "columns.md").read_text()
+    for block in python_blocks(text):
+        exec(compile(block, "columns.md", "exec"), names)
+    assert "(100, 20)" in capsys.readouterr().out
+
+
 def test_the_toml_file_of_the_documentation_is_valid():
     from jaxsoc.cli.config import UpscaleConfig
 

@@ -194,6 +194,7 @@ def test_shorter_steps_change_nothing(monkeypatch, found):
     assert furthest(year.mean, fine.mean) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind, names",
     [

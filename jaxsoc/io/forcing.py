@@ -170,7 +170,7 @@ def forcing_to_dataset(forcing: Forcing) -> xr.Dataset:
         if values is not None
     }
     below = {"units": "m", "long_name": "lower end of the level below the layers"}
-    variables["level_below"] = ((), float(column.levels[-1]), below)
+    variables["level_below"] = ((), np.asarray(column.levels[-1]), below)
     coordinates = depth_coordinate(column) | {
         "month": np.arange(1, MONTHS + 1),
         _POOL: list(LITTER),

@@ -46,9 +46,13 @@ class CLM5(AbstractColumnModel):
     processes: ClassVar[Mapping[str, str]] = {p: p for p in CLM5Pools._fields}
     linear: ClassVar[frozenset[str]] = frozenset(CLM5Pools._fields)
     litter: ClassVar[tuple[str, str, str, str]] = ("cwd", "l1", "l2", "l3")
-    mixed: ClassVar[frozenset[str]] = frozenset(CLM5Pools._fields[1:])
     soil: ClassVar[tuple[str, ...]] = ("s1", "s2", "s3")
     parameters: ClassVar[type] = CLM5Parameters
+
+    @property
+    def mixed(self) -> frozenset[str]:
+        """Pools that mixing moves: all but coarse wood."""
+        return frozenset(CLM5Pools._fields[1:])
 
     def efolding(self, params: CLM5Parameters) -> Any:
         """E-folding depth of decomposition, m."""

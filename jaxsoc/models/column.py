@@ -44,7 +44,7 @@ class AbstractColumnModel(eqx.Module):
     A model declares `pools`, a named tuple class; `processes`, the donor of each
     process; `linear`, the processes that are of first order in their donor and feel no
     other pool; `litter`, the pools that receive coarse wood, metabolic, cellulose and
-    lignin litter; `mixed`, those that mixing moves; `soil`, those that are counted as
+    lignin litter; `soil`, those that are counted as
     soil organic carbon. Stocks are in gC m⁻³, time in days.
     """
 
@@ -53,10 +53,14 @@ class AbstractColumnModel(eqx.Module):
     linear: ClassVar[frozenset[str]]
     litter: ClassVar[tuple[str, str, str, str]]
     soil: ClassVar[tuple[str, ...]]
-    mixed: eqx.AbstractClassVar[frozenset[str]]
     forcing: eqx.AbstractVar[Forcing]
     averaging: eqx.AbstractVar[Averaging]
     bedrock: eqx.AbstractVar[Bedrock]
+
+    @property
+    @abstractmethod
+    def mixed(self) -> frozenset[str]:
+        """Pools that mixing moves between layers."""
 
     @abstractmethod
     def fluxes(self, pools: Any, environment: Any, params: Any) -> dict[str, Any]:

@@ -129,17 +129,20 @@ class COMPAS(AbstractColumnModel):
 
     def constants(self, x: Any, params: COMPASParameters) -> tuple[Any, Any]:
         """Constants of the laws of U and D at a point where the scalar is `x`."""
-        known, k = KINETICS[self.kinetics].constants, self.microbial_rates(params)
+        known: Any = KINETICS[self.kinetics].constants
+        k = self.microbial_rates(params)
         pairs = (
             (k.uptake, params.half_saturation_uptake),
             (k.decomposition, params.half_saturation_decomposition),
         )
         if self.kinetics == "multiplicative":
             # The scalar of the rate and that of the half-saturation cancel.
-            return tuple(known(v / K) for v, K in pairs)
-        if self.kinetics == "linear":
-            return tuple(known(v * x) for v, _ in pairs)
-        return tuple(known(v * x, K * x) for v, K in pairs)
+            one, other = (known(v / K) for v, K in pairs)
+        elif self.kinetics == "linear":
+            one, other = (known(v * x) for v, _ in pairs)
+        else:
+            one, other = (known(v * x, K * x) for v, K in pairs)
+        return one, other
 
     def fluxes(
         self, pools: COMPASPools, environment: Environment, params: COMPASParameters

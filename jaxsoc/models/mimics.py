@@ -101,7 +101,6 @@ class MIMICS(AbstractColumnModel):
         ("cwd", "somp_desorption", "micr_death", "mick_death")
     )
     litter: ClassVar[tuple[str, str, str, str]] = ("cwd", "litm", "lits", "lits")
-    mixed: ClassVar[frozenset[str]] = frozenset(MIMICSPools._fields[1:])
     soil: ClassVar[tuple[str, ...]] = ("micr", "mick", "somp", "somc", "soma")
     parameters: ClassVar[type] = MIMICSParameters
 
@@ -109,6 +108,11 @@ class MIMICS(AbstractColumnModel):
         clay = self.clay
         if not isinstance(clay, Tracer) and not np.all(abs(clay - 50) <= 50):
             raise ValueError(f"clay must be between 0 and 100 %, got {self.clay}")
+
+    @property
+    def mixed(self) -> frozenset[str]:
+        """Pools that mixing moves: all but coarse wood."""
+        return frozenset(MIMICSPools._fields[1:])
 
     def efolding(self, params: MIMICSParameters) -> Any:
         """E-folding depth of decomposition, m."""
@@ -162,7 +166,7 @@ class MIMICS(AbstractColumnModel):
 
     def fluxes(
         self, pools: MIMICSPools, environment: MIMICSEnvironment, params: Any
-    ) -> dict[str, Array]:
+    ) -> dict[str, Any]:
         """Decomposition by process at a point, gC m⁻³ d⁻¹."""
         e, p = environment, params
         found = {
@@ -219,7 +223,8 @@ class MIMICS(AbstractColumnModel):
             "lits": (1 - p.f_lits_somc) * lits,
         }
         past = {"somp": p.f_litm_somp * litm, "somc": p.f_lits_somc * lits}
-        return source | litter | past | microbes
+        made: dict[str, Any] = source | litter | past | microbes
+        return made
 
     def first_guess(self, around: Surroundings, inflow: Any, params: Any) -> Any:
         """M_j = b / 2 τ_j, S_i = Σ_j Km_ij τ_j / 6 e_ij Vmax_ij: alike of each food."""

@@ -137,14 +137,22 @@ def _year(model, params, around, net, year, linear, pools, closed=False):
             _, (_, course) = shoot(partial(_closing, soil), start, given)
         else:
             course = microbial_course(soil, *given, start)
-        named = (dict(zip(soil, values, strict=True)) for values in course)
-        courses = [litter.course, Course(*named)]
-    pack = lambda *parts: model.pools(
-        **{k: x for part in parts for k, x in part.items()}
+        change, starts, means = (
+            dict(zip(soil, values, strict=True)) for values in course
+        )
+        courses = [litter.course, Course(change, starts, means)]
+
+    def pack(*parts):
+        return model.pools(**{k: x for part in parts for k, x in part.items()})
+
+    return Course(
+        pack(*(course.change for course in courses)),
+        pack(*(course.starts for course in courses)),
+        pack(*(course.means for course in courses)),
     )
-    return Course(*map(pack, *courses))
 
 
 def _closing(soil, x, given):
-    course = microbial_course(soil, *given, x)
+    model, params, around, litter = given
+    course = microbial_course(soil, model, params, around, litter, x)
     return course.change, course

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 
-_AXIS = "device"
+AXIS = "device"
 
 
 def map_members(function: Callable, members: Any, *, devices: int | None = None) -> Any:
@@ -29,9 +29,14 @@ def map_members(function: Callable, members: Any, *, devices: int | None = None)
     filled = jax.tree.map(fill, members) if missing else members
     over = lambda members: lax.map(function, members)
     if devices > 1:
-        mesh = jax.make_mesh((devices,), (_AXIS,), axis_types=(AxisType.Auto,))
-        spec = PartitionSpec(_AXIS)
+        mesh = device_mesh(devices)
+        spec = PartitionSpec(AXIS)
         over = jax.shard_map(
             over, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
         )
     return jax.tree.map(lambda x: x[:count], over(filled))
+
+
+def device_mesh(devices: int) -> jax.sharding.Mesh:
+    """The first devices in a row, over which members are shared out."""
+    return jax.make_mesh((devices,), (AXIS,), axis_types=(AxisType.Auto,))

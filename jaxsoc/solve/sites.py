@@ -6,8 +6,9 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 
-from .ensembles import map_members
+from .ensembles import AXIS, device_mesh, map_members
 
 # Sites of a block: its arrays stay in a core's cache.
 _BLOCK = 256
@@ -50,6 +51,18 @@ class Sites(eqx.Module):
             return jnp.moveaxis(blocks, 1, -1)
 
         return cls(jax.tree.map(laid_out, sites), count)
+
+    def shared(self, devices: int | None = None) -> "Sites":
+        """The same with its blocks lying on the devices that `map_sites` uses.
+
+        Worth it for what is used again and again, as the forcing of a calibration:
+        otherwise every call begins by handing the blocks out.
+        """
+        devices = devices or jax.device_count()
+        if jax.tree.leaves(self.blocks)[0].shape[0] % devices:
+            return self
+        place = NamedSharding(device_mesh(devices), PartitionSpec(AXIS))
+        return Sites(jax.device_put(self.blocks, place), self.count)
 
     def leading(self) -> Any:
         """The pytree with leaves that lead by site."""

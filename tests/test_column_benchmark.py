@@ -1,0 +1,42 @@
+"""The benchmark of columns compares the same columns on every side. Never timed."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import column_rivals, columns
+from jaxsoc.models import CLM5, COMPAS
+from jaxsoc.physics.forcing import idealised
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+
+def test_rivals_find_the_same_profiles(monkeypatch):
+    monkeypatch.setattr(column_rivals, "CHUNK", 4)
+    made = columns.case(CLM5, 8)
+    one = lambda v, f: columns.profile(CLM5, v, f)
+    mine = np.asarray(jax.jit(jax.vmap(one))(made.vectors, made.forcing))
+    sides = (
+        column_rivals.batched_lapack(made),
+        column_rivals.numpy_lapack(made, 1),
+        column_rivals.numpy_lapack(made, 2),
+    )
+    for side in sides:
+        assert columns._agreement(mine, side())["largest"] < 1e-10
+
+
+def test_only_sites_with_a_steady_state_are_stepped():
+    made = columns._feasible(columns.case(COMPAS, 40), 3)
+    assert made.vectors.shape == (3, 23)
+    one = lambda v, f: columns.profile(COMPAS, v, f)
+    profiles = np.asarray(jax.jit(jax.vmap(one))(made.vectors, made.forcing))
+    assert np.all(profiles >= 0)
+    assert np.all(np.asarray(made.forcing.active_layer) > 0)
+
+
+def test_drift_is_the_largest_relative_change_of_a_stock():
+    column = idealised().column
+    before = (jnp.ones(20), jnp.full(20, 2.0))
+    after = (jnp.full(20, 1.01), jnp.full(20, 2.0))
+    assert float(columns._drift(before, after, column)) == pytest.approx(0.01)
