@@ -45,14 +45,22 @@ def data() -> Path:
 
 
 # Fixtures that take long to make: every test that needs one goes to the same process.
-_COSTLY = ("all_laws", "published", "steady", "results", "saturating")
+_COSTLY = ("all_laws", "published", "steady", "results", "saturating", "many")
+# Tests that repeat others with other cases, by the beginning of their names: left to
+# the slow run, so that the default one ends within ten minutes on two cores.
+_SLOW = tuple(Path(__file__).with_name("slow.txt").read_text().split())
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
-        for name in set(_COSTLY) & set(item.fixturenames):
-            item.add_marker(pytest.mark.xdist_group(f"{item.module.__name__} {name}"))
+        if item.nodeid.startswith(_SLOW):
+            item.add_marker(pytest.mark.slow)
+        for name in _COSTLY:
+            if name in item.fixturenames:
+                group = f"{item.module.__name__} {name}"
+                item.add_marker(pytest.mark.xdist_group(group))
+                break
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -99,7 +99,7 @@ def test_error_names_value_bounds_unit_and_cells():
     field[1, 2] = -7.5
     with pytest.raises(
         ValueError,
-        match=r"half_saturation .*\(0, inf\) mgC/g, got -7.5 in 1 of 12 places",
+        match=r"half_saturation .*\(0, inf\) mgC/g, got -7.5 in 1 of 12 cells",
     ):
         MichaelisMentenConstants(half_saturation=field)
 

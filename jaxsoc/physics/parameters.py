@@ -224,7 +224,7 @@ def _check(field: dataclasses.Field, value: Any) -> None:
     bounds, unit = field.metadata["bounds"], field.metadata["unit"]
     outside = ~bounds.contains(numbers)
     if outside.any():
-        where = f" in {outside.sum()} of {numbers.size} places" if numbers.ndim else ""
+        where = f" in {outside.sum()} of {numbers.size} cells" if numbers.ndim else ""
         raise ValueError(
             f"{field.name} ({field.metadata['meaning']}) must lie in {bounds}"
             f"{'' if unit == '1' else ' ' + unit}, got "
