@@ -312,6 +312,12 @@ def test_no_steady_state_is_said_with_layer_and_margin():
     assert float(smallest(margins(COMPAS(REFERENCE), INFEASIBLE))) < 0
 
 
+def test_a_search_that_finds_nothing_says_so():
+    model = COMPAS(REFERENCE, mixes_soil=True)
+    with pytest.raises(ValueError, match="no steady state of COMPAS was found: .*doc"):
+        column_steady_state(model, INFEASIBLE)
+
+
 def test_unknown_kinetics_are_refused():
     with pytest.raises(
         ValueError, match="unknown kinetics 'monod', expected one of linear"

@@ -41,12 +41,14 @@ def column_steady_state(
     with other kinetics by Newton's method even where there is a closed form.
     **Returns:** the pools, gC m⁻³ by layer, differentiable.
     **Raises:** `RuntimeError` where JAX is set to 32 bits; outside `jit`, `ValueError`
-    that names the layer and the margin where there is no steady state.
+    that names the layer and the margin where there is no steady state, or the pools for
+    which none was found, which inside `jit` are NaN.
     """
     require_x64("the steady state of a soil column")
     model, params, start = jax.tree.map(jnp.asarray, (model, params, start))
     pools, found = _solved(model, params, start, road)
     _refuse_infeasible(model.forcing.column.nodes, found)
+    _refuse_none(model, pools)
     return pools
 
 
@@ -70,7 +72,10 @@ def _solved(model, params, start, road):
     upstream = linear_pools(model, around, params)
     pools = _downstream(model, around, params, upstream, start, road)
     margins = getattr(model, "margins", None)
-    return pools, margins and margins(around, upstream.inflow, params)
+    # Layers that exchange soil carbon may stand where one by itself could not.
+    if margins is None or set(model.soil) & model.mixed:
+        return pools, None
+    return pools, margins(around, upstream.inflow, params)
 
 
 class Upstream(NamedTuple):
@@ -138,6 +143,19 @@ def _refuse_infeasible(nodes, margins):
                 f"{np.exp(margin[layer]):.3g} times what is needed there (margin "
                 f"{margin[layer]:.3g}, expected more than 0)"
             )
+
+
+def _refuse_none(model, pools):
+    """Says that no steady state was found, where the numbers are known."""
+    if any(isinstance(pool, Tracer) for pool in pools):
+        return
+    lost = [n for n, pool in pools._asdict().items() if not np.isfinite(pool).all()]
+    if lost:
+        raise ValueError(
+            f"no steady state of {type(model).__name__} was found: {', '.join(lost)} "
+            "have no finite values; try another `start`, or parameters further from "
+            "the ends of their priors"
+        )
 
 
 def _fed(group, model, transfers, found):
