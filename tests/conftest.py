@@ -19,9 +19,11 @@ settings.load_profile("steady")
 
 use_all_cores()
 jax.config.update("jax_enable_x64", True)
-# Most of the time of these tests goes into compiling the same programs again.
-_CACHE = tempfile.TemporaryDirectory(prefix="jaxsoc-tests-")
-jax.config.update("jax_compilation_cache_dir", _CACHE.name)
+# Most of the time of these tests goes into compiling the same programs again:
+# JAXSOC_TEST_CACHE names a folder that keeps them for both processes and later runs.
+_TEMPORARY = tempfile.TemporaryDirectory(prefix="jaxsoc-tests-")
+_CACHE = os.environ.get("JAXSOC_TEST_CACHE", _TEMPORARY.name)
+jax.config.update("jax_compilation_cache_dir", _CACHE)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
