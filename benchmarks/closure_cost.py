@@ -11,7 +11,7 @@ from jaxsoc.experiments import examples
 from jaxsoc.experiments.training import MeanRespiration
 from jaxsoc.models import TwoPool
 from jaxsoc.physics.kinetics import KINETICS
-from jaxsoc.solve import Fused, integrate, map_members
+from jaxsoc.solve import Steps, integrate, map_members
 from jaxsoc.upscale import respiration_of_many
 
 from .closure_cases import CORES, Case, Drawn, design
@@ -50,13 +50,13 @@ def cost(case: Case, drawn: Drawn, made: Any) -> dict[str, float]:
     exact = np.asarray(closed(0.05)(batch))
     courant, fast = _loosest(closed, (2.0, 1.0, 0.5, 0.35, 0.25, 0.1), batch, exact)
     roads = (
-        lambda m: Fused(6.0, devices=1),
-        lambda m: Fused(4.0, devices=1),
-        lambda m: Fused(2.0, devices=1),
-        lambda m: Fused(1.0, devices=1),
-        lambda m: Fused(24.0, m.fastest_rate, 1.0, devices=1),
-        lambda m: Fused(24.0, m.fastest_rate, 0.5, devices=1),
-        lambda m: Fused(24.0, m.fastest_rate, 0.25, devices=1),
+        Steps(6.0, devices=1),
+        Steps(4.0, devices=1),
+        Steps(2.0, devices=1),
+        Steps(1.0, devices=1),
+        Steps(courant=1.0, devices=1),
+        Steps(courant=0.5, devices=1),
+        Steps(courant=0.25, devices=1),
     )
     # Equal steps suit most cases best; the others are for stiff cells.
     roads = roads[4:] if case.stiff else roads[:4]

@@ -63,7 +63,7 @@ def run(quick: bool, say=print) -> dict[str, Any]:
     return summary(cases) | {
         "quick": quick,
         "repeats": settings.repeats,
-        "road": "Fused",
+        "method": "Steps",
         "fields": f"recipe of scenario 2, {CORRELATION}, seed {SEED}",
         "scaled": "LSODA from 200 random cells, diffrax from diffrax_cells of them",
         "surroundings": surroundings(),

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsoc.experiments import Soil
-from jaxsoc.solve import Fused, integrate
+from jaxsoc.solve import integrate
+from jaxsoc.solve import Steps as Method
 from jaxsoc.upscale import moments
 
 from .climit import Steps
@@ -17,8 +18,8 @@ from .climit import Steps
 def road(soil: Soil, steps: Steps, day: float = 24.0) -> Any:
     """The method that takes these steps."""
     if steps.courant:
-        return Fused(dt=day, rate=soil.model.fastest_rate, courant=steps.courant)
-    return Fused(dt=day / steps.per_day)
+        return Method(courant=steps.courant)
+    return Method(day / steps.per_day)
 
 
 def prepare(soil: Soil, times: np.ndarray, steps: Steps) -> Callable[[], Any]:

@@ -17,7 +17,8 @@ from jaxsoc.physics.mortality import (
     PowerMortalityConstants,
 )
 from jaxsoc.physics.parameters import declarations, default
-from jaxsoc.solve import Adaptive, FixedStep, Substepped
+from jaxsoc.solve import Adaptive, Steps
+from jaxsoc.solve.methods import COURANT
 from jaxsoc.upscale.fields import Acceptance, Generator
 from jaxsoc.upscale.spectral import PUBLISHED_EXPONENT
 
@@ -161,11 +162,11 @@ class UpscaleConfig(_Table):
             )
         match self.method:
             case "fixed":
-                return FixedStep(0.1 if self.step is None else self.step)
+                return Steps(0.1 if self.step is None else self.step, layout="whole")
             case "adaptive":
                 return Adaptive()
             case "substepped":
-                return Substepped()
+                return Steps(courant=COURANT, layout="whole")
         return None
 
 

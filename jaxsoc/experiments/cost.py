@@ -7,7 +7,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxsoc.solve import FixedStep, Substepped, integrate, require_x64
+from jaxsoc.solve import Steps, integrate, require_x64
+from jaxsoc.solve.methods import COURANT
 
 from .design import Design, Supplied, checked_correlations
 from .run import uniform_start
@@ -60,7 +61,7 @@ def _seconds_per_cell_step(soil: Soil) -> float:
     model, state, params = soil
     times = np.array([0.0, 1e-3 * _STEPS_TIMED])
     work = lambda: jax.block_until_ready(
-        integrate(model, state, params, times, method=FixedStep(1e-3)).final
+        integrate(model, state, params, times, method=Steps(1e-3)).final
     )
     work()
     started = time.perf_counter()
@@ -75,8 +76,8 @@ def _cell_steps(design: Design, soil: Soil) -> float:
     times = design.times
     interval = times[1] - times[0]
     rate = np.asarray(model.fastest_rate(times[0], state, params, interval))
-    if isinstance(design.method, FixedStep):
+    if isinstance(design.method, Steps) and design.method.dt is not None:
         steps = np.full(rate.shape, interval / design.method.dt)
     else:
-        steps = np.ceil(interval * rate / Substepped().courant)
+        steps = np.ceil(interval * rate / COURANT)
     return float((np.maximum(steps, 2.0) + 1).sum()) * (len(times) - 1)

@@ -8,13 +8,13 @@ import jax
 import numpy as np
 
 from jaxsoc.solve import (
-    Fused,
     IntegrationError,
-    Substepped,
+    Steps,
     integrate,
     map_members,
     require_x64,
 )
+from jaxsoc.solve.methods import COURANT
 from jaxsoc.upscale.fields import Fields, Generator
 
 from .design import Design, checked_correlations
@@ -61,8 +61,8 @@ def plan_ensemble(
     """Chunk that fits the memory, and steps that keep the tolerance.
 
     **Arguments:** `memory`: bytes for all that is computed at a time.
-    **Raises:** `ValueError` for a limit below one chunk, or for a road other than the
-    automatic one; as `run` for choices that do not fit.
+    **Raises:** `ValueError` for a limit below one chunk, or for a method other than
+    the automatic one; as `run` for choices that do not fit.
     """
     chunk = chunk_size(design, memory)
     first = jax.tree.map(lambda x: x[0], member_source(design)(np.arange(chunk)))
@@ -118,7 +118,7 @@ def _courant(design, member, kind: tuple[str, str], correlation):
     """The Courant number that keeps the tolerance for the first member."""
     kinetics, heterogeneity = kind
     model, state, params = case(design, member, kinetics, heterogeneity, correlation)
-    road = _road(design, model, Substepped().courant)
+    method = _method(COURANT)
     for _ in range(6):
         solution = integrate(
             model,
@@ -126,25 +126,24 @@ def _courant(design, member, kind: tuple[str, str], correlation):
             params,
             design.times,
             save=saver(model, design.grid.edge),
-            method=road,
+            method=method,
             estimate_error=True,
         )
         respiration = np.asarray(solution.values.moments.flux.respiration)
         error = np.asarray(solution.error.moments.flux.respiration)
         relative = float(error / max(respiration.max(), 1e-300))
         if max(float(solution.relative_error), relative) <= design.tolerance:
-            return road.courant, relative
-        road = road.tightened()
+            return method.courant, relative
+        method = method.tightened()
     raise IntegrationError(
         f"the estimated error of {' '.join(kind)} stays above the tolerance "
         f"{design.tolerance:g}: use a larger tolerance"
     )
 
 
-def _road(design, model, courant):
-    longest = float(np.diff(design.times).max())
+def _method(courant):
     # One device each: the members are shared out, not the cells.
-    return Fused(longest, model.fastest_rate, courant, devices=1)
+    return Steps(courant=courant, devices=1)
 
 
 def run_chunks(
@@ -207,10 +206,10 @@ def _program(design, plan, kinetics, heterogeneity):
             soil.params,
             design.times,
             save=saver(soil.model, design.grid.edge),
-            method=_road(design, soil.model, plan.courant[kinetics, heterogeneity]),
+            method=_method(plan.courant[kinetics, heterogeneity]),
             throw=False,
         )
-        return solution.values, solution.finite
+        return solution.values, solution.sound
 
     return jax.jit(lambda members: map_members(one, members))
 

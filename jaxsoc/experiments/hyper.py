@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsoc.physics.parameters import declarations
-from jaxsoc.solve import Fused, Method, require_x64
+from jaxsoc.solve import Method, Steps, require_x64
 from jaxsoc.upscale.fields import Fields
 from jaxsoc.upscale.hyper import (
     SOFT_EDGE,
@@ -97,7 +97,7 @@ def hyper_sensitivity(
     if method is None:
         soil = soil_of(patterns, heterogeneity)
         dt = resolved_step(soil, design.times, tolerance=design.tolerance)
-        method = Fused(dt)
+        method = Steps(dt)
     at = jax.tree.map(lambda x: jnp.asarray(x, dtype=float), heterogeneity)
     value, gradient = _gradient(of, soil_of, method, reverse, patterns, at)
     units = {d.name: d.unit for d in declarations(Heterogeneity)}

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxsoc.models import Pools, TwoPool
 from jaxsoc.physics.transforms import leaves_by_name
-from jaxsoc.solve import Fused, IntegrationError, Method, integrate, require_x64
+from jaxsoc.solve import IntegrationError, Method, Steps, integrate, require_x64
 from jaxsoc.upscale import moments
 
 from .objectives import Objective, peak_respiration
@@ -74,8 +74,8 @@ def sensitivity_map(
     √steps. Initial CO2 is left out, since nothing depends on it.
 
     **Arguments:** `soil`: from `case`, or any model, pools and parameters; `times`: h,
-    saved; `of`: the objective; `method`: a road with reverse mode, by default
-    `Fused(dt)` with a step found by `resolved_step`; `tolerance`: for that step.
+    saved; `of`: the objective; `method`: one with reverse mode, by default
+    `Steps(dt)` with a step found by `resolved_step`; `tolerance`: for that step.
 
     **Raises:** `RuntimeError` without 64-bit floats; `ValueError` for times or shapes
     that do not fit; `IntegrationError` if no step meets the tolerance.
@@ -83,7 +83,7 @@ def sensitivity_map(
     require_x64("a sensitivity")
     soil = soil._replace(params=jax.tree.map(jnp.asarray, soil.params))
     if method is None:
-        method = Fused(resolved_step(soil, times, tolerance=tolerance))
+        method = Steps(resolved_step(soil, times, tolerance=tolerance))
     saved_times = tuple(map(float, np.asarray(times)))
     arguments = (soil.state.substrate, soil.state.biomass, soil.params)
     value, gradient = _reverse(
@@ -126,7 +126,7 @@ def _reverse(of, model, method, times, arguments, co2):
 
 
 def resolved_step(soil: Soil, times: Any, *, tolerance: float = 1e-5) -> float:
-    """A step (h) of the equal-step road that is short enough for every cell.
+    """A step (h) that is short enough for every cell.
 
     Steps are halved until a run with twice the steps changes the final pools of no
     cell, and neither mean pools nor respiration at any time, by more than the
@@ -141,8 +141,7 @@ def resolved_step(soil: Soil, times: Any, *, tolerance: float = 1e-5) -> float:
     save = moments.of(soil.model.fluxes)
 
     def run(dt):
-        road = Fused(dt)
-        return integrate(*soil, times, save=save, method=road, throw=False)
+        return integrate(*soil, times, save=save, method=Steps(dt), throw=False)
 
     steps = [longest / 2 * 0.5**halving for halving in range(_MOST_HALVINGS + 1)]
     coarse, error = run(steps[0]), math.inf

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxsoc.solve import (
     AbstractStatistic,
-    Fused,
+    Steps,
     IntegrationError,
     integrate,
     map_members,
@@ -172,9 +172,8 @@ def _shifted(soils, shift, count):
 # Compiled once for all cores of a model, whatever their correlation and shift.
 @eqx.filter_jit
 def _run(model, times, soils):
-    longest = float(np.diff(times).max())
     # Half of the usual Courant number: 1e-6 of peak respiration, measured.
-    road = Fused(longest, model.fastest_rate, 0.25, devices=1)
+    method = Steps(courant=0.25, devices=1)
 
     def one(soil):
         state, params = soil
@@ -184,9 +183,9 @@ def _run(model, times, soils):
             params,
             np.asarray(times),
             save=MeanRespiration(model.fluxes),
-            method=road,
+            method=method,
             throw=False,
         )
-        return run.values, run.finite
+        return run.values, run.sound
 
     return map_members(one, soils)

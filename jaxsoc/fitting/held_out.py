@@ -25,7 +25,7 @@ import numpy as np
 from jaxsoc.models import TwoPool
 from jaxsoc.physics.kinetics import Kinetics
 from jaxsoc.physics.transforms import transform
-from jaxsoc.solve import FixedStep, Method, rosenbrock
+from jaxsoc.solve import Method, Steps, rodas3
 
 from .comparison import log_predictive_density
 from .heterogeneous import PatchyCore, PatchySeries, SecondPoolCore, SecondPoolSeries
@@ -178,7 +178,7 @@ def forecast(
     transforms = tuple(transform(leaf.bounds) for leaf in leaves.values())
     places = tuple(leaf.place for leaf in leaves.values())
     predict = _Penalised(
-        rival.series(TwoPool(law.law), _road(series, steps)), transforms, places
+        rival.series(TwoPool(law.law), _implicit(series, steps)), transforms, places
     )
 
     length = points or common_length([series])
@@ -218,12 +218,12 @@ def forecast(
     return _judged(found, size, compressed, predicted[:count], slopes[:count], kept)
 
 
-def _road(series, steps):
+def _implicit(series, steps):
     """Equal implicit steps, as many between any two points: some cells are stiff."""
     longest = np.diff(series.times, prepend=0.0).max()
     # an array, so that one compilation serves every length of step
-    road = FixedStep(1.0, rosenbrock)
-    return eqx.tree_at(lambda r: r.dt, road, jnp.asarray(longest / steps))
+    method = Steps(1.0, stepper=rodas3)
+    return eqx.tree_at(lambda m: m.dt, method, jnp.asarray(longest / steps))
 
 
 def _known(model):

@@ -10,7 +10,8 @@ from jax import lax
 
 from jaxsoc.solve.exponential import move_linear
 from jaxsoc.solve.periodic import Course, LinearYear
-from jaxsoc.solve.rodas import rodas4
+from jaxsoc.solve.pointwise import Pointwise
+from jaxsoc.solve.steppers import rodas4
 
 from .network import Network
 
@@ -88,7 +89,7 @@ def microbial_course(
         return tuple(change[name] for name in soil), gone
 
     lengths = litter.lengths
-    advance = rodas4(tendency)
+    advance = rodas4(Pointwise(tendency))
 
     def month(gone, now):
         around, *litter = now

@@ -26,6 +26,13 @@ from jaxsoc.physics.parameters import (
 )
 from jaxsoc.physics.shapes import Number
 from jaxsoc.physics.units import FGC_PER_CELL
+from jaxsoc.solve.pointwise import AbstractBounded, AbstractStocks
+
+
+# Where the slopes of a law of which nothing is known are looked for, as shares of the
+# most substrate; and how much larger they may be in between.
+_REACHABLE = tuple(10.0 ** (-0.4 * place) for place in range(16))
+_BETWEEN = 1.25
 
 
 class Pools(NamedTuple):
@@ -61,7 +68,7 @@ class TwoPoolParameters(AbstractParameters):
     )
 
 
-class TwoPool(eqx.Module):
+class TwoPool(AbstractBounded, AbstractStocks):
     """Two-pool decomposition model at a point, the tendency of every micro-scale run.
 
     dS/dt = I - D + T,  dB/dt = Y D - T,  dCO2/dt = R = (1 - Y) D
@@ -102,9 +109,10 @@ class TwoPool(eqx.Module):
         λ = max over S of ∂D/∂S at the largest B that the cell can reach,
             B ≤ Y S + B + Y I Δt, plus |Y ∂D/∂B| at the current state and ∂T/∂B
 
-        The largest B follows from d(Y S + B)/dt = Y I - (1 - Y) T ≤ Y I. ∂D/∂S is
-        taken at S = 0 and at the current S, which bounds every law concave in S with a
-        finite slope at zero. Stocks below a millionth of the largest count as that much
+        The largest B follows from d(Y S + B)/dt = Y I - (1 - Y) T ≤ Y I. For the known
+        laws, concave in S with a finite slope at zero, ∂D/∂S is taken at S = 0 and at
+        the current S. The slopes of another law are looked for all over the S that the
+        cell can reach, S + B + I Δt, and taken a quarter larger than found. Stocks below a millionth of the largest count as that much
         where slopes grow without bound, as ∂T/∂B does for β < 1.
         **Returns:** λ in 1/h, per cell.
         """
@@ -118,14 +126,24 @@ class TwoPool(eqx.Module):
             law = lambda S: self.decomposition(S, B, constants)
             return jnp.abs(jax.jvp(law, (S,), (one,))[1])
 
+        def slope_biomass(S, B):
+            law = lambda B: self.decomposition(S, B, constants)
+            return jnp.abs(jax.jvp(law, (B,), (one,))[1])
+
         at_zero = slope_substrate(jnp.zeros_like(S), largest)
         at_zero = jnp.where(jnp.isfinite(at_zero), at_zero, 0.0)
         least = 1e-6 * largest
         D_S = jnp.maximum(at_zero, slope_substrate(jnp.maximum(S, least), largest))
-        D_B = jax.jvp(lambda B: self.decomposition(S, B, constants), (B,), (one,))[1]
+        D_B = slope_biomass(S, B)
+        if all(known.law is not self.decomposition for known in KINETICS.values()):
+            most = S + B + I * interval
+            for share in _REACHABLE:
+                steep = slope_substrate(share * most, largest)
+                D_S = jnp.maximum(D_S, _BETWEEN * steep)
+            D_B = jnp.maximum(D_B, _BETWEEN * slope_biomass(most, largest))
         mortality = lambda B: self.mortality(B, params.mortality)
         T_B = jax.jvp(mortality, (jnp.maximum(B, least),), (one,))[1]
-        return D_S + jnp.abs(Y * D_B) + jnp.abs(T_B)
+        return D_S + jnp.abs(Y) * D_B + jnp.abs(T_B)
 
 
 def steady_state(model: TwoPool, params: TwoPoolParameters) -> Pools:

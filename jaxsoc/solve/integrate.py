@@ -15,32 +15,37 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from .methods import Adaptive, FixedStep, Fused, Method, Rate, Substepped
-from .roads import travel
+from . import soundness
+from .blocks import usual_block
+from .methods import COURANT, Adaptive, Method, Rate, Steps
+from .pointwise import AbstractBounded, AbstractPointwise, AbstractStocks, Tendency
+from .runs import Given, run_adaptive, run_steps
+from .soundness import IntegrationError, Soundness
 from .statistics import AbstractStatistic, Statistics
-from .steppers import ORDER, Tendency
+from .steppers import ORDER
 
 Save = Callable[[Any, Any, Any], Any]
 _DEFAULT_STATISTICS = Statistics()
 
 # Rates this many times slower than the fastest make it worth while to let groups of
 # cells choose their own steps.
-_WORTH_SUBSTEPPING = 2.0
-
-
-class IntegrationError(RuntimeError):
-    """A run that failed, with a sentence that says what to try."""
+_WORTH_COUNTING = 2.0
+# Steps of a cell in all that nobody waits for.
+_MOST_STEPS = 1e8
+# A single cell may be this much further off than the means.
+_CELL_TOLERANCE = 100.0
 
 
 class Solution(eqx.Module):
     """Outcome of `integrate`.
 
     `values`: what `save` returned, with a leading time axis; `final`: the state at the
-    last time; `method`: the road taken; `steps`: taken in all, cells that step
+    last time; `method`: with which it was found; `steps`: taken in all, cells that step
     together counting once; `error`: estimated error of each leaf of `values`, largest
     over time, in its own unit, or None if not asked for; `relative_error`: the same of
-    the mean pools relative to their largest value, the worst pool; `finite`: whether
-    all is well.
+    the mean pools relative to their largest value, the worst pool; `cell_error`: of the
+    final pools of the worst cell, relative to what it holds; `soundness`: what can go
+    wrong, and whether it did.
     """
 
     times: Float[Array, " time"]
@@ -50,7 +55,13 @@ class Solution(eqx.Module):
     steps: Any
     error: Any
     relative_error: Any
-    finite: Any
+    cell_error: Any
+    soundness: Soundness
+
+    @property
+    def sound(self) -> Any:
+        """Whether all is well."""
+        return self.soundness.sound
 
 
 def integrate(
@@ -68,34 +79,42 @@ def integrate(
 ) -> Solution:
     """Integrates d(state)/dt = tendency(t, state, params) through the save times.
 
+    Cells are taken to be coupled unless the tendency declares that they are not, as an
+    `AbstractPointwise`; its pools may be of any sign unless it is an `AbstractStocks`.
+
     **Arguments:** `state`: at `times[0]`; `times`: increasing, at least two; inside
     `jit` they may be unknown, in which case `method` must be given; `save`:
-    `(t, state, params) -> statistics` kept at each time; `method`: the road, by default
-    chosen from the problem and tightened until the estimated error of the mean pools is
-    below `tolerance`; `rate`: bound on the rates of change, see `choose_method`;
-    `estimate_error`: also run with steps twice as long and compare (always done when
-    the method is chosen here, else only if asked for); `throw`: raise if the run fails.
+    `(t, state, params) -> statistics` kept at each time; `method`: by default chosen
+    from the problem and tightened until the estimated error of the mean pools is below
+    `tolerance`, and that of the worst cell below a hundred times it; `rate`: bound on
+    the rates of change, see `choose_method`, by default that of the tendency, if it
+    knows one; `estimate_error`: also run with steps twice as long and compare (always
+    done when the method is chosen here, else only if asked for), and watch whether
+    explicit steps are stable; `throw`: raise if the run fails, else `sound` tells.
 
-    **Raises:** `ValueError` for times or shapes that do not fit; `IntegrationError` for
-    a run that leaves the finite numbers or misses the tolerance.
+    **Raises:** `ValueError` for times, pools or shapes that do not fit, for a tolerance
+    that is not positive, for a method that needs cells apart where they are coupled, or
+    for more than 1e8 steps; `IntegrationError` for a run that leaves the finite
+    numbers, falls below zero, is not stable, or misses the tolerance.
     """
+    if not tolerance > 0:
+        raise ValueError(f"tolerance must be positive, got {tolerance}")
+    rate = _rate_of(tendency, rate)
     times = _checked_times(times)
-    state, params = _checked_leaves(state, params)
+    state, params = _checked_leaves(tendency, state, params)
     chosen = method is None
     if method is None:
         method = choose_method(tendency, state, params, times, rate=rate)
-        if isinstance(save, AbstractStatistic):
-            method = _fused(method, times)
-    method = _with_rate(method, rate)
-    if estimate_error is None:
-        estimate_error = chosen
-    solution = _run(method, tendency, save, state, params, times, estimate_error)
+    _refuse(method, tendency, save, rate, state, params, times)
+    estimate = chosen if estimate_error is None else estimate_error
+    problem = (tendency, save, rate, state, params, times, tolerance)
+    solution = _run(method, *problem, estimate)
     for _ in range(6 if chosen else 0):
-        if float(solution.relative_error) <= tolerance:
+        if _misses(solution, tolerance) is None:
             break
         method = method.tightened()
-        solution = _run(method, tendency, save, state, params, times, estimate_error)
-    return _delivered(solution, tolerance if chosen else None, throw)
+        solution = _run(method, *problem, estimate)
+    return _delivered(solution, tendency, tolerance if chosen else None, throw)
 
 
 def choose_method(
@@ -106,28 +125,30 @@ def choose_method(
     *,
     rate: Rate | None = None,
 ) -> Method:
-    """Road that suits a problem.
+    """Method that suits a problem.
 
     With a bound on the rates: equal steps if all cells are about equally fast, else
-    steps per block of cells. Without one: diffrax on the whole state.
+    steps counted by block of cells. Without one: diffrax on the whole state.
 
     **Arguments:** as `integrate`; `rate`: `(t, state, params, interval) -> rate` per
     cell, the fastest rate over the coming interval.
 
-    **Raises:** `ValueError` inside `jit` or `grad`, where values are not known.
+    **Raises:** `ValueError` inside `jit` or `grad`, where values are not known, and for
+    rates that are not finite.
     """
+    rate = _rate_of(tendency, rate)
     times = _checked_times(times)
-    state, params = _checked_leaves(state, params)
-    leaves = jax.tree.leaves((state, params))
-    if any(isinstance(leaf, Tracer) for leaf in (times, *leaves)):
+    state, params = _checked_leaves(tendency, state, params)
+    if _unknown(times, state, params):
         raise ValueError(
-            "the road cannot be chosen inside jit or grad: give `method`, for example "
-            "FixedStep(dt=1.0)"
+            "a method cannot be chosen inside jit, grad or vmap, where values are not "
+            "known: give `method`, for example Steps(dt=1.0), which can be found by "
+            "choose_method outside"
         )
     if rate is None:
         return Adaptive()
     intervals = np.diff(times)
-    rates = np.asarray(rate(times[0], state, params, intervals[0]))
+    rates = np.asarray(rate(times[0], state, params, intervals[0]), dtype=float)
     if not np.isfinite(rates).all():
         bad = int((~np.isfinite(rates)).sum())
         raise ValueError(
@@ -135,40 +156,27 @@ def choose_method(
             "look for NaN or extreme values in the pools and parameters, or give "
             "`method`"
         )
-    substepped = Substepped(rate)
-    if rates.size <= substepped.block:
-        fastest, typical = rates.max(), rates.max()
-    else:
-        fastest, typical = rates.max(), np.sort(rates.reshape(-1)).mean()
-    steps = lambda rate: np.ceil(intervals * rate / substepped.courant).mean()
-    if steps(fastest) >= _WORTH_SUBSTEPPING * steps(typical):
-        return substepped
+    fastest = typical = rates.max()
+    apart = isinstance(tendency, AbstractPointwise)
+    if apart and rates.size > usual_block("whole", state, counted=True):
+        typical = rates.mean()
+    steps = lambda rate: np.ceil(intervals * rate / COURANT).mean()
+    if steps(fastest) >= _WORTH_COUNTING * steps(typical):
+        return Steps(courant=COURANT)
     # Rounded to a power of two, so that similar problems share one compilation.
     longest = float(intervals.max())
-    pairs = max(longest * float(fastest) / (2 * substepped.courant), 1.0)
-    return FixedStep(dt=longest / 2.0 ** (1 + np.ceil(np.log2(pairs))))
+    pairs = max(longest * float(fastest) / (2 * COURANT), 1.0)
+    return Steps(longest / 2.0 ** (1 + np.ceil(np.log2(pairs))))
 
 
-def _fused(method, times):
-    """The same steps, by blocks that stay in the cache."""
-    match method:
-        case FixedStep():
-            return Fused(method.dt, stepper=method.stepper)
-        case Substepped():
-            longest = float(np.diff(times).max())
-            return Fused(longest, method.rate, method.courant, method.stepper)
-    return method
+def _rate_of(tendency, rate):
+    if rate is None and isinstance(tendency, AbstractBounded):
+        return tendency.fastest_rate
+    return rate
 
 
-def _with_rate(method, rate):
-    if not isinstance(method, Substepped) or method.rate is not None:
-        return method
-    if rate is None:
-        raise ValueError(
-            "the substepped road needs a bound on the rates: give `rate`, for example "
-            "rate=model.fastest_rate"
-        )
-    return Substepped(rate, method.courant, method.block, method.stepper)
+def _unknown(*trees):
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
 
 
 def _checked_times(times):
@@ -190,7 +198,7 @@ def _checked_times(times):
     return array
 
 
-def _checked_leaves(state, params):
+def _checked_leaves(tendency, state, params):
     state = jax.tree.map(jnp.asarray, state)
     leaves = jax.tree.leaves(state)
     if not leaves:
@@ -206,7 +214,23 @@ def _checked_leaves(state, params):
         raise ValueError(f"pools have no cells: shape {shape}")
     state = jax.tree.map(lambda leaf: leaf.astype(dtype), state)
     params = jax.tree.map(lambda leaf: _checked_parameter(leaf, shape, dtype), params)
+    if isinstance(tendency, AbstractStocks):
+        _refuse_negative(state)
     return state, params
+
+
+def _refuse_negative(state):
+    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
+        if isinstance(leaf, Tracer):
+            continue
+        values = np.asarray(leaf)
+        off = ~((values >= 0) & np.isfinite(values))
+        if off.any():
+            raise ValueError(
+                f"{jax.tree_util.keystr(path).strip('.')} must be finite and not "
+                f"negative, got {values[off].flat[0]:g} ({off.sum()} of {values.size} "
+                "cells)"
+            )
 
 
 def _checked_parameter(leaf, shape, dtype):
@@ -221,30 +245,123 @@ def _checked_parameter(leaf, shape, dtype):
         ) from None
 
 
-def _run(method, tendency, save, state, params, times, estimate_error):
-    times = times.astype(jax.tree.leaves(state)[0].dtype)
-    solve = lambda fine: travel(method, fine, tendency, save, state, params, times)
-    values, means, final, steps = solve(True)
-    error = relative_error = None
-    if estimate_error:
-        coarse_values, coarse_means, _, _ = solve(False)
+def _refuse(method, tendency, save, rate, state, params, times):
+    """Methods that do not fit the problem."""
+    if isinstance(method, Adaptive):
+        needs = "Adaptive(per_cell=True)" if method.per_cell else None
+    elif isinstance(method, Steps):
+        needs = None
+        if method.layout == "blocks" or method.block is not None:
+            needs = "steps in blocks of cells"
+        if method.courant is not None and rate is None:
+            raise ValueError(
+                "steps by Courant number need a bound on the rates: give `rate`, for "
+                "example rate=model.fastest_rate"
+            )
+    else:
+        raise TypeError(f"method must be Steps or Adaptive, got {method!r}")
+    if needs and not isinstance(tendency, AbstractPointwise):
+        raise ValueError(
+            f"{needs} need a tendency that couples no cells, and {tendency!r} does not "
+            "declare it: leave that out, or, if it does couple none, give "
+            "solve.Pointwise(tendency)"
+        )
+    if isinstance(method, Steps):
+        method.stepper(tendency)
+        if method.layout == "blocks" and not isinstance(save, AbstractStatistic):
+            raise ValueError(
+                "what is saved is merged from blocks of cells, which needs an "
+                f"AbstractStatistic such as moments.of(fluxes), got save={save!r}; or "
+                "give layout='whole'"
+            )
+        if not _unknown(times, state, params):
+            _refuse_running_away(method, rate, state, params, times)
+
+
+def _refuse_running_away(method, rate, state, params, times):
+    intervals = np.diff(times)
+    pace = 1 / method.dt if method.dt else 0.0
+    if method.courant is not None:
+        rates = np.asarray(rate(times[0], state, params, intervals[0]), dtype=float)
+        pace = max(pace, np.nan_to_num(rates, posinf=0).max() / method.courant)
+    foreseen = np.maximum(np.ceil(intervals * pace), 2.0).sum()
+    if foreseen > _MOST_STEPS:
+        raise ValueError(
+            f"the fastest cell would take {foreseen:.3g} steps, more than "
+            f"{_MOST_STEPS:g}: it changes at {pace * (method.courant or 1):.3g} per "
+            "unit of time; look for extreme constants, shorten the times, or take "
+            "Steps(dt, stepper=rodas3) or steady_state"
+        )
+
+
+def _run(method, tendency, save, rate, state, params, times, tolerance, estimate):
+    dtype = jax.tree.leaves(state)[0].dtype
+    # Times since the first: 32 bits cannot tell hours apart after a hundred millennia.
+    since = (times - times[0]).astype(dtype)
+    given = Given(tendency, save, rate, jnp.asarray(times[0], dtype))
+    if isinstance(method, Steps):
+        count = _count(method, state, params, times)
+        solve = lambda factor: run_steps(
+            method, given, state, params, since, count, factor, bool(estimate)
+        )
+    else:
+        solve = lambda factor: run_adaptive(
+            method if factor == 2 else method.with_tolerances(10.0),
+            *(given, state, params, since, bool(estimate)),
+        )
+    values, watched, final, steps = solve(2)
+    error = relative_error = cell_error = None
+    if estimate:
+        coarse_values, coarse, coarse_final, _ = solve(1)
         shrink = _error_per_difference(method)
         largest = lambda a, b: shrink * jnp.max(jnp.abs(a - b), axis=0)
         error = jax.tree.map(largest, values, coarse_values)
-        relative = [
-            shrink * _relative_difference(a, b)
-            for a, b in zip(means, coarse_means, strict=True)
-        ]
+        pairs = zip(watched.means, coarse.means, strict=True)
+        relative = [shrink * _relative_difference(a, b) for a, b in pairs]
         relative_error = jnp.max(jnp.nan_to_num(jnp.stack(relative), nan=jnp.inf))
-    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(mean)) for mean in means]))
-    return Solution(
-        jnp.asarray(times), values, final, method, steps, error, relative_error, finite
+        cell_error = _cell_difference(state, final, coarse_final)
+    sound = soundness.judge(
+        method, tendency, watched, state, final, tolerance, jnp.asarray(times)
     )
+    return Solution(
+        *(jnp.asarray(times), values, final, method, steps),
+        *(error, relative_error, cell_error, sound),
+    )
+
+
+def _count(method, state, params, times):
+    """Equal steps between two save times: even; a plain number where it must be known.
+
+    Outside of transformations a loop of any length will do, and one compilation then
+    serves every step; reverse mode needs to know the length beforehand.
+    """
+    if method.dt is None:
+        return jnp.asarray(2)
+    pairs = lambda xp: xp.ceil(
+        xp.max(xp.diff(times)) / (2 * method.dt) * (1 - 1e-12)
+    )
+    if isinstance(times, Tracer):
+        return (2 * pairs(jnp)).astype(int)
+    count = 2 * int(pairs(np))
+    known = method.courant is None and _unknown(state, params)
+    return count if known else jnp.asarray(count)
 
 
 def _relative_difference(series, other):
     largest = jnp.max(jnp.abs(series))
     return jnp.max(jnp.abs(series - other)) / jnp.where(largest == 0, 1.0, largest)
+
+
+def _cell_difference(start, final, other):
+    """Worst difference of a cell's pools, relative to what the cell holds.
+
+    Without Richardson's factor, which holds for small differences alone.
+    """
+    total = lambda state: sum(jnp.abs(x) for x in jax.tree.leaves(state))
+    held = jnp.maximum(total(start), total(final))
+    gap = total(jax.tree.map(jnp.subtract, final, other))
+    share = jnp.where(gap == 0, 0.0, gap / jnp.where(held == 0, 1.0, held))
+    return jnp.max(jnp.nan_to_num(share, nan=jnp.inf))
 
 
 def _error_per_difference(method):
@@ -255,25 +372,33 @@ def _error_per_difference(method):
     return 1.0 / (2.0 ** ORDER.get(method.stepper, 1) - 1.0)
 
 
-def _delivered(solution, tolerance, throw):
+def _misses(solution, tolerance):
+    """What the estimated errors miss, in words, or None."""
+    if not float(solution.relative_error) <= tolerance:
+        return (
+            f"the estimated error {float(solution.relative_error):.2g} of the mean "
+            f"pools stays above the tolerance {tolerance:g}"
+        )
+    if not float(solution.cell_error) <= _CELL_TOLERANCE * tolerance:
+        return (
+            f"the estimated error {float(solution.cell_error):.2g} of the worst cell "
+            f"stays above {_CELL_TOLERANCE * tolerance:g}, a hundred times the "
+            "tolerance"
+        )
+    return None
+
+
+def _delivered(solution, tendency, tolerance, throw):
     if not throw:
         return solution
-    failure = (
-        "the run left the finite numbers, or would have taken more steps than "
-        "allowed: its steps are too long for the fastest rate, or that rate has no "
-        "bound. Give a smaller dt, or leave `method` out and give `rate`"
-    )
-    if isinstance(solution.finite, Tracer):
-        results = eqx.error_if(
-            (solution.values, solution.final), ~solution.finite, failure
-        )
-        return eqx.tree_at(lambda s: (s.values, s.final), solution, results)
-    if not bool(solution.finite):
-        raise IntegrationError(failure)
-    if tolerance is not None and float(solution.relative_error) > tolerance:
-        raise IntegrationError(
-            f"the estimated error {float(solution.relative_error):.2g} of the mean "
-            f"pools stays above the tolerance {tolerance:g}: give `method` by hand or "
-            "a larger tolerance"
-        )
+    if _unknown(solution.soundness):
+        delivered = solution.soundness.enforce((solution.values, solution.final))
+        return eqx.tree_at(lambda s: (s.values, s.final), solution, delivered)
+    sentence = solution.soundness.sentence(solution.method, solution.final)
+    if sentence is None and tolerance is not None:
+        missed = _misses(solution, tolerance)
+        if missed:
+            sentence = f"{missed}: give `method` by hand or a larger tolerance"
+    if sentence:
+        raise IntegrationError(sentence)
     return solution

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .layered import small_inverse
+from .pointwise import slopes
 
 # Largest share of an unknown that a step may take, and how many times it may add it.
 _LARGEST_FALL, _LARGEST_RISE = 0.9, 10.0
@@ -40,8 +41,8 @@ def shoot(
 
     def step(now):
         x = now.values
-        gap, slopes = _with_slopes(lambda x: course(x, held)[0], x)
-        inverse = _inverse(gap, slopes)
+        gap, by_x = slopes(lambda x: course(x, held)[0], x)
+        inverse = _inverse(gap, by_x)
         moves = _newton(inverse, gap)
         ratios = jnp.stack([_ratio(m, v) for m, v in zip(moves, x, strict=True)])
         fall, rise = jnp.max(-ratios, axis=0), jnp.max(ratios, axis=0)
@@ -78,25 +79,12 @@ def _newton(inverse, gap):
     return tuple(-sum(i * g for i, g in zip(row, gap, strict=True)) for row in inverse)
 
 
-def _inverse(gap, slopes):
+def _inverse(gap, by_x):
     """Inverse of the slopes; none where nothing happens."""
     still = jnp.all(jnp.stack([g == 0 for g in gap]), axis=0)
     places = range(len(gap))
     rows = [
-        [jnp.where(still, 1.0 if i == j else 0.0, slopes[i][j]) for j in places]
+        [jnp.where(still, 1.0 if i == j else 0.0, by_x[i][j]) for j in places]
         for i in places
     ]
     return small_inverse(rows, pivot=True)
-
-
-def _with_slopes(function, x):
-    """A function and the slopes of each result by each of x, elementwise over cells."""
-    seeds = tuple(
-        jnp.stack(
-            [jnp.ones_like(v) if i == j else jnp.zeros_like(v) for j in range(len(x))]
-        )
-        for i, v in enumerate(x)
-    )
-    push = lambda seed: jax.jvp(function, (x,), (seed,))
-    found, columns = jax.vmap(push, out_axes=(None, 0))(seeds)
-    return found, [[column[j] for j in range(len(x))] for column in columns]

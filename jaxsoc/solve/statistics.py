@@ -1,6 +1,7 @@
 """What a run keeps of its cells, in a form that blocks of cells can be merged from."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from . import reductions
+from .pointwise import local_rate
 
 
 class AbstractStatistic(eqx.Module):
@@ -64,6 +66,29 @@ class Means(AbstractStatistic):
 
     def merge(self, values: Any, shares: Any) -> list:
         return merge_means(values, shares)
+
+
+class Watch(AbstractStatistic):
+    """What tells whether a run is sound: pools at their least, and λ Δt at its largest.
+
+    **Arguments:** `tendency`: pointwise, whose local rate λ is asked for, or None;
+    `step`: `(t, state, params) -> Δt` of each cell.
+    """
+
+    tendency: Any
+    step: Callable
+
+    def __call__(self, t: Any, state: Any, params: Any) -> tuple:
+        lowest = [reductions.smallest(leaf) for leaf in jax.tree.leaves(state)]
+        if self.tendency is None:
+            return lowest, jnp.zeros_like(lowest[0])
+        stiffness = local_rate(self.tendency, t, state, params)
+        stiffness = stiffness * self.step(t, state, params)
+        return lowest, reductions.largest(stiffness)
+
+    def merge(self, values: Any, shares: Any) -> tuple:
+        lowest, stiffness = values
+        return [jnp.min(x, axis=0) for x in lowest], jnp.max(stiffness, axis=0)
 
 
 class Both(AbstractStatistic):

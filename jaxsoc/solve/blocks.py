@@ -6,6 +6,7 @@ time; what is asked of them is gathered on the way, block by block.
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,12 +17,33 @@ import numpy as np
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from .devices import accelerated
+from .loops import Pace, counted_steps, march, march_in_segments
 from .reductions import LANES
 from .statistics import AbstractStatistic
+from .steppers import Step
 
 _AXIS = "device"
-# Pairs of steps that a block may take between two save times.
-_MOST_PAIRS = 1e6
+# Bytes of a pool in a block: with parameters and stages it fits the first-level cache,
+# and arrays that lie a power of two apart would share the same places in it.
+_BYTES = 1664
+# Smaller where each block counts its own steps, by the fastest of its cells: with the
+# published Michaelis-Menten fields the last hundredth of the cells takes most of them.
+_COUNTED_BYTES = 768
+# Cells of a block that meets the others at every save time.
+_MEETING = 512
+# The fewest cells of a block that counts its own steps on an accelerator.
+_LEAST_QUANTILE = 64
+
+
+def usual_block(layout: str, state: Any, *, counted: bool) -> int:
+    """Cells of a block where nobody says how many."""
+    pool = jax.tree.leaves(state)[0]
+    if layout == "whole":
+        return _MEETING
+    if accelerated():
+        return pool.size
+    return (_COUNTED_BYTES if counted else _BYTES) // pool.dtype.itemsize
 
 
 class Layout(NamedTuple):
@@ -51,22 +73,8 @@ def layout(cells: int, target: int, devices: int) -> Layout:
     return best
 
 
-class Pace(NamedTuple):
-    """How the steps between two save times are counted.
-
-    `count`: at least as many, a plain number where reverse-mode gradients are wanted;
-    `rate`, `courant`: as many that no cell of the block exceeds the Courant number, or
-    None; `factor`: 1, or 2 for the finer of two runs that are compared.
-    """
-
-    count: Any
-    rate: Any = None
-    courant: Any = None
-    factor: Any = 1
-
-
-def fused(
-    step: Any,
+def run_in_blocks(
+    step: Step,
     statistic: AbstractStatistic,
     state: Any,
     params: Any,
@@ -87,15 +95,17 @@ def fused(
     params = jax.tree.map(flat, params)
     back = None
     if pace.rate is not None:
-        rate = pace.rate(times[0], state, params, times[1] - times[0])
-        order = jnp.argsort(jnp.broadcast_to(rate, (cells,)))
-        back = jnp.zeros(cells, order.dtype).at[order].set(jnp.arange(cells))
+        order, back = _by_rate(pace.rate, state, params, times)
         arrange = lambda x: x[order] if x.ndim else x
         state, params = jax.tree.map(arrange, (state, params))
-    plan = layout(cells, block, devices)
     pack = _Packing(jax.eval_shape(statistic, times[0], state, params))
     run = partial(_run_block, step, statistic, pack, pace)
-    rows, final, steps = _run_all(run, statistic, pack, state, params, times, plan)
+    if accelerated() and pace.rate is not None:
+        found = _run_quantiles(run, statistic, pack, state, params, times)
+    else:
+        plan = layout(cells, block, devices)
+        found = _run_all(run, statistic, pack, state, params, times, plan)
+    rows, final, steps = found
     if back is not None:
         final = jax.tree.map(lambda x: x[back], final)
     finish = jax.vmap(statistic.finish, in_axes=(0, 0, None))
@@ -124,8 +134,10 @@ class _Packing(NamedTuple):
     def pack(self, values: Any) -> list:
         """The values of one save time."""
         leaves = [leaf.reshape(-1) for leaf in jax.tree.leaves(values)]
-        # The barrier keeps XLA from computing each value in the loop that writes it.
-        row = lambda places: lax.optimization_barrier([leaves[i] for i in places])
+        # The barrier keeps XLA, on a processor, from computing each value in the loop
+        # that writes it.
+        held = (lambda row: row) if accelerated() else lax.optimization_barrier
+        row = lambda places: held([leaves[i] for i in places])
         return [jnp.concatenate(row(places)) for places in self.branches]
 
     def unpack(self, rows: list) -> Any:
@@ -158,8 +170,7 @@ class _Packing(NamedTuple):
 
 def _run_all(run, statistic, pack, state, params, times, plan):
     devices, blocks, size, rest = plan
-    uniform = jax.tree.map(lambda x: x.ndim == 0, params)
-    constant, varying = eqx.partition(params, uniform)
+    constant, varying = _split(params)
     cells, cut = (state, varying), devices * blocks * size
     if not blocks:
         return run(state, varying, constant, times)
@@ -192,6 +203,31 @@ def _run_all(run, statistic, pack, state, params, times, plan):
     return rows, final, jnp.sum(steps)
 
 
+def _run_quantiles(run, statistic, pack, state, params, times):
+    """The slower half of the cells, half of the rest, and so on, one after the other.
+
+    For members that go side by side: the same quantile of all of them steps together,
+    so that few wait for the fastest cells of another one.
+    """
+    constant, varying = _split(params)
+    cells = jax.tree.leaves(state)[0].size
+    ends = [0]
+    while cells - ends[-1] > 2 * _LEAST_QUANTILE:
+        ends.append(ends[-1] + (cells - ends[-1]) // 2)
+    ends.append(cells)
+    found = []
+    for a, b in zip(ends[:-1], ends[1:], strict=True):
+        cut = lambda x, a=a, b=b: x[a:b]
+        part = jax.tree.map(cut, (state, varying))
+        found.append(run(*part, constant, times))
+    rows, finals, steps = zip(*found, strict=True)
+    shares = jnp.asarray(np.diff(ends) / cells, times.dtype)
+    rows = jax.tree.map(lambda *parts: jnp.stack(parts), *rows)
+    rows = _merged(statistic, pack, rows, shares)
+    final = jax.tree.map(lambda *parts: jnp.concatenate(parts), *finals)
+    return rows, final, sum(steps)
+
+
 def _run_device(run, statistic, pack, plan, cells, tail, shared):
     """All blocks of one device, merged.
 
@@ -219,97 +255,83 @@ def _merged(statistic, pack, rows, shares):
 def _run_block(step, statistic, pack, pace, state, varying, constant, times):
     """One block through all of time: its values, its end, the steps it took."""
     params = eqx.combine(varying, constant)
-    packed = lambda t, state, params: pack.pack(statistic(t, state, params))
-    if isinstance(pace.count, int) and pace.rate is None:
-        values, final = _in_segments(step, packed, pace.count, state, params, times)
-        steps = jnp.asarray(pace.count * (times.size - 1), times.dtype)
-    else:
-        (final, steps), values = _counted(step, packed, pace, state, params, times)
-    first = packed(times[0], state, params)
+    packed = lambda t, state: pack.pack(statistic(t, state, params))
+    values, final, steps = run_together(step, packed, pace, state, params, times)
+    first = packed(times[0], state)
     # Time last: merging blocks then runs along it, which a processor can do in lanes.
     rows = [jnp.concatenate([a[None], b]).T for a, b in zip(first, values, strict=True)]
     return rows, final, steps
 
 
-def _counted(step, statistic, pace, state, params, times):
-    """Steps counted on the way: any rate, forward-mode gradients."""
+def run_together(
+    step: Step, measure: Callable, pace: Pace, state: Any, params: Any, times: Any
+) -> tuple[Any, Any, Any]:
+    """Cells that take their steps together: what is measured later, end, steps taken.
 
-    def interval(carried, window):
-        state, taken = carried
-        start, end = window
-        pairs = jnp.asarray(pace.count / 2, times.dtype)
-        if pace.rate is not None:
-            fastest = jnp.max(pace.rate(start, state, params, end - start))
-            wanted = jnp.ceil((end - start) * fastest / (2 * pace.courant))
-            # A rate that is not a number, or out of all bounds, ends the run as not
-            # finite instead of stopping the clock or running for ever.
-            pairs = jnp.where(
-                wanted <= _MOST_PAIRS, jnp.maximum(wanted, pairs), jnp.nan
-            )
-        sound = jnp.isfinite(pairs)
-        count = 2 * jnp.where(sound, jnp.maximum(jnp.ceil(pairs), 1), 1)
-        count = count * pace.factor / 2
-        dt = jnp.where(sound, (end - start) / count, jnp.nan)
-        one = lambda i, state: step(start + i.astype(dt.dtype) * dt, state, params, dt)
-        state = lax.fori_loop(0, count.astype(int), one, state)
-        return (state, taken + count), statistic(end, state, params)
-
-    windows = (times[:-1], times[1:])
-    return lax.scan(interval, (state, jnp.zeros((), times.dtype)), windows)
-
-
-def _in_segments(step, statistic, count, state, params, times):
-    """A known number of steps, in segments of about √steps.
-
-    Reverse mode stores the state at their ends, and repeats one at a time: memory in
-    proportion to √steps, for the price of one more forward run.
+    **Arguments:** `measure`: `(t, state) -> values`.
     """
-    length = max(1, round(math.sqrt(count * (times.size - 1))))
-    together = max(1, round(length / count))  # intervals in a segment
-    advance = _interval(step, count, length if together == 1 else count)
-
-    # Its fields by cell are cheaper to compute again than to keep for the way back.
-    measure = jax.checkpoint(statistic, prevent_cse=False)
-
-    def interval(state, window):
-        state = advance(state, params, *window)
-        return state, measure(window[1], state, params)
-
-    windows = (times[:-1], times[1:])
-    if together == 1:
-        final, values = lax.scan(interval, state, windows)
-        return values, final
-    segment = jax.checkpoint(partial(lax.scan, interval), prevent_cse=False)
-    whole = (times.size - 1) // together
-    fold = lambda x: x[: whole * together].reshape(whole, together)
-    state, values = lax.scan(segment, state, jax.tree.map(fold, windows))
-    values = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), values)
-    if whole * together < times.size - 1:
-        rest = jax.tree.map(lambda x: x[whole * together :], windows)
-        state, more = segment(state, rest)
-        join = lambda a, b: jnp.concatenate([a, b])
-        values = jax.tree.map(join, values, more)
-    return values, state
+    if pace.known:
+        found = march_in_segments(step, pace.count, measure, state, params, times)
+        return *found, jnp.asarray(pace.count * (times.size - 1), times.dtype)
+    carried = state, jnp.zeros((), times.dtype)
+    seen = lambda t, carried: measure(t, carried[0])
+    values, (final, steps) = march(
+        counted_steps(step, pace), seen, carried, params, times
+    )
+    return values, final, steps
 
 
-def _interval(step, count, length):
-    """Advances a state between two save times by `count` steps, in segments."""
+def run_between_saves(
+    step: Step,
+    measure: Callable,
+    pace: Pace,
+    state: Any,
+    params: Any,
+    times: Any,
+    block: int,
+) -> tuple[Any, Any, Any]:
+    """Blocks of cells, each at its own pace, that meet at every save time.
 
-    def advance(state, params, start, end):
-        dt = (end - start) / jnp.asarray(count, start.dtype)
-        once = lambda state, t: step(t, state, params, dt)
-        one = jax.checkpoint(once, prevent_cse=False)
-        # Two at a time: XLA copies what a pass of a loop reads after writing it.
-        several = lambda s, t: (one(s, t), None)
-        scan = lambda state, t: lax.scan(several, state, t, unroll=2)
-        clock = start + dt * jnp.arange(count, dtype=start.dtype)
-        if length >= count:
-            return scan(state, clock)[0]
-        segment = jax.checkpoint(scan, prevent_cse=False)
-        whole = count // length
-        state, _ = lax.scan(segment, state, clock[: whole * length].reshape(whole, -1))
-        if whole * length < count:
-            state, _ = segment(state, clock[whole * length :])
-        return state
+    For whatever is saved of all cells at once; as `run_together`.
+    """
+    order, back = _by_rate(pace.rate, state, params, times)
+    cells = back.size
+    blocks = max(1, round(cells / block))
+    size = -(-cells // blocks)
+    # Filled up with copies of the last cell, cut into blocks.
+    order = jnp.pad(order, (0, blocks * size - cells), mode="edge")
+    cut = lambda x: x.reshape(-1)[order].reshape(blocks, size)
+    whole = lambda x: x.reshape(-1)[back]
+    constant, varying = _split(params)
+    varying = jax.tree.map(cut, varying)
+    advance = counted_steps(step, pace)
 
-    return advance
+    def all_blocks(carried, params, start, end):
+        state, steps = carried
+
+        def one_block(block):
+            state, varying = block
+            params = eqx.combine(varying, constant)
+            return advance((state, jnp.zeros_like(steps)), params, start, end)
+
+        state, more = lax.map(one_block, (state, varying))
+        return state, steps + jnp.sum(more)
+
+    seen = lambda t, carried: measure(t, jax.tree.map(whole, carried[0]))
+    start = jax.tree.map(cut, state), jnp.zeros((), times.dtype)
+    values, (final, steps) = march(all_blocks, seen, start, params, times)
+    return values, jax.tree.map(whole, final), steps
+
+
+def _by_rate(rate, state, params, times):
+    """The cells in the order of their rates, and the place of each cell in it."""
+    leaf = jax.tree.leaves(state)[0]
+    rates = jnp.broadcast_to(rate(times[0], state, params, times[1] - times[0]), leaf.shape)
+    order = jnp.argsort(rates.reshape(-1))
+    back = jnp.zeros(leaf.size, order.dtype).at[order].set(jnp.arange(leaf.size))
+    return order, back.reshape(leaf.shape)
+
+
+def _split(params):
+    """Parameters that are one number, and those that differ between cells."""
+    return eqx.partition(params, jax.tree.map(lambda x: x.ndim == 0, params))

@@ -1,0 +1,139 @@
+"""What can go wrong on the way, found out afterwards, and what to say of it."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from .methods import Steps
+from .pointwise import AbstractStocks
+from .steppers import STABLE
+
+
+class IntegrationError(RuntimeError):
+    """A run that failed, with a sentence that says what to try."""
+
+
+class Watched(NamedTuple):
+    """Seen at every save time: mean pools; where asked for, least pools and λ Δt."""
+
+    means: list
+    lowest: Any = None
+    stiffness: Any = None
+
+
+_NOT_FINITE = (
+    "the run left the finite numbers, or would have taken more steps than allowed: its "
+    "steps are too long for the fastest rate, or that rate has no bound. Give a "
+    "smaller dt, or leave `method` out and give `rate`"
+)
+_SHORTER = "give a smaller dt, Steps(courant=0.5), or leave `method` out"
+
+
+class Soundness(eqx.Module):
+    """Whether a run left the finite numbers, fell below zero, or was not stable.
+
+    `lowest`: of each pool at every time, relative to `scale`, the most that a pool held
+    at the start, None where pools may have any sign; `stiffness`: largest |λ| Δt, None
+    where not watched; `limit`: of it; `allowed`: how far below zero is rounding.
+    """
+
+    finite: Bool[Array, ""]
+    lowest: Any
+    scale: Any
+    stiffness: Any
+    times: Float[Array, " time"]
+    limit: float = eqx.field(static=True)
+    allowed: float = eqx.field(static=True)
+
+    @property
+    def negative(self) -> Any:
+        """Whether a stock fell below zero by more than is allowed."""
+        if self.lowest is None:
+            return jnp.asarray(False)
+        lowest = jnp.min(jnp.stack([jnp.min(x) for x in self.lowest]))
+        return lowest < -self.allowed * self.scale
+
+    @property
+    def unstable(self) -> Any:
+        """Whether explicit steps were beyond stability."""
+        if self.stiffness is None:
+            return jnp.asarray(False)
+        return jnp.max(self.stiffness) > self.limit
+
+    @property
+    def sound(self) -> Any:
+        """Whether none of it happened."""
+        return self.finite & ~self.negative & ~self.unstable
+
+    def enforce(self, values: Any) -> Any:
+        """The values, which raise when the program finds that they are not sound."""
+        sentences = [
+            _NOT_FINITE,
+            f"a pool fell below zero: steps are too long; {_SHORTER}",
+            f"explicit steps were beyond stability; {_SHORTER}",
+        ]
+        index = jnp.argmax(
+            jnp.stack([~self.finite, self.negative, self.unstable])
+        )
+        return eqx.branched_error_if(values, ~self.sound, index, sentences)
+
+    def sentence(self, method: Any, state: Any) -> str | None:
+        """What went wrong and what to try, or None."""
+        if not bool(self.finite):
+            return _NOT_FINITE
+        if bool(self.negative):
+            names = [
+                jax.tree_util.keystr(path).strip(".") or "the state"
+                for path, _ in jax.tree_util.tree_flatten_with_path(state)[0]
+            ]
+            table = np.stack([np.atleast_1d(x) for x in self.lowest])
+            pool, when = np.unravel_index(table.argmin(), table.shape)
+            at = float(self.times[when] if table.shape[1] > 1 else self.times[-1])
+            return (
+                f"{names[pool]} of a cell is {table.min():.3g} at time {at:g}, below "
+                f"zero by {-table.min() / float(self.scale):.2g} of the largest stock: "
+                f"steps are too long for it; {_SHORTER}"
+            )
+        if bool(self.unstable):
+            when = int(np.argmax(self.stiffness))
+            return (
+                f"the steps of {method.stepper.__name__} are beyond stability: rate "
+                f"times step of the fastest cell is "
+                f"{float(self.stiffness[when]):.3g} at time "
+                f"{float(self.times[when]):g}, at most {self.limit:g} is stable; "
+                f"{_SHORTER}, or stepper=rodas3 where cells are not coupled"
+            )
+        return None
+
+
+def judge(
+    method: Any,
+    tendency: Any,
+    watched: Watched,
+    start: Any,
+    final: Any,
+    tolerance: float,
+    times: Any,
+) -> Soundness:
+    """What a run was, from what was watched and how it ended."""
+    ends = [jnp.min(leaf) for leaf in jax.tree.leaves(final)]
+    series = [*watched.means, *jax.tree.leaves(final)]
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in series]))
+    lowest = scale = None
+    if isinstance(tendency, AbstractStocks):
+        lowest = watched.lowest or [end[None] for end in ends]
+        most = lambda state: jnp.max(
+            jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(state)])
+        )
+        scale = jnp.where(most(start) > 0, most(start), most(final))
+    stepper = method.stepper if isinstance(method, Steps) else None
+    watches = watched.stiffness is not None and stepper in STABLE
+    return Soundness(
+        *(finite, lowest, scale, watched.stiffness if watches else None, times),
+        limit=STABLE.get(stepper, 0.0),
+        allowed=tolerance,
+    )
