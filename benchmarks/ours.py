@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsoc.experiments import Soil
-from jaxsoc.solve import integrate
 from jaxsoc.solve import Steps as Method
+from jaxsoc.solve import integrate
 from jaxsoc.upscale import moments
 
 from .climit import Steps

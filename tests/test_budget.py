@@ -20,7 +20,7 @@ from jaxsoc.io import budget_to_dataset, load_fields, save_dataset
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.physics.parameters import declarations
 from jaxsoc.plots.budget import TERM_LINES
-from jaxsoc.solve import FixedStep, integrate
+from jaxsoc.solve import Steps, integrate
 from jaxsoc.upscale import moments
 
 MULT, MM = "multiplicative", "michaelis_menten"
@@ -53,7 +53,7 @@ def small():
         heterogeneity=("biophysical", "biochemical", "full"),
         duration=480.0,
         every=48.0,
-        method=FixedStep(4.0),
+        method=Steps(4.0),
     )
     return design, budgets(design, fields(), order=3)
 
@@ -66,7 +66,7 @@ def test_mean_field_terms_and_remainder_are_the_distributed_model(small):
         *soil,
         design.times,
         save=moments.of(soil.model.fluxes),
-        method=FixedStep(4.0),
+        method=Steps(4.0),
     )
     exact = np.asarray(apart.values.flux.respiration)
     np.testing.assert_allclose(cases[names].exact, exact, rtol=1e-12)
@@ -108,7 +108,7 @@ def test_the_biochemical_column_holds_at_the_start_alone(kinetics):
         correlation=("positive",),
         duration=480.0,
         every=480.0,
-        method=FixedStep(4.0),
+        method=Steps(4.0),
     )
     cases = budgets(design, fields(), of="decomposition")
     (one,) = cases.values()
@@ -144,7 +144,7 @@ def test_first_instant_of_figures_a3_and_a4(supplied):
         heterogeneity=("biophysical",),
         duration=1.0,
         every=1.0,
-        method=FixedStep(1.0),
+        method=Steps(1.0),
     )
     cases = budgets(design, supplied)
     expected = {
@@ -209,7 +209,7 @@ def test_mortality_that_varies_has_terms_of_its_own(small):
         soil._replace(params=params),
         [0.0, 24.0],
         of="mortality",
-        method=FixedStep(4.0),
+        method=Steps(4.0),
     )
     assert set(one.names) == {"V_B", "C_Bm", "V_m"}
     assert np.all(np.abs(one.remainder()) <= 1e-12 * one.exact)

@@ -14,7 +14,7 @@ from jaxsoc.io import load_fields
 from jaxsoc.models import Pools, TwoPool
 from jaxsoc.models.two_pool import TwoPoolParameters
 from jaxsoc.physics.kinetics import KINETICS, MultiplicativeConstants
-from jaxsoc.solve import FixedStep, follow, integrate
+from jaxsoc.solve import Steps, follow, integrate
 from jaxsoc.upscale import (
     TRACKS,
     ClosedMoments,
@@ -204,7 +204,7 @@ def distributed(model, state, params, times, dt):
         params,
         times,
         save=moments.of(model.fluxes),
-        method=FixedStep(dt),
+        method=Steps(dt),
     )
     return run.values
 

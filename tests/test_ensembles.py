@@ -25,7 +25,7 @@ from jaxsoc.experiments import (
 )
 from jaxsoc.io import load_members, stream
 from jaxsoc.physics.grids import CellGrid
-from jaxsoc.solve import FixedStep, integrate, map_members
+from jaxsoc.solve import Steps, integrate, map_members
 from jaxsoc.upscale.fields import Acceptance, Fields, Generator
 
 
@@ -76,9 +76,7 @@ def test_each_member_is_its_own_single_run():
         for h, heterogeneity in enumerate(design.heterogeneity):
             names = ("multiplicative", heterogeneity, "uncorrelated")
             model, state, params = case(design, draw_member(design, number), *names)
-            tight = integrate(
-                model, state, params, design.times, method=FixedStep(0.25)
-            )
+            tight = integrate(model, state, params, design.times, method=Steps(0.25))
             S = chunk.series["substrate"][0, h, 1, number]
             exact = np.asarray(tight.values.mean.substrate)
             assert np.max(np.abs(S - exact)) < 1e-5 * exact.max()
@@ -201,8 +199,8 @@ def test_other_stores_and_small_limits_are_refused(tmp_path):
     with pytest.raises(ValueError, match="is below one chunk: 2 members of 256 cells"):
         stream(small(), tmp_path / "new.zarr", memory=2.0**20)
     assert not (tmp_path / "new.zarr").exists()
-    with pytest.raises(ValueError, match="leave the method automatic, got FixedStep"):
-        plan_ensemble(small(method=FixedStep(1.0)))
+    with pytest.raises(ValueError, match="leave the method automatic, got Steps"):
+        plan_ensemble(small(method=Steps(1.0)))
 
 
 def test_a_generator_of_ones_own_makes_ensembles():

@@ -30,7 +30,7 @@ from jaxsoc.physics.parameters import (
 )
 from jaxsoc.physics.transforms import REAL, leaves_by_name, transform
 from jaxsoc.physics.units import FGC_PER_CELL
-from jaxsoc.solve import FixedStep
+from jaxsoc.solve import Steps
 
 SHORT = Setting(times=np.linspace(0.0, 6000.0, 40))
 
@@ -232,7 +232,7 @@ def test_constants_of_every_kinetics_come_back(kinetics):
         setting=SHORT,
         starts=2,
         spread=0.5,
-        method=FixedStep(20.0),
+        method=Steps(20.0),
     )
     expected = jax.tree.leaves(KINETICS[kinetics].constants())
     np.testing.assert_allclose(found.values, expected, rtol=1e-4)
@@ -243,13 +243,13 @@ def test_effective_constants_of_a_mean_series_and_of_a_users_law():
     """The mean of two soils lies between them; a law of one's own will do."""
     seen = observed(SHORT.times, "biomass", at_start=True)
     law = TwoPool(KINETICS["linear"].law)
-    series = jax.jit(TwoPoolSeries(law, FixedStep(20.0)))
+    series = jax.jit(TwoPoolSeries(law, Steps(20.0)))
     constants = map(KINETICS["linear"].constants, (1e-3, 2e-3))
     floats = lambda tree: jax.tree.map(lambda x: jnp.asarray(x, float), tree)
     slow, fast = (np.asarray(series(floats(SHORT.core(c)), seen)) for c in constants)
     own = Kinetics(lambda S, B, c: c.rate * S + 0.0 * B, *KINETICS["linear"][1:])
     mean = (slow + fast) / 2
-    found = fit_kinetics(own, mean, setting=SHORT, starts=2, method=FixedStep(20.0))
+    found = fit_kinetics(own, mean, setting=SHORT, starts=2, method=Steps(20.0))
     assert 1e-3 < found["rate"] < 2e-3 and found.sound
     with pytest.raises(ValueError, match=r"one value per time.*\(3,\) for 40"):
         fit_kinetics(own, mean[:3], setting=SHORT)
@@ -354,7 +354,7 @@ def test_equal_steps_are_another_road_to_the_same_series():
     seen = observed(np.array([0.0, 100.0, 700.0, 700.0]), "co2")
     law = TwoPool(KINETICS["multiplicative"].law)
     adaptive = jax.jit(TwoPoolSeries(law))(core, seen)
-    fixed = jax.jit(TwoPoolSeries(law, FixedStep(5.0)))(core, seen)
+    fixed = jax.jit(TwoPoolSeries(law, Steps(5.0)))(core, seen)
     np.testing.assert_allclose(fixed, adaptive, rtol=1e-6)
 
 

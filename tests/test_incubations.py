@@ -29,11 +29,11 @@ from jaxsoc.fitting import (
 from jaxsoc.io import load_cores
 from jaxsoc.models import TwoPool, TwoPoolParameters
 from jaxsoc.physics.kinetics import KINETICS
-from jaxsoc.solve import FixedStep, rosenbrock
+from jaxsoc.solve import Steps, rodas3
 
 TIMES = np.array([0.0, 24.0, 100.0, 400.0, 1000.0])
 LAWS = ("linear", "multiplicative", "michaelis_menten", "eca")
-STEPS = FixedStep(10.0)
+STEPS = Steps(10.0)
 
 
 def core_of(name, **pools) -> SoilCore:
@@ -87,7 +87,7 @@ def test_cells_have_the_moments_of_a_normal_distribution():
 
 def test_seven_cells_are_enough_for_a_spread_of_one():
     core, model = core_of("multiplicative"), TwoPool()
-    params, implicit = PatchyCore(core, 1.0, 0.5), FixedStep(10.0, rosenbrock)
+    params, implicit = PatchyCore(core, 1.0, 0.5), Steps(10.0, stepper=rodas3)
     few, many = (
         predicted(PatchySeries(model, implicit, cells), params, "respiration")
         for cells in (7, 21)
@@ -105,7 +105,7 @@ def test_linear_decay_of_patches_slows_as_the_slow_ones_are_left():
     k = 2e-3 * np.exp(x) / np.sum(w * np.exp(x))
     expected = [np.sum(w * 10.0 * k * np.exp(-k * t)) for t in TIMES[1:]]
     found = predicted(
-        PatchySeries(model, FixedStep(2.0)), PatchyCore(core, 1.0, 0.0), "respiration"
+        PatchySeries(model, Steps(2.0)), PatchyCore(core, 1.0, 0.0), "respiration"
     )
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
@@ -231,7 +231,7 @@ def test_what_is_held_out_is_not_looked_at(rng, patchy_soil):
 
 def test_patches_are_preferred_where_there_are_some(rng, patchy_soil):
     """Eight soils; a single one may go either way."""
-    truth = PatchySeries(TwoPool(), FixedStep(10.0, rosenbrock))
+    truth = PatchySeries(TwoPool(), Steps(10.0, stepper=rodas3))
     made = [soil_series(rng, patchy_soil, truth, noise=0.02) for _ in range(8)]
     models = ("patchy", "homogeneous")
     found = {m: [forecast(one, m) for one in made] for m in models}

@@ -11,7 +11,7 @@ from jaxsoc.io import load_fields
 from jaxsoc.models import Pools, TwoPool
 from jaxsoc.models.two_pool import TwoPoolParameters
 from jaxsoc.physics.kinetics import KINETICS, MultiplicativeConstants
-from jaxsoc.solve import Fused, follow, integrate
+from jaxsoc.solve import Steps, follow, integrate
 from jaxsoc.upscale import moments
 from jaxsoc.upscale.closures import CLOSURES, Higher, gaussian, log_normal, zero_third
 from jaxsoc.upscale.macro import Core, MomentEquations, Strata
@@ -198,7 +198,7 @@ def test_small_deviations_are_predicted():
     for spread in (0.1, 0.05):
         model, state, params = soil(spread=spread)
         save = moments.of(model.fluxes)
-        cells = integrate(model, state, params, times, save=save, method=Fused(6.0))
+        cells = integrate(model, state, params, times, save=save, method=Steps(6.0))
         equations = MomentEquations(model, (RATE,))
         core, means = equations.initial(state, params)
         found, finite = follow(equations, core, means, times)
@@ -287,7 +287,7 @@ def test_what_closures_do_on_the_published_fields(data, correlation):
     params = jax.tree.map(jnp.asarray, TwoPoolParameters(MultiplicativeConstants()))
     model, times = TwoPool(), np.arange(0, 201) * 24.0
     save = moments.of(model.fluxes)
-    cells = integrate(model, state, params, times, save=save, method=Fused(dt=4.0))
+    cells = integrate(model, state, params, times, save=save, method=Steps(4.0))
     exact = cells.values.flux.respiration
     alive = np.asarray(biomass > 0)
     for name, expected in PUBLISHED[correlation].items():

@@ -7,7 +7,7 @@ import pytest
 
 from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
 from jaxsoc.physics.kinetics import KINETICS
-from jaxsoc.solve import FixedStep, integrate
+from jaxsoc.solve import Steps, integrate
 from jaxsoc.upscale import moments
 
 RATE, HALF = "decomposition.rate", "decomposition.half_saturation"
@@ -87,7 +87,7 @@ def test_multiplicative_respiration_closes_exactly_at_every_instant(rng, heterog
     model, state, params = patchy(rng, "multiplicative", heterogeneous=heterogeneous)
     saver = moments.of(model.fluxes, third=(TRIPLE,))
     times = np.linspace(0, 2400, 101)
-    run = integrate(model, state, params, times, save=saver, method=FixedStep(2.0))
+    run = integrate(model, state, params, times, save=saver, method=Steps(2.0))
     saved = run.values
     total = (1 - 0.31) * multiplicative_terms(saved) + saved.mean_field_flux.respiration
     np.testing.assert_allclose(total, saved.flux.respiration, rtol=1e-12)
@@ -130,7 +130,7 @@ def test_closure_free_identity_at_every_instant(rng, name):
         }
 
     times = np.linspace(0, 2400, 51)
-    run = integrate(model, state, params, times, save=both_sides, method=FixedStep(0.5))
+    run = integrate(model, state, params, times, save=both_sides, method=Steps(0.5))
     for left, right, size in run.values.values():
         scale = np.maximum(np.abs(right), size)
         assert (np.abs(left - right) <= 1e-12 * scale).all()

@@ -29,7 +29,7 @@ from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
 from jaxsoc.physics.grids import CellGrid
 from jaxsoc.physics.kinetics import KINETICS, LinearConstants
 from jaxsoc.physics.mortality import LinearMortalityConstants
-from jaxsoc.solve import FixedStep, Fused, IntegrationError, integrate
+from jaxsoc.solve import IntegrationError, Steps, integrate
 from jaxsoc.upscale import moments
 from jaxsoc.upscale.hyper import (
     Heterogeneity,
@@ -43,7 +43,7 @@ from jaxsoc.upscale.hyper import (
 from jaxsoc.upscale.spectral import correlation, spectral_field, with_dead_zones
 
 TIMES = np.arange(0.0, 481.0, 24.0)
-ROAD = Fused(dt=6.0)
+ROAD = Steps(6.0)
 OBJECTIVES = [
     peak_respiration,
     largest_saved_respiration,
@@ -291,7 +291,7 @@ def test_the_curve_is_nearer_to_the_true_peak_than_the_saved_times():
     soil = patchy("michaelis_menten")
     fine = np.arange(0.0, 481.0, 0.5)
     value = lambda of, times: float(
-        objective_of(soil.model, Fused(dt=0.5), times, of)(*soil[1:])
+        objective_of(soil.model, Steps(0.5), times, of)(*soil[1:])
     )
     truth = value(peak_respiration, fine)
     smooth = abs(value(peak_respiration, TIMES) - truth)
@@ -304,12 +304,12 @@ def test_the_curve_is_nearer_to_the_true_peak_than_the_saved_times():
 def test_the_step_is_short_enough_for_every_cell():
     soil = patchy("michaelis_menten", 60)
     dt = resolved_step(soil, TIMES)
-    run = lambda dt: integrate(*soil, TIMES, method=FixedStep(dt)).final
+    run = lambda dt: integrate(*soil, TIMES, method=Steps(dt)).final
     found, truth = run(dt), run(dt / 16)
     carbon = sum(truth)
     for one, other in zip(found, truth, strict=True):
         assert float(jnp.max(jnp.abs(one - other) / carbon)) < 1e-5
-    tight = sensitivity_map(soil, TIMES, method=Fused(dt / 8))
+    tight = sensitivity_map(soil, TIMES, method=Steps(dt / 8))
     chosen = sensitivity_map(soil, TIMES)
     assert chosen.method.dt == dt
     for name, gradient in tight.gradient.items():
@@ -443,7 +443,7 @@ def full_grid(cells=10_000, steps=5000):
     soil = patchy("michaelis_menten", cells)
     times = np.linspace(0.0, 4800.0, 201)
     save = moments.of(soil.model.fluxes)
-    road = Fused(dt=4800.0 / steps, devices=1)
+    road = Steps(4800.0 / steps, devices=1)
 
     def function(state, params):
         run = integrate(soil.model, state, params, times, save=save, method=road)

@@ -19,7 +19,7 @@ from jaxsoc.physics.mortality import (
     PowerMortalityConstants,
     power_mortality,
 )
-from jaxsoc.solve import FixedStep, integrate
+from jaxsoc.solve import Steps, integrate
 from jaxsoc.upscale import taylor
 
 S, B, k, K, m, β, Y = sympy.symbols("S B k K m beta Y", positive=True)
@@ -253,7 +253,7 @@ def test_a_run_is_followed_and_members_are_mapped():
         params,
         times,
         save=taylor.saver(model.fluxes, order=2),
-        method=FixedStep(dt=6.0),
+        method=Steps(6.0),
     )
     last = taylor.expand(model.fluxes, run.final, params, order=2)
     assert run.values.moment.shape == (3, len(last.names))

@@ -12,8 +12,8 @@ import numpy as np
 
 from jaxsoc.solve import (
     AbstractStatistic,
-    Steps,
     IntegrationError,
+    Steps,
     integrate,
     map_members,
     reductions,

@@ -20,7 +20,7 @@ from jaxsoc.physics.parameters import (
 )
 from jaxsoc.physics.safe import ratio
 from jaxsoc.physics.shapes import Cells
-from jaxsoc.solve import Method, integrate
+from jaxsoc.solve import AbstractPointwise, AbstractStocks, Method, integrate
 
 from .observe import FITTING_METHOD, Observed, SoilCore, as_observed
 
@@ -103,7 +103,7 @@ class PatchySeries(eqx.Module):
     every cell has the same substrate and follows the same law, alone.
 
     **Arguments:** `model`: a `TwoPool` with any laws whose constants have a `rate`;
-    `method`: a road with forward-mode gradients; `cells`: nodes of the quadrature.
+    `method`: one with forward-mode gradients; `cells`: nodes of the quadrature.
     """
 
     model: TwoPool = TwoPool()
@@ -153,7 +153,7 @@ class TwoSubstrates(NamedTuple):
     co2: Any
 
 
-class SecondPool(eqx.Module):
+class SecondPool(AbstractPointwise, AbstractStocks):
     """Two substrates eaten by one biomass, which compete for it, by the law of `model`.
 
     Dᵢ = Sᵢ/S D(S, B; kᵢ),  S = S₁ + S₂

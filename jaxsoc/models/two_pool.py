@@ -28,7 +28,6 @@ from jaxsoc.physics.shapes import Number
 from jaxsoc.physics.units import FGC_PER_CELL
 from jaxsoc.solve.pointwise import AbstractBounded, AbstractStocks
 
-
 # Where the slopes of a law of which nothing is known are looked for, as shares of the
 # most substrate; and how much larger they may be in between.
 _REACHABLE = tuple(10.0 ** (-0.4 * place) for place in range(16))
@@ -112,7 +111,8 @@ class TwoPool(AbstractBounded, AbstractStocks):
         The largest B follows from d(Y S + B)/dt = Y I - (1 - Y) T ≤ Y I. For the known
         laws, concave in S with a finite slope at zero, ∂D/∂S is taken at S = 0 and at
         the current S. The slopes of another law are looked for all over the S that the
-        cell can reach, S + B + I Δt, and taken a quarter larger than found. Stocks below a millionth of the largest count as that much
+        cell can reach, S + B + I Δt, and taken a quarter larger than found. Stocks
+        below a millionth of the largest count as that much
         where slopes grow without bound, as ∂T/∂B does for β < 1.
         **Returns:** λ in 1/h, per cell.
         """

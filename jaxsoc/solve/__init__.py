@@ -14,13 +14,13 @@ from .methods import Method as Method
 from .methods import Steps as Steps
 from .methods import forward_adaptive as forward_adaptive
 from .newton import newton_layered as newton_layered
-from .precision import require_x64 as require_x64
-from .sites import Sites as Sites
-from .sites import map_sites as map_sites
 from .pointwise import AbstractBounded as AbstractBounded
 from .pointwise import AbstractPointwise as AbstractPointwise
 from .pointwise import AbstractStocks as AbstractStocks
 from .pointwise import Pointwise as Pointwise
+from .precision import require_x64 as require_x64
+from .sites import Sites as Sites
+from .sites import map_sites as map_sites
 from .soundness import IntegrationError as IntegrationError
 from .statistics import AbstractStatistic as AbstractStatistic
 from .steppers import heun as heun

@@ -5,6 +5,7 @@ Cells that do not exchange carbon can instead be taken a block at a time through
 time; what is asked of them is gathered on the way, block by block.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from functools import partial
@@ -32,8 +33,8 @@ _BYTES = 1664
 _COUNTED_BYTES = 768
 # Cells of a block that meets the others at every save time.
 _MEETING = 512
-# The fewest cells of a block that counts its own steps on an accelerator.
-_LEAST_QUANTILE = 64
+# The fewest cells that count their own steps on an accelerator.
+_LEAST_PART = 16
 
 
 def usual_block(layout: str, state: Any, *, counted: bool) -> int:
@@ -101,7 +102,7 @@ def run_in_blocks(
     pack = _Packing(jax.eval_shape(statistic, times[0], state, params))
     run = partial(_run_block, step, statistic, pack, pace)
     if accelerated() and pace.rate is not None:
-        found = _run_quantiles(run, statistic, pack, state, params, times)
+        found = _run_parts(step, statistic, pack, pace, state, params, times)
     else:
         plan = layout(cells, block, devices)
         found = _run_all(run, statistic, pack, state, params, times, plan)
@@ -203,29 +204,37 @@ def _run_all(run, statistic, pack, state, params, times, plan):
     return rows, final, jnp.sum(steps)
 
 
-def _run_quantiles(run, statistic, pack, state, params, times):
-    """The slower half of the cells, half of the rest, and so on, one after the other.
+def _run_parts(step, statistic, pack, pace, state, params, times):
+    """Parts of the sorted cells at their own pace, measured together at save times.
 
-    For members that go side by side: the same quantile of all of them steps together,
-    so that few wait for the fastest cells of another one.
+    Each part is three quarters of what the slower ones leave. For members that go side
+    by side on an accelerator: the same part of all of them steps together, so that few
+    wait for the fastest cells of another one, and what is saved is one reduction.
     """
-    constant, varying = _split(params)
     cells = jax.tree.leaves(state)[0].size
     ends = [0]
-    while cells - ends[-1] > 2 * _LEAST_QUANTILE:
-        ends.append(ends[-1] + (cells - ends[-1]) // 2)
+    while cells - ends[-1] >= 4 * _LEAST_PART:
+        ends.append(cells - (cells - ends[-1]) // 4)
     ends.append(cells)
-    found = []
-    for a, b in zip(ends[:-1], ends[1:], strict=True):
-        cut = lambda x, a=a, b=b: x[a:b]
-        part = jax.tree.map(cut, (state, varying))
-        found.append(run(*part, constant, times))
-    rows, finals, steps = zip(*found, strict=True)
-    shares = jnp.asarray(np.diff(ends) / cells, times.dtype)
-    rows = jax.tree.map(lambda *parts: jnp.stack(parts), *rows)
-    rows = _merged(statistic, pack, rows, shares)
-    final = jax.tree.map(lambda *parts: jnp.concatenate(parts), *finals)
-    return rows, final, sum(steps)
+    spans = [slice(*pair) for pair in itertools.pairwise(ends)]
+    cut = lambda tree: [
+        jax.tree.map(lambda x, at=at: x[at] if x.ndim else x, tree) for at in spans
+    ]
+    join = lambda parts: jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)
+    own, advance = cut(params), counted_steps(step, pace)
+
+    def all_parts(carried, params, start, end):
+        parts, taken = carried
+        parts = list(parts)
+        for place, part in enumerate(parts):
+            parts[place], taken = advance((part, taken), own[place], start, end)
+        return parts, taken
+
+    packed = lambda t, carried: pack.pack(statistic(t, join(carried[0]), params))
+    start = cut(state), jnp.zeros((), times.dtype)
+    first = packed(times[0], start)
+    values, (parts, steps) = march(all_parts, packed, start, params, times)
+    return _by_value(first, values), join(parts), steps
 
 
 def _run_device(run, statistic, pack, plan, cells, tail, shared):
@@ -257,10 +266,15 @@ def _run_block(step, statistic, pack, pace, state, varying, constant, times):
     params = eqx.combine(varying, constant)
     packed = lambda t, state: pack.pack(statistic(t, state, params))
     values, final, steps = run_together(step, packed, pace, state, params, times)
-    first = packed(times[0], state)
-    # Time last: merging blocks then runs along it, which a processor can do in lanes.
-    rows = [jnp.concatenate([a[None], b]).T for a, b in zip(first, values, strict=True)]
-    return rows, final, steps
+    return _by_value(packed(times[0], state), values), final, steps
+
+
+def _by_value(first, later):
+    """Rows of packed values with time last: what merges blocks then runs along it.
+
+    Which a processor can do in lanes.
+    """
+    return [jnp.concatenate([a[None], b]).T for a, b in zip(first, later, strict=True)]
 
 
 def run_together(
@@ -326,7 +340,9 @@ def run_between_saves(
 def _by_rate(rate, state, params, times):
     """The cells in the order of their rates, and the place of each cell in it."""
     leaf = jax.tree.leaves(state)[0]
-    rates = jnp.broadcast_to(rate(times[0], state, params, times[1] - times[0]), leaf.shape)
+    rates = jnp.broadcast_to(
+        rate(times[0], state, params, times[1] - times[0]), leaf.shape
+    )
     order = jnp.argsort(rates.reshape(-1))
     back = jnp.zeros(leaf.size, order.dtype).at[order].set(jnp.arange(leaf.size))
     return order, back.reshape(leaf.shape)

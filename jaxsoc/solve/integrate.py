@@ -4,6 +4,7 @@ A state is a pytree of arrays of one shape, the cells; a parameter is a scalar o
 cell axes that broadcast to that shape.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -95,7 +96,8 @@ def integrate(
     **Raises:** `ValueError` for times, pools or shapes that do not fit, for a tolerance
     that is not positive, for a method that needs cells apart where they are coupled, or
     for more than 1e8 steps; `IntegrationError` for a run that leaves the finite
-    numbers, falls below zero, is not stable, or misses the tolerance.
+    numbers, falls below zero, is not stable, or misses the tolerance. Inside `jit` a
+    run that may raise goes on one device; `throw=False` takes them all.
     """
     if not tolerance > 0:
         raise ValueError(f"tolerance must be positive, got {tolerance}")
@@ -106,6 +108,9 @@ def integrate(
     if method is None:
         method = choose_method(tendency, state, params, times, rate=rate)
     _refuse(method, tendency, save, rate, state, params, times)
+    if throw and isinstance(method, Steps) and _unknown(state, params, times):
+        # A program for several devices that raises would end the whole process.
+        method = dataclasses.replace(method, devices=method.devices or 1)
     estimate = chosen if estimate_error is None else estimate_error
     problem = (tendency, save, rate, state, params, times, tolerance)
     solution = _run(method, *problem, estimate)
@@ -148,7 +153,7 @@ def choose_method(
     if rate is None:
         return Adaptive()
     intervals = np.diff(times)
-    rates = np.asarray(rate(times[0], state, params, intervals[0]), dtype=float)
+    rates = _rates(rate, state, params, times)
     if not np.isfinite(rates).all():
         bad = int((~np.isfinite(rates)).sum())
         raise ValueError(
@@ -173,6 +178,13 @@ def _rate_of(tendency, rate):
     if rate is None and isinstance(tendency, AbstractBounded):
         return tendency.fastest_rate
     return rate
+
+
+def _rates(rate, state, params, times):
+    """The bound at the start, by cell."""
+    dtype = jax.tree.leaves(state)[0].dtype
+    start, interval = jnp.asarray([times[0], times[1] - times[0]], dtype)
+    return np.asarray(rate(start, state, params, interval), dtype=float)
 
 
 def _unknown(*trees):
@@ -282,7 +294,7 @@ def _refuse_running_away(method, rate, state, params, times):
     intervals = np.diff(times)
     pace = 1 / method.dt if method.dt else 0.0
     if method.courant is not None:
-        rates = np.asarray(rate(times[0], state, params, intervals[0]), dtype=float)
+        rates = _rates(rate, state, params, times)
         pace = max(pace, np.nan_to_num(rates, posinf=0).max() / method.courant)
     foreseen = np.maximum(np.ceil(intervals * pace), 2.0).sum()
     if foreseen > _MOST_STEPS:
@@ -337,9 +349,7 @@ def _count(method, state, params, times):
     """
     if method.dt is None:
         return jnp.asarray(2)
-    pairs = lambda xp: xp.ceil(
-        xp.max(xp.diff(times)) / (2 * method.dt) * (1 - 1e-12)
-    )
+    pairs = lambda xp: xp.ceil(xp.max(xp.diff(times)) / (2 * method.dt) * (1 - 1e-12))
     if isinstance(times, Tracer):
         return (2 * pairs(jnp)).astype(int)
     count = 2 * int(pairs(np))

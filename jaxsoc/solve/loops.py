@@ -105,12 +105,14 @@ def _repeated(one, count, state):
     several = together()
 
     def pass_(n, state):
-        for i in range(several):
-            state = one(n * several + i, state)
+        # The last pass may hold more than are wanted.
+        for place in range(several):
+            index = several * n + place
+            keep = lambda new, old, on=index < count: jnp.where(on, new, old)
+            state = jax.tree.map(keep, one(index, state), state)
         return state
 
-    state = lax.fori_loop(0, count // several, pass_, state)
-    return lax.fori_loop(several * (count // several), count, one, state)
+    return lax.fori_loop(0, -(-count // several), pass_, state)
 
 
 def march(advance: Advance, measure: Callable, state: Any, params: Any, times: Any):

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -11,7 +11,6 @@ import equinox as eqx
 from .steppers import Stepper, rk4
 
 COURANT = 0.5
-Layout = Literal["blocks", "whole"]
 
 
 class Steps(eqx.Module):
@@ -45,7 +44,7 @@ class Steps(eqx.Module):
     dt: float | None = None
     courant: Any = dataclasses.field(default=None, kw_only=True)
     stepper: Stepper = dataclasses.field(default=rk4, kw_only=True)
-    layout: Layout | None = dataclasses.field(default=None, kw_only=True)
+    layout: str | None = dataclasses.field(default=None, kw_only=True)
     block: int | None = dataclasses.field(default=None, kw_only=True)
     devices: int | None = dataclasses.field(default=None, kw_only=True)
 
@@ -60,9 +59,7 @@ class Steps(eqx.Module):
         if self.courant is not None and not 0 < self.courant <= 2:
             raise ValueError(f"courant must lie in (0, 2], got {self.courant}")
         if self.layout not in (None, "blocks", "whole"):
-            raise ValueError(
-                f"layout must be 'blocks' or 'whole', got {self.layout!r}"
-            )
+            raise ValueError(f"layout must be 'blocks' or 'whole', got {self.layout!r}")
         for name in ("block", "devices"):
             value = getattr(self, name)
             if value is not None and value < 1:

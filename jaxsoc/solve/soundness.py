@@ -76,9 +76,7 @@ class Soundness(eqx.Module):
             f"a pool fell below zero: steps are too long; {_SHORTER}",
             f"explicit steps were beyond stability; {_SHORTER}",
         ]
-        index = jnp.argmax(
-            jnp.stack([~self.finite, self.negative, self.unstable])
-        )
+        index = jnp.argmax(jnp.stack([~self.finite, self.negative, self.unstable]))
         return eqx.branched_error_if(values, ~self.sound, index, sentences)
 
     def sentence(self, method: Any, state: Any) -> str | None:

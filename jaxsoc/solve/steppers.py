@@ -100,7 +100,7 @@ _RODAS4 = _Tableau(
 )
 
 
-def rodas3(tendency: AbstractPointwise) -> Step:
+def rodas3(tendency: Tendency) -> Step:
     """Rodas3, order 3, L-stable: implicit in the pools of each cell by themselves.
 
     (1/(γ h) - J) k_i = f(y + Σ a_ij k_j) + Σ c_ij/h k_j + g_i h ∂f/∂t
@@ -116,7 +116,7 @@ def rodas3(tendency: AbstractPointwise) -> Step:
     return _rosenbrock(tendency, _RODAS3)
 
 
-def rodas4(tendency: AbstractPointwise) -> Step:
+def rodas4(tendency: Tendency) -> Step:
     """Rodas4, order 4, L-stable: as `rodas3`, with six stages.
 
     Pools that are only added up, integrals of others, are integrated to order 4, too.

@@ -14,15 +14,13 @@ from hypothesis import strategies as st
 from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.solve import (
-    FixedStep,
-    Fused,
-    Substepped,
+    Steps,
     integrate,
     reductions,
     rk4,
-    rosenbrock,
+    rodas3,
 )
-from jaxsoc.solve.fused import layout
+from jaxsoc.solve.blocks import layout
 from jaxsoc.solve.statistics import Means, Statistics
 from jaxsoc.upscale import moments
 
@@ -108,7 +106,10 @@ def test_fused_is_the_whole_grid(cells, devices):
     run = lambda method: integrate(
         model, state, params, TIMES, save=save, method=method, estimate_error=True
     )
-    fused, plain = run(Fused(dt=3.0, devices=devices)), run(FixedStep(dt=3.0))
+    fused, plain = (
+        run(Steps(3.0, devices=devices)),
+        run(Steps(3.0, layout="whole")),
+    )
     assert worst(fused.final, plain.final) < 1e-12
     assert worst(fused.values.mean, plain.values.mean) < 1e-12
     assert worst(fused.values.flux, plain.values.flux) < 1e-12
@@ -120,9 +121,9 @@ def test_fused_is_the_whole_grid(cells, devices):
 def test_shape_and_order_of_cells_are_kept():
     model, state, params = patchy("michaelis_menten", 40 * 30)
     grid = lambda tree: jax.tree.map(lambda x: x.reshape(40, 30) if x.ndim else x, tree)
-    road = Fused(dt=4.0, rate=model.fastest_rate)
+    method = Steps(4.0, courant=0.5)
     run = lambda state, params: integrate(
-        model, state, params, TIMES, save=Statistics(), method=road
+        model, state, params, TIMES, save=Statistics(), method=method
     )
     line, square = run(state, params), run(grid(state), grid(params))
     assert square.final.substrate.shape == (40, 30)
@@ -133,10 +134,10 @@ def test_shape_and_order_of_cells_are_kept():
 def test_blocks_with_their_own_steps_agree_with_a_tight_run():
     model, state, params = patchy("michaelis_menten", 3000)
     save = Statistics()
-    tight = integrate(model, state, params, TIMES, method=FixedStep(dt=0.1))
-    road = Fused(dt=24.0, rate=model.fastest_rate, courant=0.2)
+    tight = integrate(model, state, params, TIMES, method=Steps(0.1))
+    method = Steps(24.0, courant=0.2)
     fused = integrate(
-        model, state, params, TIMES, save=save, method=road, estimate_error=True
+        model, state, params, TIMES, save=save, method=method, estimate_error=True
     )
     assert float(fused.relative_error) < 1e-6
     assert worst(fused.values.mean, tight.values.mean) < 1e-6
@@ -145,38 +146,35 @@ def test_blocks_with_their_own_steps_agree_with_a_tight_run():
         state,
         params,
         TIMES,
-        method=Substepped(model.fastest_rate, courant=0.2, block=256),
+        method=Steps(courant=0.2, block=256, layout="whole"),
     )
     assert worst(fused.values.mean, other.values.mean) < 1e-6
 
 
-def test_the_automatic_road_is_the_fast_one_where_statistics_merge():
+def test_what_cannot_be_merged_is_not_laid_out_in_blocks():
     model, state, params = patchy("multiplicative", 600)
-    run = lambda save: integrate(
-        model, state, params, TIMES, save=save, rate=model.fastest_rate
-    )
+    run = lambda save: integrate(model, state, params, TIMES, save=save)
     merged, fields = run(Statistics()), run(lambda t, state, params: state.substrate)
-    assert type(merged.method) is Fused
-    assert type(fields.method) is not Fused
+    for mean, field in zip(merged.values.mean.substrate, fields.values, strict=True):
+        assert float(mean) == pytest.approx(float(field.mean()), rel=1e-5)
+    method = Steps(1.0, layout="blocks")
     with pytest.raises(ValueError, match="AbstractStatistic such as moments.of"):
-        integrate(
-            model, state, params, TIMES, save=lambda *args: 0.0, method=Fused(dt=1.0)
-        )
+        integrate(model, state, params, TIMES, save=lambda *_: 0.0, method=method)
 
 
 @pytest.mark.parametrize("options", [{"dt": 0.0}, {"dt": 1.0, "courant": 3.0}])
 def test_impossible_steps_are_refused(options):
     with pytest.raises(ValueError, match="must"):
-        Fused(**options)
+        Steps(**options)
 
 
 def test_a_rate_without_bounds_ends_the_run_as_not_finite():
     model, state, params = patchy("multiplicative", 600)
     rate = lambda t, state, params, interval: jnp.full_like(state.substrate, jnp.nan)
     solution = integrate(
-        model, state, params, TIMES, method=Fused(dt=1.0, rate=rate), throw=False
+        model, state, params, TIMES, method=Steps(courant=0.5), rate=rate, throw=False
     )
-    assert not bool(solution.finite)
+    assert not bool(solution.sound)
 
 
 def test_single_precision_stays_within_a_hundred_thousandth():
@@ -184,7 +182,7 @@ def test_single_precision_stays_within_a_hundred_thousandth():
     model, state, params = patchy("multiplicative", 10_000)
     save = moments.of(model.fluxes)
     run = lambda model, state, params: integrate(
-        model, state, params, TIMES, save=save, method=Fused(dt=2.0)
+        model, state, params, TIMES, save=save, method=Steps(2.0)
     )
     fine, coarse = run(model, state, params), run(*single)
     assert coarse.values.flux.respiration.dtype == jnp.float32
@@ -203,12 +201,12 @@ def test_implicit_steps_are_stable_where_explicit_ones_are_not():
     state = Pools(jnp.full(300, 2.0), jnp.linspace(50.0, 100.0, 300), jnp.zeros(300))
     model, times = TwoPool(KINETICS["michaelis_menten"].law), [0.0, 480.0]
     run = lambda stepper, dt: integrate(
-        model, state, params, times, method=Fused(dt, stepper=stepper), throw=False
+        model, state, params, times, method=Steps(dt, stepper=stepper), throw=False
     )
     exact = run(rk4, 0.05)
-    assert bool(exact.finite)
-    implicit, explicit = run(rosenbrock, 2.0), run(rk4, 2.0)
-    assert not bool(explicit.finite) or worst(explicit.final, exact.final) > 1.0
+    assert bool(exact.sound)
+    implicit, explicit = run(rodas3, 2.0), run(rk4, 2.0)
+    assert not bool(explicit.sound) or worst(explicit.final, exact.final) > 1.0
     assert worst(implicit.final, exact.final) < 1e-2
     total = sum(implicit.final)
     expected = sum(state) + params.input * 480.0
@@ -218,13 +216,13 @@ def test_implicit_steps_are_stable_where_explicit_ones_are_not():
 @pytest.mark.slow
 def test_implicit_steps_have_gradients_in_both_modes():
     model, state, params = patchy("michaelis_menten", 40)
-    function = peak(model, Fused(4.0, stepper=rosenbrock))
+    function = peak(model, Steps(4.0, stepper=rodas3))
     gradient = jax.grad(function)(state, params)
     direction = jax.tree.map(lambda x: 0.1 * x, state)
     _, forward = jax.jvp(lambda s: function(s, params), (state,), (direction,))
     dots = jax.tree.map(lambda a, b: jnp.sum(a * b), gradient, direction)
     assert float(forward) == pytest.approx(float(sum(dots)), rel=1e-10)
-    tight = jax.grad(peak(model, Fused(1.0)))(state, params)
+    tight = jax.grad(peak(model, Steps(1.0)))(state, params)
     assert worst(gradient, tight) < 1e-3
 
 
@@ -253,9 +251,11 @@ def peak(model, method, times=TIMES):
 def test_reverse_forward_and_whole_grid_agree(cells, dt):
     # The three steps put save times, one or none, between the ends of a segment.
     model, state, params = patchy("michaelis_menten", cells)
-    function = peak(model, Fused(dt=dt))
+    function = peak(model, Steps(dt))
     gradient = jax.grad(function, argnums=(0, 1))(state, params)
-    plain = jax.grad(peak(model, FixedStep(dt=dt)), argnums=(0, 1))(state, params)
+    plain = jax.grad(peak(model, Steps(dt, layout="whole")), argnums=(0, 1))(
+        state, params
+    )
     assert worst(gradient, plain) < 1e-10
     direction = jax.tree.map(lambda x: 0.3 * x, (state, params))
     _, forward = jax.jvp(function, (state, params), direction)
@@ -268,7 +268,7 @@ def test_reverse_forward_and_whole_grid_agree(cells, dt):
 @pytest.mark.slow
 def test_gradients_by_single_cells_and_numbers_are_differences():
     model, state, params = patchy("multiplicative", 400)
-    function = peak(model, Fused(dt=3.0))
+    function = peak(model, Steps(3.0))
     by_state, by_params = jax.grad(function, argnums=(0, 1))(state, params)
     dead = int(jnp.argmin(state.biomass))
     assert float(state.biomass[dead]) == 0.0
@@ -299,10 +299,10 @@ def assert_is_slope(found, value, h, scale):
 @pytest.mark.slow
 def test_forward_gradients_through_blocks_with_their_own_steps():
     model, state, params = patchy("michaelis_menten", 700)
-    road = Fused(dt=24.0, rate=model.fastest_rate, courant=0.3)
-    tight = peak(model, Fused(dt=0.5))
+    method = Steps(24.0, courant=0.3)
+    tight = peak(model, Steps(0.5))
     direction = jax.tree.map(lambda x: 0.1 * x, (state, params))
-    _, found = jax.jvp(peak(model, road), (state, params), direction)
+    _, found = jax.jvp(peak(model, method), (state, params), direction)
     _, expected = jax.jvp(tight, (state, params), direction)
     assert float(found) == pytest.approx(float(expected), rel=1e-5)
 
@@ -312,7 +312,7 @@ def test_memory_of_a_gradient_grows_with_the_root_of_the_steps():
 
     def temporary(steps):
         times = np.linspace(0.0, 1200.0, 11)
-        function = peak(model, Fused(dt=1200.0 / steps, devices=1), times)
+        function = peak(model, Steps(1200.0 / steps, devices=1), times)
         compiled = jax.jit(jax.grad(function)).lower(state, params).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
@@ -360,5 +360,5 @@ def test_a_number_of_cores_must_be_positive():
 def test_means_and_variances_merge():
     model, state, params = patchy("multiplicative", 1000)
     run = lambda method: integrate(model, state, params, TIMES, method=method).values
-    assert worst(run(Fused(dt=3.0)), run(FixedStep(dt=3.0))) < 1e-12
+    assert worst(run(Steps(3.0)), run(Steps(3.0, layout="whole"))) < 1e-12
     assert len(Means()(0.0, state, params)) == 3

@@ -1,0 +1,206 @@
+"""Runs that are wrong are refused, or say so: coupling, stability, signs, digits."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from point_cases import METHODS, MODEL, patchy_soil
+
+from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
+from jaxsoc.physics.kinetics import MichaelisMentenConstants
+from jaxsoc.solve import (
+    AbstractStocks,
+    IntegrationError,
+    Pointwise,
+    Steps,
+    heun,
+    integrate,
+    rodas3,
+    rodas4,
+)
+
+
+def diffusing(t, x, d):
+    """Carbon that diffuses along a ring of cells, and decays."""
+    return d * (jnp.roll(x, 1) - 2 * x + jnp.roll(x, -1)) - 0.1 * x
+
+
+EVERY_METHOD = {
+    **METHODS,
+    "in blocks": Steps(0.05, layout="blocks"),
+    "blocks of a size": Steps(0.05, block=16),
+    "counted": Steps(courant=0.1),
+    "counted in blocks": Steps(courant=0.1, block=16),
+    "of order 4, implicit": Steps(0.05, stepper=rodas4),
+    "chosen": None,
+}
+NEEDS_CELLS_APART = {
+    *("in blocks", "blocks of a size", "counted in blocks"),
+    *("implicit in a cell", "of order 4, implicit", "implicit"),
+}
+
+
+@pytest.mark.parametrize("name", EVERY_METHOD)
+def test_coupled_cells_are_the_same_by_every_method_or_refused(name):
+    """1,000 cells in a ring: exact by discrete Fourier modes."""
+    start = jnp.zeros(1000).at[::50].set(1.0)
+    d, times = jnp.asarray(2.0), np.array([0.0, 1.0, 3.0])
+    rate = lambda t, x, d, interval: jnp.full_like(x, 4 * d + 0.1)
+    run = lambda: integrate(
+        diffusing, start, d, times, method=EVERY_METHOD[name], rate=rate
+    )
+    if name in NEEDS_CELLS_APART:
+        with pytest.raises(ValueError, match="couples no cells"):
+            run()
+        return
+    waves = 2 * np.pi * np.arange(1000) / 1000
+    decay = np.exp((2 * 2.0 * (np.cos(waves) - 1) - 0.1) * times[-1])
+    exact = np.fft.ifft(np.fft.fft(start) * decay).real
+    np.testing.assert_allclose(run().final, exact, atol=2e-7)
+
+
+class Decay(AbstractStocks):
+    """dx/dt = -r x, stocks that may be coupled."""
+
+    def __call__(self, t, x, r):
+        return -r * x
+
+
+def test_a_stock_below_zero_ends_the_run_with_its_name_and_time(rng):
+    state, params = patchy_soil(rng)
+    with pytest.raises(IntegrationError, match="substrate of a cell is -.*at time"):
+        integrate(MODEL, state, params, [0.0, 48.0, 96.0], method=Steps(24.0))
+    run = lambda dt, stepper: integrate(
+        *(Decay(), jnp.ones(3), jnp.asarray(1.0), [0.0, 3.0]),
+        method=Steps(dt, stepper=stepper),
+    )
+    assert bool(run(0.5, heun).sound)
+
+    @jax.jit
+    def hurried(state):
+        times = np.array([0.0, 48.0, 96.0])
+        return integrate(MODEL, state, params, times, method=Steps(24.0)).final.co2
+
+    with pytest.raises(Exception, match="below zero"):
+        jax.block_until_ready(hurried(state))
+
+
+def test_steps_beyond_stability_are_said():
+    """Oscillating about a steady state within what a tolerance allows."""
+    decay = Pointwise(lambda t, x, r: -r * (x - 1.0))
+    run = lambda dt: integrate(
+        *(decay, jnp.full(4, 1 + 1e-9), jnp.asarray(1.0), [0.0, 12.0]),
+        method=Steps(dt),
+        estimate_error=True,
+    )
+    assert bool(run(2.0).sound)
+    with pytest.raises(IntegrationError, match="3 at time 0, at most 2.78.* is stable"):
+        run(3.0)
+
+
+def test_an_error_in_one_cell_is_seen():
+    """The means hide it: one stiff cell of 10,000."""
+    rate = np.full(10_000, 1e-3)
+    rate[17] = 0.4
+    params = TwoPoolParameters(MichaelisMentenConstants(rate, np.full(10_000, 20.0)))
+    fill = lambda x: jnp.full(10_000, x)
+    state, times = Pools(fill(100.0), fill(1.0), fill(0.0)), [0.0, 120.0]
+    run = integrate(
+        *(MODEL, state, params, times),
+        method=Steps(1.0, stepper=rodas3),
+        estimate_error=True,
+        throw=False,
+    )
+    exact = integrate(MODEL, state, params, times, method=Steps(courant=0.05)).final
+    gaps = [jnp.abs(a - b).max() for a, b in zip(run.final, exact, strict=True)]
+    true = float(max(gaps)) / 100
+    assert true > 20 * float(run.relative_error)
+    assert float(run.cell_error) >= true / 3
+
+
+@pytest.mark.parametrize("pool", ["substrate", "co2"])
+@pytest.mark.parametrize("value", [-1e-3, np.nan])
+def test_stocks_that_are_none_are_refused(pool, value, rng):
+    state, params = patchy_soil(rng, (3, 3))
+    bad = state._replace(**{pool: getattr(state, pool).at[1, 1].set(value)})
+    words = rf"{pool} must be finite.*got {value:g} \(1 of"
+    with pytest.raises(ValueError, match=words):
+        integrate(MODEL, bad, params, [0.0, 1.0])
+
+
+@pytest.mark.parametrize("tolerance", [0.0, -1.0, np.nan])
+def test_a_tolerance_must_be_positive(tolerance, rng):
+    state, params = patchy_soil(rng, (2, 2))
+    with pytest.raises(ValueError, match="tolerance must be positive, got"):
+        integrate(MODEL, state, params, [0.0, 1.0], tolerance=tolerance)
+
+
+@pytest.mark.parametrize(
+    "times, rate, method",
+    [
+        ([0.0, 24.0], 1e10, None),
+        ([0.0, 24e15], 0.01, None),
+        ([0.0, 1e9], 0.01, Steps(1.0)),
+    ],
+)
+def test_steps_that_run_away_are_refused_with_their_number(times, rate, method, rng):
+    state, _ = patchy_soil(rng, (3, 3))
+    params = TwoPoolParameters(MichaelisMentenConstants(rate=rate))
+    with pytest.raises(ValueError, match=r"e\+\d+ steps, more than 1e\+08"):
+        integrate(MODEL, state, params, times, method=method)
+
+
+def holling_iii(S, B, c):
+    return c.rate * B * S**2 / (c.half_saturation**2 + S**2)
+
+
+def test_a_law_that_is_not_concave_has_a_bound_too(rng):
+    """Holling III is steepest between no substrate and what there is."""
+    model, cells = TwoPool(holling_iii), 200
+    constants = MichaelisMentenConstants(
+        10 ** rng.uniform(-2, -0.5, cells), 10 ** rng.uniform(0, 1.5, cells)
+    )
+    params = TwoPoolParameters(constants)
+    S, B = jnp.asarray(rng.uniform(50, 250, cells)), jnp.asarray(rng.gamma(1, 5, cells))
+    state = Pools(S, B, 0.0 * S)
+    bound = np.asarray(model.fastest_rate(0.0, state, params, 24.0))
+    most = params.carbon_use_efficiency * S + B
+    steepest = np.zeros(cells)
+    for share in np.geomspace(1e-6, 1, 400):
+        law = lambda S: holling_iii(S, most, constants)
+        slope = jax.jvp(law, (share * S,), (jnp.ones_like(S),))[1]
+        steepest = np.maximum(steepest, np.asarray(slope))
+    assert (bound >= steepest).all()
+    times = np.linspace(0, 240, 11)
+    run = integrate(model, state, params, times)
+    exact = integrate(model, state, params, times, method=Steps(courant=0.1))
+    assert float(jnp.abs(run.final.co2 - exact.final.co2).max()) < 1e-3 * 250
+
+
+def test_times_far_from_zero_are_times_since_the_first_in_32_bits(rng):
+    state, params = patchy_soil(rng)
+    single = jax.tree.map(lambda x: x.astype(jnp.float32), state)
+    run = lambda start: integrate(
+        *(MODEL, single, params, start + np.linspace(0.0, 48.0, 5)),
+        rate=MODEL.fastest_rate,
+    )
+    near, far = run(0.0), run(1e9)
+    assert far.final.co2.dtype == jnp.float32
+    np.testing.assert_array_equal(far.final.co2, near.final.co2)
+
+
+def test_times_made_inside_jit_are_for_forward_mode(rng):
+    state, params = patchy_soil(rng, (3, 3))
+
+    @jax.jit
+    def respired(scale):
+        times = jnp.arange(0.0, 25.0, 12.0)
+        start = state._replace(substrate=scale * state.substrate)
+        run = integrate(MODEL, start, params, times, method=Steps(0.5))
+        return run.values.mean.co2[-1]
+
+    known = integrate(MODEL, state, params, [0.0, 12.0, 24.0], method=Steps(0.5))
+    assert float(respired(1.0)) == pytest.approx(float(known.values.mean.co2[-1]))
+    assert np.isfinite(jax.jacfwd(respired)(1.0))
+    with pytest.raises(Exception, match="times as NumPy arrays"):
+        jax.grad(respired)(1.0)
