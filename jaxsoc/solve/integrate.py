@@ -35,6 +35,8 @@ _WORTH_COUNTING = 2.0
 _MOST_STEPS = 1e8
 # A single cell may be this much further off than the means.
 _CELL_TOLERANCE = 100.0
+# Runs with steps once and twice as long that differ by more do not converge yet.
+_TOO_LARGE = 1e-3
 
 
 class Solution(eqx.Module):
@@ -365,12 +367,14 @@ def _relative_difference(series, other):
 def _cell_difference(start, final, other):
     """Worst difference of a cell's pools, relative to what the cell holds.
 
-    Without Richardson's factor, which holds for small differences alone.
+    Without Richardson's factor, which holds for small differences alone; ten times as
+    much where it is so large that the steps are too long to tell.
     """
     total = lambda state: sum(jnp.abs(x) for x in jax.tree.leaves(state))
     held = jnp.maximum(total(start), total(final))
     gap = total(jax.tree.map(jnp.subtract, final, other))
     share = jnp.where(gap == 0, 0.0, gap / jnp.where(held == 0, 1.0, held))
+    share = jnp.where(share > _TOO_LARGE, 10 * share, share)
     return jnp.max(jnp.nan_to_num(share, nan=jnp.inf))
 
 
