@@ -1,6 +1,7 @@
-"""All cores of a machine, one device each."""
+"""The machine: all cores one device each, and what programs are written for."""
 
 import os
+from contextlib import AbstractContextManager
 
 import jax
 
@@ -11,6 +12,29 @@ _FLAGS = {
     "xla_backend_extra_options": _SMALL_LOOP,
     "xla_cpu_prefer_vector_width": "512",
 }
+# Programs made while it is set are kept apart from the others that JAX has compiled.
+_assumed = jax.make_user_context(None)
+
+
+def accelerated() -> bool:
+    """Whether programs are written for an accelerator: by JAX's default device.
+
+    There loops are unrolled, and members and sites go all at once, since a program
+    costs by the number of its kernels; on a processor small arrays stay in the cache.
+    """
+    default = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    named = default if default is None or isinstance(default, str) else default.platform
+    return (_assumed.value or named or jax.default_backend()) != "cpu"
+
+
+def assume(platform: str) -> AbstractContextManager:
+    """Context in which programs are written for a platform that need not be there.
+
+    To compile for another machine, and to count what the program would do on it.
+
+    **Arguments:** `platform`: as JAX calls it, "cuda" or "cpu".
+    """
+    return _assumed(platform)
 
 
 def use_all_cores(count: int | None = None) -> int:
