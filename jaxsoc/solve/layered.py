@@ -2,8 +2,8 @@
 
 The layers are gone through in a loop whose body holds one layer's block, written out
 entry by entry: under `vmap` over the last axis, every entry is a row of sites, and the
-loop's few arrays stay in the cache. On an accelerator the loop is written out, too, and
-few kernels are left of it.
+loop's few arrays stay in the cache. On an accelerator the loop is written out, too: few
+kernels are left of it, in which the elimination and the first substitution are one.
 """
 
 from collections.abc import Sequence
@@ -75,14 +75,15 @@ def apply_layered(
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _solve(mixed, pivot, system, right):
-    return _solved(mixed, pivot, system, right)[1]
+    return _substitute(mixed, _factor(mixed, pivot, system), right)
 
 
 @_solve.defjvp
 def _(mixed, pivot, primals, tangents):
     system, right = primals
     change, by_right = tangents
-    factors, x = _solved(mixed, pivot, system, right)
+    factors = _factor(mixed, pivot, system)
+    x = _substitute(mixed, factors, right)
     moved = apply_layered(change, x, mixed=mixed)
     rest = tuple(r - m for r, m in zip(by_right, moved, strict=True))
     return x, _substitute(mixed, factors, rest)
@@ -96,68 +97,44 @@ class _Factors(NamedTuple):
     below: Any
 
 
-def _solved(mixed, pivot, system, right):
-    """Factors and solution: the elimination takes the first right side down with it."""
+def _factor(mixed, pivot, system):
+    size = len(mixed)
+    every = range(size)
 
     def down(carried, layer):
-        kept, y = carried
-        blocks, above, below, r = layer
-        kept, inverse = _eliminate(mixed, pivot, kept, blocks, above, below)
-        y = _forward(mixed, y, inverse, above, r)
-        return (kept, y), (inverse, y)
+        # carried: M⁻¹ E of the layer above.
+        blocks, above, below = layer
+        own = lambda i, j: (
+            blocks[i][j] + above * carried[i][j] if mixed[i] else blocks[i][j]
+        )
+        kept = [[own(i, j) for j in every] for i in every]
+        whole = [list(row) for row in kept]
+        for i in every:
+            if mixed[i]:
+                whole[i][i] = whole[i][i] + below
+        inverse = small_inverse(whole, pivot=pivot)
+        after = tuple(
+            tuple(sum(inverse[i][k] * kept[k][j] for k in every) for j in every)
+            for i in every
+        )
+        return after, inverse
 
-    zero = (jnp.zeros_like(right[0][0]),) * len(mixed)
-    layers = (system.blocks, system.above, system.below, right)
-    _, (inverses, y) = _scan(down, ((zero,) * len(mixed), zero), layers)
-    factors = _Factors(inverses, system.above, system.below)
-    return factors, _backward(mixed, factors, y)
+    zero = jnp.zeros_like(system.above[0])
+    start = ((zero,) * size,) * size
+    layers = (system.blocks, system.above, system.below)
+    _, inverses = lax.scan(down, start, layers, unroll=accelerated())
+    return _Factors(inverses, system.above, system.below)
 
 
 def _substitute(mixed, factors, right):
-    """Solution for one more right side."""
+    every = range(len(mixed))
+    zero = (jnp.zeros_like(right[0][0]),) * len(mixed)
 
     def down(y, layer):
-        y = _forward(mixed, y, *layer)
+        inverse, above, r = layer
+        fed = [r[i] + above * y[i] if mixed[i] else r[i] for i in every]
+        y = tuple(sum(inverse[i][j] * fed[j] for j in every) for i in every)
         return y, y
-
-    zero = (jnp.zeros_like(right[0][0]),) * len(mixed)
-    _, y = _scan(down, zero, (factors.inverses, factors.above, right))
-    return _backward(mixed, factors, y)
-
-
-def _scan(down, start, layers, **way):
-    return lax.scan(down, start, layers, unroll=accelerated(), **way)
-
-
-def _eliminate(mixed, pivot, carried, blocks, above, below):
-    """M⁻¹ E of a layer and M⁻¹, from M⁻¹ E of the layer above."""
-    every = range(len(mixed))
-    own = lambda i, j: (
-        blocks[i][j] + above * carried[i][j] if mixed[i] else blocks[i][j]
-    )
-    kept = [[own(i, j) for j in every] for i in every]
-    whole = [list(row) for row in kept]
-    for i in every:
-        if mixed[i]:
-            whole[i][i] = whole[i][i] + below
-    inverse = small_inverse(whole, pivot=pivot)
-    after = tuple(
-        tuple(sum(inverse[i][k] * kept[k][j] for k in every) for j in every)
-        for i in every
-    )
-    return after, inverse
-
-
-def _forward(mixed, y, inverse, above, r):
-    """What a layer would hold if nothing came from below."""
-    every = range(len(mixed))
-    fed = [r[i] + above * y[i] if mixed[i] else r[i] for i in every]
-    return tuple(sum(inverse[i][j] * fed[j] for j in every) for i in every)
-
-
-def _backward(mixed, factors, y):
-    """Solution from what layers would hold if nothing came from below."""
-    every = range(len(mixed))
 
     def up(x, layer):
         inverse, below, y = layer
@@ -165,8 +142,10 @@ def _backward(mixed, factors, y):
         x = tuple(y[i] + sum(inverse[i][j] * f for j, f in sent.items()) for i in every)
         return x, x
 
-    zero = tuple(jnp.zeros_like(one[0]) for one in y)
-    return _scan(up, zero, (factors.inverses, factors.below, y), reverse=True)[1]
+    inverses, above, below = factors
+    scan = partial(lax.scan, unroll=accelerated())
+    _, y = scan(down, zero, (inverses, above, right))
+    return scan(up, zero, (inverses, below, y), reverse=True)[1]
 
 
 def small_inverse(rows: Sequence[Sequence[Any]], *, pivot: bool = False) -> Rows:
