@@ -1,7 +1,9 @@
 """Mathematics that has never heard of soil."""
 
 from . import reductions as reductions
-from .cores import use_all_cores as use_all_cores
+from .devices import accelerated as accelerated
+from .devices import assume as assume
+from .devices import use_all_cores as use_all_cores
 from .ensembles import map_members as map_members
 from .follow import follow as follow
 from .integrate import Solution as Solution

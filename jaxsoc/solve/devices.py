@@ -12,6 +12,10 @@ _FLAGS = {
     "xla_backend_extra_options": _SMALL_LOOP,
     "xla_cpu_prefer_vector_width": "512",
 }
+UNROLL = 8
+"""Steps in one pass of a loop on an accelerator: one kernel, whose state stays in its
+registers. 32 fall apart into several, and take long to compile."""
+
 # Programs made while it is set are kept apart from the others that JAX has compiled.
 _assumed = jax.make_user_context(None)
 

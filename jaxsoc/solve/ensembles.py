@@ -1,4 +1,4 @@
-"""Many members at once: shared out to the devices, one after the other on each."""
+"""Many members: shared out to the devices, and on each some or all of them at once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,18 +8,33 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 
+from .devices import accelerated
+
 AXIS = "device"
 
 
-def map_members(function: Callable, members: Any, *, devices: int | None = None) -> Any:
+def map_members(
+    function: Callable,
+    members: Any,
+    *,
+    devices: int | None = None,
+    together: int | None = None,
+) -> Any:
     """`function` of every member, the members shared out to all devices.
 
-    A member's result does not depend on how many there are, nor on the devices. Wrap
-    it in `jit`, once for all chunks of one size.
+    A member's result does not depend on how many there are, nor on the devices, nor,
+    but for rounding, on `together`. Wrap it in `jit`, once for all chunks of one size.
 
-    **Arguments:** `members`: any pytree whose leaves lead by member.
+    **Arguments:** `members`: any pytree whose leaves lead by member; `devices`: how
+    many, by default all; `together`: members that a device takes at once, by default
+    one on a processor, which keeps it in the cache, and all on an accelerator.
     **Returns:** what `function` returns, leaves leading by member.
+    **Raises:** `ValueError` for fewer than one member together.
     """
+    if together is not None and together < 1:
+        raise ValueError(
+            f"together, of members taken at once, must be at least 1, got {together}"
+        )
     count = jax.tree.leaves(members)[0].shape[0]
     devices = min(devices or jax.device_count(), count)
     each = -(-count // devices)
@@ -27,7 +42,12 @@ def map_members(function: Callable, members: Any, *, devices: int | None = None)
     # The last member again, to give every device the same number.
     fill = lambda x: jnp.concatenate([x, jnp.repeat(x[-1:], missing, axis=0)])
     filled = jax.tree.map(fill, members) if missing else members
-    over = lambda members: lax.map(function, members)
+    together = together or (each if accelerated() else 1)
+    if together >= each > 1:
+        over = jax.vmap(function)
+    else:
+        size = None if together == 1 else together
+        over = lambda members: lax.map(function, members, batch_size=size)
     if devices > 1:
         mesh = device_mesh(devices)
         spec = PartitionSpec(AXIS)

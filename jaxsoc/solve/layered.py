@@ -2,7 +2,8 @@
 
 The layers are gone through in a loop whose body holds one layer's block, written out
 entry by entry: under `vmap` over the last axis, every entry is a row of sites, and the
-loop's few arrays stay in the cache.
+loop's few arrays stay in the cache. On an accelerator the loop is written out, too: few
+kernels are left of it, in which the elimination and the first substitution are one.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from .devices import accelerated
 
 Rows = tuple[tuple[Any, ...], ...]
 
@@ -118,7 +121,8 @@ def _factor(mixed, pivot, system):
 
     zero = jnp.zeros_like(system.above[0])
     start = ((zero,) * size,) * size
-    _, inverses = lax.scan(down, start, (system.blocks, system.above, system.below))
+    layers = (system.blocks, system.above, system.below)
+    _, inverses = lax.scan(down, start, layers, unroll=accelerated())
     return _Factors(inverses, system.above, system.below)
 
 
@@ -138,9 +142,10 @@ def _substitute(mixed, factors, right):
         x = tuple(y[i] + sum(inverse[i][j] * f for j, f in sent.items()) for i in every)
         return x, x
 
-    _, y = lax.scan(down, zero, (factors.inverses, factors.above, right))
-    _, x = lax.scan(up, zero, (factors.inverses, factors.below, y), reverse=True)
-    return x
+    inverses, above, below = factors
+    scan = partial(lax.scan, unroll=accelerated())
+    _, y = scan(down, zero, (inverses, above, right))
+    return scan(up, zero, (inverses, below, y), reverse=True)[1]
 
 
 def small_inverse(rows: Sequence[Sequence[Any]], *, pivot: bool = False) -> Rows:

@@ -1,4 +1,4 @@
-"""Many sites at once, laid out so that a processor takes several in one stride."""
+"""Many sites at once, laid out so that neighbours in memory are taken in one stride."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
+from .devices import accelerated
 from .ensembles import AXIS, device_mesh, map_members
 
-# Sites of a block: its arrays stay in a core's cache.
-_BLOCK = 256
+# Sites of a block: its arrays stay in a core's cache, or fill an accelerator.
+_BLOCK, _LARGEST_BLOCK = 256, 65_536
 
 
 class Sites(eqx.Module):
@@ -28,9 +29,11 @@ class Sites(eqx.Module):
     count: int = eqx.field(static=True)
 
     @classmethod
-    def of(cls, sites: Any, *, block: int = _BLOCK) -> "Sites":
+    def of(cls, sites: Any, *, block: int | None = None) -> "Sites":
         """Sites from a pytree whose leaves lead by site.
 
+        **Arguments:** `block`: sites of a block, by default 256 on a processor, and as
+        many as there are, up to 65,536, on an accelerator.
         **Raises:** `ValueError` for leaves that disagree on their number.
         """
         counts = {jnp.shape(leaf)[0] for leaf in jax.tree.leaves(sites)}
@@ -40,6 +43,10 @@ class Sites(eqx.Module):
                 f"{', '.join(map(str, sorted(counts)))}"
             )
         (count,) = counts
+        if block is None:
+            # As few as an accelerator can take, and of one size.
+            few = -(-count // -(-count // _LARGEST_BLOCK))
+            block = few if accelerated() else _BLOCK
         block = min(block, count)
         missing = -count % block
 
@@ -91,5 +98,7 @@ def map_sites(function: Callable, *sites: Sites, devices: int | None = None) -> 
         )
     lifted = jax.vmap(function, in_axes=-1, out_axes=-1)
     every = tuple(one.blocks for one in sites)
-    blocks = map_members(lambda block: lifted(*block), every, devices=devices)
+    blocks = map_members(
+        lambda block: lifted(*block), every, devices=devices, together=1
+    )
     return Sites(blocks, counts.pop())
