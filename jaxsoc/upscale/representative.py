@@ -10,7 +10,7 @@ import numpy as np
 from jaxsoc.physics.safe import ratio
 
 from .macroscale import AbstractMacroModel, Given
-from .point import Quantities
+from .quantities import Quantities, root
 
 READS = ("field", "statistics")
 
@@ -104,12 +104,12 @@ class RepresentativeCells(AbstractMacroModel):
             inner = centre - mean[None]
             variance = ratio(phi @ (off**2).T, w[:, None]) - inner**2
             variance = jnp.where((w > 1e-12 * total)[:, None], variance, 0.0)
-            return ratio(_root(variance), centre)
+            return ratio(root(variance), centre)
         total, pools = w.sum(), known.pools
         between = ratio(w @ (centre - mean[None]) ** 2, total)
         spread = ratio((x - mean[:, None]) ** 2 @ weight, total)
         read = jnp.concatenate([between[:pools], spread[pools:]])
-        return _rows(ratio(_root(read), mean), w.size)
+        return _rows(ratio(root(read), mean), w.size)
 
     def live_mean(self, function, live, given):
         share, rest = given.detail
@@ -125,7 +125,7 @@ class RepresentativeCells(AbstractMacroModel):
     def live_pools(self, live, given):
         return live @ given.detail[0]
 
-    def margins(self, core, given):
+    def realisability(self, core, given):
         names = given.quantities.names[: given.quantities.pools]
         lowest = core.live.min(axis=-1)
         return {f"{n} of a cell": x for n, x in zip(names, lowest, strict=True)}
@@ -154,8 +154,8 @@ def features(
     count = x.shape[0] if with_parameters else known.pools
     relative = jnp.concatenate(
         [
-            ratio(x[:count], _column(mean[:count])),
-            ratio(clocks(x), _column(clocks(mean))),
+            ratio(x[:count], mean[:count, None]),
+            ratio(clocks(x), clocks(mean)[:, None]),
         ]
     )
     return jnp.log(jnp.maximum(relative, 0.0) + _FLOOR)
@@ -188,12 +188,10 @@ def starting(
 
     def told_apart(state, param):
         x = known.fields(state, param)
-        alive = known.alive(x, dead)
-        weight = alive.astype(x.dtype)
-        mean = ratio(x @ weight, jnp.sum(weight))
+        weight, _, mean = known.live(x, dead)
         _, scalars = known.filled(mean, jax.tree.map(jnp.mean, param))
         seen = x if reads == "field" else _at_mean_parameters(x, mean, known)
-        return features(model, seen, mean, scalars, known, reads == "field"), alive
+        return features(model, seen, mean, scalars, known, reads == "field"), weight > 0
 
     z, alive = jax.jit(jax.vmap(told_apart))(states, params)
     every = np.moveaxis(np.asarray(z), 1, 0)[:, np.asarray(alive)]
@@ -234,21 +232,8 @@ def _bisected(z, groups):
 
 
 def _at_mean_parameters(x, mean, known):
-    rest = jnp.broadcast_to(
-        _column(mean[known.pools :]), (mean.size - known.pools, x.shape[1])
-    )
-    return jnp.concatenate([x[: known.pools], rest])
-
-
-def _column(vector):
-    return vector[:, None]
+    return jnp.concatenate([x[: known.pools], _rows(mean[known.pools :], x.shape[1]).T])
 
 
 def _rows(vector, count):
     return jnp.broadcast_to(vector[None], (count, vector.size))
-
-
-def _root(square):
-    """Square root with a finite slope at zero."""
-    positive = square > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
