@@ -619,7 +619,7 @@ def test_a_wrong_number_of_moments_is_refused():
         (lambda m: closure("representative_cells", m), "starts from training cores: n"),
         (
             lambda m: made("two_strata", dead="fungi"),
-            "unknown pool 'fungi' to tell dea",
+            "unknown pool 'fungi' that dead c",
         ),
         (lambda m: closure("two_strata", m, ("rate",)), "unknown parameter 'rate': th"),
         (lambda m: closure("two_strata", m), "decomposition.rate differs between cell"),

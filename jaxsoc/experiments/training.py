@@ -115,7 +115,7 @@ def examples(
 
     **Arguments:** `design`: with the times, seed and grid; `members`: numbers of the
     draws, which do not depend on each other; `shift`: see `Shift`; `drawn`: what
-    `draw_members` gave for these members and this shift, if it is at hand; `progress`:
+    `draw_members` gave for these members and this shift, if known; `progress`:
     called with cores done, cores in all, and the case.
     **Raises:** `ValueError` for no members, or choices that are not known;
     `IntegrationError` for a run that fails.
@@ -174,7 +174,7 @@ def _shifted(soils, shift, count):
 def _run(model, times, soils):
     longest = float(np.diff(times).max())
     # Half of the usual Courant number: 1e-6 of peak respiration, measured.
-    road = Fused(longest, model.fastest_rate, 0.25, devices=1)
+    method = Fused(longest, model.fastest_rate, 0.25, devices=1)
 
     def one(soil):
         state, params = soil
@@ -184,7 +184,7 @@ def _run(model, times, soils):
             params,
             np.asarray(times),
             save=MeanRespiration(model.fluxes),
-            method=road,
+            method=method,
             throw=False,
         )
         return run.values, run.finite

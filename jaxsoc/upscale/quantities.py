@@ -88,7 +88,7 @@ class Quantities(eqx.Module):
         if dead is not None:
             if dead not in self.names[: self.pools]:
                 raise ValueError(
-                    f"unknown pool {dead!r} to tell dead cells by: the model follows "
+                    f"unknown pool {dead!r} that dead cells lack: the model follows "
                     f"{', '.join(self.names[: self.pools])}"
                 )
             alive = x[self.names.index(dead)] > 0

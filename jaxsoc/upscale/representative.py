@@ -20,8 +20,8 @@ class RepresentativeCells(AbstractMacroModel):
 
     F̄ = Σ wᵢ F(xᵢ),  wᵢ = ⟨φᵢ⟩,  xᵢ = ⟨φᵢ x⟩ / wᵢ · exp(aᵢ ∘ tanh cvᵢ)
 
-    Every live cell is shared out by φᵢ ≥ 0, Σ φᵢ = 1, a Gaussian in what tells cells
-    apart: each quantity, and how fast each pool is used up, in logarithms relative to
+    Every live cell is shared out by φᵢ ≥ 0, Σ φᵢ = 1, a Gaussian in the
+    features of a cell: each quantity, and how fast each pool is used up, in logarithms relative to
     the means. Cells are moved off their centres in proportion to the variation cvᵢ
     within, which makes up for its curvature, and rescaled so that no carbon is lost or
     gained: a uniform soil is exact whatever the numbers, weights and stocks are never
@@ -30,7 +30,7 @@ class RepresentativeCells(AbstractMacroModel):
     **Arguments:** `centre`, `log_sharpness`: by group and feature; `bias`: by group;
     `move`: by group, member and quantity; `split`: weights of the members of a group,
     in logarithms; `scale`: mean and deviation of each feature; `reads`: "field", or
-    "statistics", in which case groups are told by the pools alone and only their
+    "statistics", in which case groups differ by the pools alone and only their
     weights and means, the dead cells' means, and mean and deviation of each parameter
     are read; `model`, `varying`, `dead`: see `AbstractMacroModel`. Use `starting`.
     """
@@ -138,7 +138,7 @@ _FLOOR = 0.1
 def features(
     model: Any, x: Any, mean: Any, params: Any, known: Any, with_parameters: bool
 ) -> Any:
-    """What tells cells apart, by feature and cell.
+    """Features of cells by which they are grouped, by feature and cell.
 
     log(x / x̄ + 0.1) of each quantity, and the same of ∂F/∂x of each pool, the rate at
     which the model's first flux F uses it up
@@ -175,7 +175,7 @@ def starting(
     """Representative cells to start a fit from: groups that split the widest in two.
 
     **Arguments:** `states`, `params`: fields of some cores, leaves leading by core;
-    `groups`: of cells that are told apart; `members`: representative cells of each, for
+    `groups`: how many; `members`: representative cells of each, for
     parameters whose distribution is the same everywhere.
     **Raises:** `ValueError` for fewer than one group or member.
     """
@@ -186,14 +186,14 @@ def starting(
     first = jax.tree.map(lambda x: x[0], (states, params))
     known = Quantities.of(model, varying, *first)
 
-    def told_apart(state, param):
+    def featured(state, param):
         x = known.fields(state, param)
         weight, _, mean = known.live(x, dead)
         _, scalars = known.filled(mean, jax.tree.map(jnp.mean, param))
         seen = x if reads == "field" else _at_mean_parameters(x, mean, known)
         return features(model, seen, mean, scalars, known, reads == "field"), weight > 0
 
-    z, alive = jax.jit(jax.vmap(told_apart))(states, params)
+    z, alive = jax.jit(jax.vmap(featured))(states, params)
     every = np.moveaxis(np.asarray(z), 1, 0)[:, np.asarray(alive)]
     middle, deviation = every.mean(axis=1), every.std(axis=1)
     scale = np.stack([middle, np.where(deviation > 0, deviation, 1.0)])

@@ -147,10 +147,10 @@ def correlation(a: Float[Array, "*cell"], b: Float[Array, "*cell"]) -> Array:
     return jnp.mean(standardised(a) * standardised(b))
 
 
-def shrunk(field: Any, degree: Float[Number, ""]) -> Any:
-    """Deviations from the mean multiplied by `degree`; 0 is the mean field."""
+def shrunk(field: Any, factor: Float[Number, ""]) -> Any:
+    """Deviations from the mean multiplied by `factor`; 0 is the mean field."""
     mean = jnp.mean(field)
-    return mean + degree * (field - mean)
+    return mean + factor * (field - mean)
 
 
 def standardised(field: Float[Array, "*cell"]) -> Float[Array, "*cell"]:
