@@ -20,8 +20,8 @@ class RepresentativeCells(AbstractMacroModel):
 
     F̄ = Σ wᵢ F(xᵢ),  wᵢ = ⟨φᵢ⟩,  xᵢ = ⟨φᵢ x⟩ / wᵢ · exp(aᵢ ∘ tanh cvᵢ)
 
-    Every live cell is shared out by φᵢ ≥ 0, Σ φᵢ = 1, a Gaussian in the
-    features of a cell: each quantity, and how fast each pool is used up, in logarithms relative to
+    Every live cell is shared out by φᵢ ≥ 0, Σ φᵢ = 1, a Gaussian in the features of a
+    cell: each quantity, and how fast each pool is used up, in logarithms relative to
     the means. Cells are moved off their centres in proportion to the variation cvᵢ
     within, which makes up for its curvature, and rescaled so that no carbon is lost or
     gained: a uniform soil is exact whatever the numbers, weights and stocks are never
@@ -188,10 +188,14 @@ def starting(
 
     def featured(state, param):
         x = known.fields(state, param)
-        weight, _, mean = known.live(x, dead)
+        alive = known.live(x, dead)[0] > 0
+        weight = alive.astype(x.dtype)
+        # Not the mean of `live`: rounding decides between features that vary alike,
+        # and a fit must start where it did.
+        mean = ratio(x @ weight, jnp.sum(weight))
         _, scalars = known.filled(mean, jax.tree.map(jnp.mean, param))
         seen = x if reads == "field" else _at_mean_parameters(x, mean, known)
-        return features(model, seen, mean, scalars, known, reads == "field"), weight > 0
+        return features(model, seen, mean, scalars, known, reads == "field"), alive
 
     z, alive = jax.jit(jax.vmap(featured))(states, params)
     every = np.moveaxis(np.asarray(z), 1, 0)[:, np.asarray(alive)]
