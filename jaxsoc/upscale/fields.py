@@ -183,9 +183,8 @@ class Generator(eqx.Module):
         **Raises:** `ValueError` if no draw is accepted, or none without negative cells.
         """
         shape = check_shape(shape)
-        fields, found = _draw(
-            self, recipe, shape, names, mean_substrate, mean_biomass, key
-        )
+        means = {"mean_substrate": mean_substrate, "mean_biomass": mean_biomass}
+        fields, found = _draw(self, key, recipe, shape, names, **means)
         self.check(found, names, shape)
         return fields
 
@@ -290,16 +289,7 @@ class Generator(eqx.Module):
         )
 
 
-@eqx.filter_jit
-def _draw(generator, recipe, shape, names, mean_substrate, mean_biomass, key):
-    return generator.draw(
-        key,
-        recipe,
-        shape,
-        names,
-        mean_substrate=mean_substrate,
-        mean_biomass=mean_biomass,
-    )
+_draw = eqx.filter_jit(Generator.draw)
 
 
 def equal_variance_fields(

@@ -141,12 +141,10 @@ class FunctionsOfMeans(AbstractMacroModel):
         start, covariance = given.detail
         if self.prescribed is not None:
             return self.prescribed(given.cell(live), start, covariance)
-        pools = live.size
-        powers = jnp.broadcast_to(jnp.asarray(self.powers, live.dtype), (pools,))
-        relative = jnp.maximum(ratio(live, start[:pools]), 1e-12)
-        factor = jnp.concatenate(
-            [relative**powers, jnp.ones(start.size - pools, live.dtype)]
-        )
+        relative = jnp.maximum(ratio(live, start[: live.size]), 1e-12)
+        still = jnp.ones(start.size - live.size, live.dtype)
+        powers = jnp.asarray(self.powers, live.dtype)
+        factor = jnp.concatenate([relative**powers, still])
         return covariance * jnp.outer(factor, factor)
 
     def live_mean(self, function, live, given):

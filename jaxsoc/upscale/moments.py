@@ -1,5 +1,6 @@
 """Moments over cells of states and parameters, and the fluxes that go with them."""
 
+import math
 from collections.abc import Callable
 from itertools import combinations_with_replacement
 from typing import Any, NamedTuple
@@ -126,10 +127,7 @@ def _deviations(tree, mean):
 
 
 def _product(deviations, names):
-    product = deviations[names[0]]
-    for name in names[1:]:
-        product = product * deviations[name]
-    return product
+    return math.prod(deviations[name] for name in names)
 
 
 def _gaps(parts, mean, parameter_mean):

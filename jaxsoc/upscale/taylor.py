@@ -112,7 +112,7 @@ class Expansion(eqx.Module):
         return jax.tree.map(relative, self.contribution, self.mean_field)
 
 
-def relative(contribution: Float[Array, "... term"], mean_field: Any) -> Array:
+def relative(contribution: Any, mean_field: Any) -> Float[Array, "... term"]:
     """Contributions in units of the rate at the means, last axis by term.
 
     Where that rate is zero: 0 for a term that is zero, too, and infinite for others.
