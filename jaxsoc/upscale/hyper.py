@@ -23,7 +23,6 @@ from .spectral import (
     PUBLISHED_EXPONENT,
     check_shape,
     correlated_with,
-    largest_variation,
     scaled_to_mean,
     spectral_field,
     standardised,
@@ -185,4 +184,4 @@ def largest_substrate_variation(
     """The CV of substrate at which the poorest cell is empty, for known numbers."""
     biomass = soft_dead_zones(patterns.biomass, heterogeneity.dead_fraction, edge=edge)
     deviation = correlated_with(biomass, patterns.noise, heterogeneity.correlation)
-    return float(largest_variation(deviation))
+    return float(-1 / jnp.min(deviation))
