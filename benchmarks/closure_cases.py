@@ -25,7 +25,7 @@ class Case(NamedTuple):
 
     @property
     def stiff(self) -> bool:
-        """Whether it is Michaelis-Menten with all heterogeneous, told apart."""
+        """Whether it is Michaelis-Menten with all heterogeneous, listed separately."""
         return self[:2] == ("michaelis_menten", "full")
 
 

@@ -1,4 +1,4 @@
-"""What a closure costs per member of a batch, beside the fast distributed road."""
+"""What a closure costs per member of a batch, beside the fast distributed method."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ BATCH = 1000
 
 
 def cost(case: Case, drawn: Drawn, made: Any) -> dict[str, float]:
-    """Seconds per member of a batch, beside those of the fast distributed road.
+    """Seconds per member of a batch, beside those of the fast distributed method.
 
     Daily respiration on both sides, each with the loosest steps whose largest error is
     at most 1e-5 of its own peak.
@@ -39,17 +39,17 @@ def cost(case: Case, drawn: Drawn, made: Any) -> dict[str, float]:
 
     def whole(courant):
         model = TwoPool(KINETICS[case.kinetics].law)
-        save, road = MeanRespiration(model.fluxes), courant(model)
+        save, method = MeanRespiration(model.fluxes), courant(model)
         one = lambda soil: (
             integrate(
-                model, *soil, plan.times, save=save, method=road, throw=False
+                model, *soil, plan.times, save=save, method=method, throw=False
             ).values
         )
         return jax.jit(lambda soils: map_members(one, soils))
 
     exact = np.asarray(closed(0.05)(batch))
     courant, fast = _loosest(closed, (2.0, 1.0, 0.5, 0.35, 0.25, 0.1), batch, exact)
-    roads = (
+    methods = (
         Steps(6.0, devices=1),
         Steps(4.0, devices=1),
         Steps(2.0, devices=1),
@@ -59,8 +59,8 @@ def cost(case: Case, drawn: Drawn, made: Any) -> dict[str, float]:
         Steps(courant=0.25, devices=1),
     )
     # Equal steps suit most cases best; the others are for stiff cells.
-    roads = roads[4:] if case.stiff else roads[:4]
-    _, slow = _loosest(whole, roads, soils, few.respiration)
+    methods = methods[4:] if case.stiff else methods[:4]
+    _, slow = _loosest(whole, methods, soils, few.respiration)
     seconds = medians(
         {
             "closure": lambda: fast(batch).block_until_ready(),

@@ -1,5 +1,6 @@
 """Numbers of closures: their gradients, how they are fitted, kept and guarded."""
 
+import dataclasses
 import json
 from functools import cache
 
@@ -13,6 +14,7 @@ from jaxsoc.io import closure_from_json, closure_to_json, load_closure, save_clo
 from jaxsoc.models import Pools, TwoPool
 from jaxsoc.models.two_pool import TwoPoolParameters
 from jaxsoc.physics.kinetics import KINETICS, MultiplicativeConstants
+from jaxsoc.physics.mortality import power_mortality
 from jaxsoc.upscale import (
     TRACKS,
     Examples,
@@ -328,10 +330,27 @@ def test_a_kept_closure_predicts_the_same():
     np.testing.assert_allclose(run(again.closure), run(one.closure), rtol=1e-10)
 
 
-def test_a_function_of_ones_own_is_not_lost_in_silence():
-    own = closure("prescribed_moments", MODEL, RATE, prescribed=lambda m, m0, C: C)
-    one = FittedClosure.on("prescribed_moments", "multiplicative", own, known())
-    with pytest.raises(ValueError, match="prescribed by a function"):
+@pytest.mark.parametrize(
+    ("name", "options", "what"),
+    [
+        ("prescribed_moments", {"prescribed": lambda m, m0, C: C}, "prescribed"),
+        ("prescribed_moments", {"powers": 0.0}, "powers"),
+        ("power_two", {"order": 3}, "order"),
+        ("power_two", {"closure": lambda mean, covariance: None}, "closure"),
+        (
+            "two_strata",
+            {"model": TwoPool(mortality=power_mortality)},
+            "model.mort",
+        ),
+    ],
+)
+def test_what_a_file_cannot_hold_is_not_lost_in_silence(name, options, what):
+    plain = closure(name, MODEL, RATE)
+    own = dataclasses.replace(plain, **options)
+    kept = FittedClosure.on(name, "multiplicative", plain, known())
+    assert closure_from_json(closure_to_json(kept)).closure == plain
+    one = dataclasses.replace(kept, closure=own)
+    with pytest.raises(ValueError, match=f"cannot hold {what}.* of one's own"):
         closure_to_json(one)
 
 

@@ -23,13 +23,11 @@ from jaxsoc.upscale import (
     RealisabilityError,
     RepresentativeCells,
     closure,
-    closures,
     moments,
     predict,
     state_count,
 )
 from jaxsoc.upscale.closures import Higher
-from jaxsoc.upscale.macro import Core, MomentEquations, Strata, check_core, core_of
 
 CONSTANTS = {
     "multiplicative": (2e-3,),
@@ -311,28 +309,6 @@ def _covariance(powers, change):
 # --- The second order ---
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "order"),
-    [("log_normal", 3), pytest.param("zero_third", 2, marks=pytest.mark.slow)],
-)
-def test_closed_moments_are_moment_equations_of_strata(name, order):
-    model, state, params = soil()
-    varying = VARYING["multiplicative"]
-    one = made(name, order=order)
-    _, change, fluxes, _ = at_start(one, state, params)
-    strata = Strata(MomentEquations(model, varying, closures.CLOSURES[name], order))
-    parts = (np.asarray(state.biomass) > 0).astype(int)
-    cores, means, shares = strata.initial(state, params, parts)
-    whole = jax.jit(strata)(0.0, cores, means)
-    close(change, [float(jnp.sum(shares * x)) for x in whole.mean])
-    rates = jax.jit(lambda *given: strata.fluxes(model.fluxes, 0.0, *given))
-    close(fluxes, rates(cores, means, shares))
-    core, known = one.initial(state, params)
-    moved = eqx.filter_jit(one)(0.0, core, known).live[1]
-    close(moved, whole.covariance[1])
-
-
 def test_with_the_moments_of_the_cells_closed_moments_are_exact():
     """Cubic in k, S and B: nothing is left out at order 3."""
     model, state, params = soil()
@@ -563,16 +539,31 @@ def test_sizes_of_the_states():
 # --- Moments of a user's own ---
 
 MEAN, COVARIANCE = Pools(4.0, 1.5, 0.0), np.diag([1.0, 0.2])
-TWO = ("substrate", "biomass")
+
+
+def own_moments(mean=MEAN, covariance=COVARIANCE):
+    model, _, params = soil()
+    one = ClosedMoments(model)
+    return one, *one.from_moments(mean, covariance, jax.tree.map(jnp.mean, params))
 
 
 def test_a_core_of_ones_own_runs():
-    model, _, params = soil()
-    params = jax.tree.map(jnp.mean, params)
-    core = core_of(MEAN, COVARIANCE, TWO)
-    found, finite = follow(MomentEquations(model), core, params, TIMES[:3], steps=4)
+    one, core, given = own_moments()
+    found, finite = follow(one, core, given, TIMES[:3], steps=4)
     assert bool(finite)
-    assert float(found.mean.substrate[-1]) < 4.0
+    assert float(one.pools(core, given).substrate) == 4.0
+    assert float(found.live[0][-1, 0]) < 4.0
+
+
+def test_moments_of_ones_own_are_those_of_the_cells():
+    model, state, params = soil(dead=0.0)
+    one = ClosedMoments(model, VARYING["multiplicative"])
+    fields = jnp.stack([*state[:2], params.decomposition.rate])
+    means = jax.tree.map(jnp.mean, (state, params))
+    found = one.from_moments(means[0], np.cov(fields, ddof=0), means[1])
+    expected = one.initial(state, params)
+    near = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
+    jax.tree.map(near, found, expected)
 
 
 @pytest.mark.parametrize(
@@ -585,35 +576,37 @@ def test_a_core_of_ones_own_runs():
         (MEAN, [[-1.0, 0.0], [0.0, 1.0]], "semi-definite, got a smallest eigenvalue o"),
         (MEAN, [[np.nan, 0.0], [0.0, 1.0]], "covariance must be finite, got NaN"),
         (MEAN._replace(biomass=-1.0), COVARIANCE, "mean biomass must be one number fr"),
-        (MEAN._replace(biomass=[1.0, 2.0]), COVARIANCE, "mean biomass must be one num"),
+        (
+            MEAN._replace(biomass=np.array([1.0, 2.0])),
+            COVARIANCE,
+            "mean biomass must be one num",
+        ),
     ],
 )
 def test_moments_that_no_soil_has_are_refused(mean, covariance, words):
-    mean = Pools(*map(jnp.asarray, mean))
     with pytest.raises(ValueError, match=words) as refused:
-        core_of(mean, np.asarray(covariance), TWO)
+        own_moments(mean, np.asarray(covariance))
     assert "\n" not in str(refused.value)
 
 
 def test_a_wrong_number_of_moments_is_refused():
     model, state, params = soil()
     varying = VARYING["multiplicative"]
-    equations = MomentEquations(model, varying)
-    core, means = equations.initial(state, params)
-    check_core(core, equations.quantities(core.mean, means))
-    small = Core(core.mean, core.covariance[:2, :2])
+    one = ClosedMoments(model, varying)
+    core, given = one.initial(state, params)
+    small = core._replace(live=(core.live[0], core.live[1][:2, :2]))
     words = "covariance must be 3 x 3, along substrate, biomass, decomposition.rate, g"
     with pytest.raises(ValueError, match=words):
-        equations(0.0, small, means)
+        one(0.0, small, given)
     with pytest.raises(ValueError, match=words):
-        equations.fluxes(model.fluxes, 0.0, small, means)
+        one.fluxes(0.0, small, given)
     flat = lambda mean, covariance: Higher(jnp.zeros((2,) * 3), jnp.zeros((2,) * 4))
     words = "third moments of the closure must be 3 x 3 x 3, along substrate, biomass"
     with pytest.raises(ValueError, match=words):
-        MomentEquations(model, varying, flat)(0.0, core, means)
+        ClosedMoments(model, varying, closure=flat)(0.0, core, given)
     third = lambda mean, covariance: Higher(jnp.zeros((3,) * 3), jnp.zeros((2,) * 4))
     with pytest.raises(ValueError, match="fourth moments of the closure must be 3 x 3"):
-        MomentEquations(model, varying, third, 3)(0.0, core, means)
+        ClosedMoments(model, varying, closure=third, order=3)(0.0, core, given)
 
 
 @pytest.mark.parametrize(
@@ -626,7 +619,7 @@ def test_a_wrong_number_of_moments_is_refused():
         (lambda m: closure("representative_cells", m), "starts from training cores: n"),
         (
             lambda m: made("two_strata", dead="fungi"),
-            "unknown pool 'fungi' to tell dea",
+            "unknown pool 'fungi' that dead c",
         ),
         (lambda m: closure("two_strata", m, ("rate",)), "unknown parameter 'rate': th"),
         (lambda m: closure("two_strata", m), "decomposition.rate differs between cell"),

@@ -1,5 +1,6 @@
-"""Macro-scale equations of any model: exact given the moments, and closed."""
+"""Equations for the moments of any model: exact given the moments, and closed."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,11 +13,20 @@ from jaxsoc.models import Pools, TwoPool
 from jaxsoc.models.two_pool import TwoPoolParameters
 from jaxsoc.physics.kinetics import KINETICS, MultiplicativeConstants
 from jaxsoc.solve import Steps, follow, integrate
-from jaxsoc.upscale import moments
-from jaxsoc.upscale.closures import CLOSURES, Higher, gaussian, log_normal, zero_third
-from jaxsoc.upscale.macro import Core, MomentEquations, Strata
+from jaxsoc.upscale import ClosedMoments, moments
+from jaxsoc.upscale.closures import CLOSURES, Higher, gaussian, log_normal
 
 RATE = "decomposition.rate"
+
+
+def equations(model, varying=(), closure=CLOSURES["zero_third"], order=2, dead=None):
+    return ClosedMoments(model, varying, dead, closure, order)
+
+
+def tendency(one, core, given):
+    """d/dt of means and covariances."""
+    found = eqx.filter_jit(one)(0.0, core, given)
+    return one.pools(found, given), found.live[1]
 
 
 def soil(kinetics="multiplicative", cells=400, spread=0.4):
@@ -52,22 +62,21 @@ def true_moments(state, params):
 @pytest.mark.parametrize("kinetics", ["linear", "multiplicative"])
 def test_given_the_moments_the_equations_are_exact(kinetics):
     model, state, params = soil(kinetics)
-    closure = true_moments(state, params)
-    equations = MomentEquations(model, (RATE,), closure, order=3)
-    core, means = equations.initial(state, params)
-    found = equations(0.0, core, means)
+    one = equations(model, (RATE,), true_moments(state, params), order=3)
+    core, given = one.initial(state, params)
+    means, covariance = tendency(one, core, given)
     # The same, from the cells: d⟨x'y'⟩/dt = ⟨x' dy/dt⟩ + ⟨dx/dt y'⟩
-    tendency = model(0.0, state, params)
+    change = model(0.0, state, params)
     zero = jnp.zeros_like(state.substrate)
-    moving = jnp.stack([tendency.substrate, tendency.biomass, zero])
+    moving = jnp.stack([change.substrate, change.biomass, zero])
     x = deviations(state, params)
     half = x @ moving.T / x.shape[1]
     exact = np.asarray(half + half.T)
     scale = np.abs(exact).max()
-    assert np.abs(np.asarray(found.covariance) - exact).max() <= 1e-12 * scale
-    for mean, field in zip(found.mean, tendency, strict=True):
+    assert np.abs(np.asarray(covariance) - exact).max() <= 1e-12 * scale
+    for mean, field in zip(means, change, strict=True):
         assert float(mean) == pytest.approx(float(field.mean()), rel=1e-12)
-    fluxes = equations.fluxes(model.fluxes, 0.0, core, means)
+    fluxes = one.fluxes(0.0, core, given)
     cells = model.fluxes(0.0, state, params)
     for name in fluxes._fields:
         exact = float(getattr(cells, name).mean())
@@ -80,15 +89,15 @@ def test_the_published_equations_of_the_multiplicative_law():
     k, m, Y = 2e-3, float(params.mortality.rate), float(params.carbon_use_efficiency)
     params = TwoPoolParameters(MultiplicativeConstants(k))
     params = jax.tree.map(jnp.asarray, params)
-    equations = MomentEquations(model, closure=log_normal, order=2)
-    core, means = equations.initial(state, params)
-    S, B, _ = map(float, core.mean)
-    (V_S, C), (_, V_B) = np.asarray(core.covariance)
+    one = equations(model, closure=log_normal)
+    core, given = one.initial(state, params)
+    S, B = map(float, core.live[0])
+    (V_S, C), (_, V_B) = np.asarray(core.live[1])
     v, w, g = V_S / S**2, V_B / B**2, C / (S * B)
     mu21, mu12 = (2 * v * g + g**2 * (1 + v)) * S**2 * B, 0.0
     mu12 = (2 * w * g + g**2 * (1 + w)) * S * B**2
     with_S, with_B = k * (B * V_S + S * C + mu21), k * (S * V_B + B * C + mu12)
-    found = equations(0.0, core, means).covariance
+    _, found = tendency(one, core, given)
     assert float(found[0, 0]) == pytest.approx(-2 * with_S + 2 * m * C, rel=1e-12)
     off = Y * with_S - with_B - m * C + m * V_B
     assert float(found[0, 1]) == pytest.approx(off, rel=1e-12)
@@ -110,11 +119,12 @@ def test_what_no_closure_may_break(kinetics, closure):
     """Z = Y S + B: dV_Z/dt = -2 (1-Y) m (Y C_SB + V_B), dC_kZ/dt = -(1-Y) m C_kB."""
     model, state, params = soil(kinetics)
     varying = (RATE, "decomposition.half_saturation")
-    equations = MomentEquations(model, varying, CLOSURES[closure], order=3)
-    core, means = equations.initial(state, params)
-    assert equations.quantities(state, params) == ("substrate", "biomass", *varying)
-    P, dP = np.asarray(core.covariance), np.asarray(equations(0.0, core, means)[1])
-    m, Y = float(means.mortality.rate), float(means.carbon_use_efficiency)
+    one = equations(model, varying, CLOSURES[closure], order=3)
+    core, given = one.initial(state, params)
+    assert given.quantities.names == ("substrate", "biomass", *varying)
+    means, dP = tendency(one, core, given)
+    P, dP = np.asarray(core.live[1]), np.asarray(dP)
+    m, Y = float(params.mortality.rate), float(params.carbon_use_efficiency)
     V_Z = Y**2 * dP[0, 0] + 2 * Y * dP[0, 1] + dP[1, 1]
     expected = -2 * (1 - Y) * m * (Y * P[0, 1] + P[1, 1])
     scale = np.abs(dP[:2, :2]).max()
@@ -124,8 +134,7 @@ def test_what_no_closure_may_break(kinetics, closure):
         assert abs(carbon + (1 - Y) * m * P[1, row]) <= 1e-13 * np.abs(dP).max()
     assert np.abs(dP[2:, 2:]).max() == 0.0
     np.testing.assert_array_equal(dP, dP.T)
-    tendency = equations(0.0, core, means).mean
-    assert float(sum(tendency)) == pytest.approx(float(means.input), rel=1e-10)
+    assert float(sum(means)) == pytest.approx(float(params.input), rel=1e-10)
 
 
 @given(st.lists(st.floats(-0.3, 0.3), min_size=6, max_size=6))
@@ -199,13 +208,14 @@ def test_small_deviations_are_predicted():
         model, state, params = soil(spread=spread)
         save = moments.of(model.fluxes)
         cells = integrate(model, state, params, times, save=save, method=Steps(6.0))
-        equations = MomentEquations(model, (RATE,))
-        core, means = equations.initial(state, params)
-        found, finite = follow(equations, core, means, times)
+        one = equations(model, (RATE,))
+        core, given = one.initial(state, params)
+        found, finite = follow(one, core, given, times)
         assert bool(finite)
-        point, _ = follow(model, core.mean, means, times)
+        point, _ = follow(model, one.pools(core, given), given.params, times)
         exact = cells.values.mean.substrate
-        rows.append([errors(x.substrate, exact) for x in (found.mean, point)])
+        series = found.live[0][:, 0], point.substrate
+        rows.append([errors(x, exact) for x in series])
     (closed, mean_field), (closer, closer_mean_field) = rows
     assert mean_field / closer_mean_field == pytest.approx(4, rel=0.15)
     assert closed / closer > 6 and closed < 0.05 * mean_field
@@ -214,14 +224,14 @@ def test_small_deviations_are_predicted():
 @pytest.mark.slow
 def test_gradients_are_differences():
     model, state, params = soil()
-    equations = MomentEquations(model, (RATE,))
-    core, means = equations.initial(state, params)
+    one = equations(model, (RATE,))
+    core, given = one.initial(state, params)
     times = np.array([0.0, 240.0])
 
     def end(scale):
-        start = Core(core.mean, core.covariance * scale)
-        found, _ = follow(equations, start, means, times)
-        return found.mean.substrate[-1]
+        start = core._replace(live=(core.live[0], core.live[1] * scale))
+        found, _ = follow(one, start, given, times)
+        return found.live[0][-1, 0]
 
     difference = (end(1.001) - end(0.999)) / 0.002
     slope = jax.grad(end)(jnp.asarray(1.0))
@@ -232,27 +242,21 @@ def test_dead_cells_are_taken_apart_exactly():
     model, state, params = soil()
     dead = np.arange(400) % 4 == 0
     state = state._replace(biomass=jnp.where(jnp.asarray(dead), 0.0, state.biomass))
-    strata = Strata(MomentEquations(model, (RATE,)))
-    cores, means, shares = strata.initial(state, params, 1 - dead)
-    assert shares.tolist() == [0.75, 0.25][::-1]
+    one = equations(model, (RATE,), dead="biomass")
+    core, given = one.initial(state, params)
+    assert float(given.share) == pytest.approx(0.75, rel=1e-14)
     times = np.array([0.0, 120.0, 240.0])
-    found, finite = follow(strata, cores, means, times)
+    found, finite = follow(one, core, given, times)
     assert bool(finite)
     # dS/dt = I without microbes, and nothing is respired.
-    S0, I = float(cores.mean.substrate[0]), float(means.input[0])
-    np.testing.assert_allclose(found.mean.substrate[:, 0], S0 + I * times, rtol=1e-12)
-    assert float(jnp.abs(found.mean.biomass[:, 0]).max()) == 0.0
-    whole = strata.fluxes(model.fluxes, 0.0, cores, means, shares)
+    S0, I = float(core.dead[0]), float(params.input)
+    np.testing.assert_allclose(found.dead[:, 0], S0 + I * times, rtol=1e-12)
+    assert float(jnp.abs(found.dead[:, 1]).max()) == 0.0
+    whole = one.fluxes(0.0, core, given)
     cells = model.fluxes(0.0, state, params)
     for name in whole._fields:
         exact = float(getattr(cells, name).mean())
         assert float(getattr(whole, name)) == pytest.approx(exact, rel=2e-3)
-    with pytest.raises(ValueError, match="stratum 1 has no cells"):
-        strata.initial(state, params, 2 * dead)
-    with pytest.raises(ValueError, match="one for each of 400 cells, got 399"):
-        strata.initial(state, params, dead[1:])
-    with pytest.raises(ValueError, match="whole numbers from 0 on, got int64 from -1"):
-        strata.initial(state, params, dead - 1)
 
 
 # Relative errors of R over 200 days, multiplicative law with uniform k; None: the run
@@ -289,41 +293,38 @@ def test_what_closures_do_on_the_published_fields(data, correlation):
     save = moments.of(model.fluxes)
     cells = integrate(model, state, params, times, save=save, method=Steps(4.0))
     exact = cells.values.flux.respiration
-    alive = np.asarray(biomass > 0)
+    options = {"rtol": 1e-6, "atol": 1e-8, "max_steps": 4000}
+
+    def respired(name, dead):
+        one = equations(model, closure=CLOSURES[name], dead=dead)
+        core, given = one.initial(state, params)
+        found, finite = follow(one, core, given, times, **options)
+        rate = lambda core: one.fluxes(0.0, core, given).respiration
+        return np.asarray(jax.vmap(rate)(found)), bool(finite)
+
     for name, expected in PUBLISHED[correlation].items():
-        equations = MomentEquations(model, closure=CLOSURES[name])
-        core, means = equations.initial(state, params)
-        options = {"rtol": 1e-6, "atol": 1e-8, "max_steps": 4000}
-        found, _ = follow(equations, core, means, times, **options)
-        R = lambda core, e=equations, p=means: e.fluxes(model.fluxes, 0.0, core, p)
-        series = np.asarray(jax.vmap(R)(found).respiration)
+        series, _ = respired(name, None)
         if isinstance(expected, tuple):
             day = int(np.flatnonzero(~np.isfinite(series))[0])
             assert abs(day - expected[1]) <= 5
         else:
             assert errors(series, exact) == pytest.approx(expected, rel=0.1)
-        strata = Strata(equations)
-        cores, means, shares = strata.initial(state, params, alive.astype(int))
-        found, finite = follow(strata, cores, means, times, **options)
-        assert bool(finite)
-        every = lambda c, s=strata, p=means, w=shares: s.fluxes(
-            model.fluxes, 0.0, c, p, w
-        )
-        series = jax.vmap(every)(found).respiration
+        series, finite = respired(name, "biomass")
+        assert finite
         assert errors(series, exact) == pytest.approx(LIVE[correlation][name], rel=0.1)
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda m, s, p: MomentEquations(m, order=4), "order must be 2 or 3, got 4"),
+        (lambda m, s, p: equations(m, order=4), "order must be 2 or 3, got 4"),
         (
-            lambda m, s, p: MomentEquations(m, ("rate",)).initial(s, p),
+            lambda m, s, p: equations(m, ("rate",)).initial(s, p),
             "unknown parameter 'rate': the model has decomposition.rate, mortality",
         ),
         (
-            lambda m, s, p: MomentEquations(m).initial(s, p),
-            "decomposition.rate differs between cells, but `varying` is",
+            lambda m, s, p: equations(m).initial(s, p),
+            "decomposition.rate differs between cells, but this macro-scale model",
         ),
     ],
 )
@@ -334,8 +335,9 @@ def test_what_does_not_fit_is_refused(make, words):
 
 def test_zero_third_is_linear_in_the_covariance():
     model, state, params = soil()
-    equations = MomentEquations(model, (RATE,), zero_third)
-    core, means = equations.initial(state, params)
-    once = equations(0.0, core, means).covariance
-    twice = equations(0.0, Core(core.mean, 2 * core.covariance), means).covariance
+    one = equations(model, (RATE,))
+    core, given = one.initial(state, params)
+    _, once = tendency(one, core, given)
+    more = core._replace(live=(core.live[0], 2 * core.live[1]))
+    _, twice = tendency(one, more, given)
     np.testing.assert_allclose(twice, 2 * once, rtol=1e-14)

@@ -59,7 +59,7 @@ _Closures = dict[str, AbstractMacroModel | FittedClosure]
 
 
 def run_compare(config: CompareConfig, load: Sequence[Path], *, quiet: bool) -> None:
-    """Fits or loads closures, predicts unseen cores, and tells how wrong each is.
+    """Fits or loads closures, predicts unseen cores, and prints the error of each.
 
     Writes `closure.nc` and a figure into `config.out`.
 

@@ -1,4 +1,4 @@
-"""What `jaxsoc closure` can be told, checked before anything is computed."""
+"""Options of `jaxsoc closure`, checked before anything is computed."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -69,7 +69,7 @@ class TrainedConfig(ClosureConfig):
 
 
 class CompareConfig(TrainedConfig):
-    """Everything that `jaxsoc closure compare` can be told."""
+    """Options of `jaxsoc closure compare`."""
 
     closures: list[str] = [
         "mean_field",
@@ -97,7 +97,7 @@ class CompareConfig(TrainedConfig):
 
 
 class FitClosureConfig(TrainedConfig):
-    """Everything that `jaxsoc closure fit` can be told."""
+    """Options of `jaxsoc closure fit`."""
 
     closure: str = "representative_cells"
     steps: int = 400
@@ -127,7 +127,7 @@ class FitClosureConfig(TrainedConfig):
 
 
 class PredictConfig(ClosureConfig):
-    """Everything that `jaxsoc closure predict` can be told."""
+    """Options of `jaxsoc closure predict`."""
 
     kinetics: list[str] | None = None  # those of the closure
     heterogeneity: list[str] = []  # full if the closure knows of constants that differ

@@ -19,9 +19,9 @@ def print_forecasts(
     null: Forecast,
 ) -> None:
     """Errors of closures on unseen cores, the best first."""
-    told = ", ".join(name.replace("_", " ") for name in names)
+    case = ", ".join(name.replace("_", " ") for name in names)
     table = Table(
-        title=f"{told}: errors on {_cores(config.unseen)}, % of peak respiration",
+        title=f"{case}: errors on {_cores(config.unseen)}, % of peak respiration",
         caption=f"fitted on {_cores(config.training)} of seed {config.seed}; "
         "null: their mean",
     )

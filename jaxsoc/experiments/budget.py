@@ -32,7 +32,7 @@ class Budget(NamedTuple):
     `mean_field`: F(x̄); `derivative`, `moment`, `contribution`: by time and term;
     `names`, `orders`: of the terms; `quantities`: what each is a moment of; `units`: of
     the moments; `order`: up to which the terms go; `error`: estimated relative error
-    of the mean pools; `method`: road taken through time.
+    of the mean pools; `method`: of the run through time.
     """
 
     of: str
@@ -106,8 +106,8 @@ class TableRow(NamedTuple):
     """One term of one case at one time.
 
     `hours`: h; `derivative`, `moment`: in their own units; `contribution`: mgC/g/h;
-    `relative`: the same in units of the mean field; `pools`: how many of its
-    quantities are pools, the others being constants.
+    `relative`: the same in units of the mean field, see `taylor.relative`; `pools`: how
+    many of its quantities are pools, the others being constants.
     """
 
     kinetics: str
@@ -257,10 +257,10 @@ def second_order_table(
                 f"hours must be saved times, got {hour:g}; the nearest is "
                 f"{one.times[at]:g}"
             )
+        shares = np.asarray(taylor.relative(one.contribution, one.mean_field))
         for i, name in enumerate(one.names):
             if one.orders[i] != 2:
                 continue
-            part = float(one.contribution[at, i])
             rows.append(
                 TableRow(
                     *names,
@@ -268,8 +268,8 @@ def second_order_table(
                     hours=float(one.times[at]),
                     derivative=float(one.derivative[at, i]),
                     moment=float(one.moment[at, i]),
-                    contribution=part,
-                    relative=part / float(one.mean_field[at]),
+                    contribution=float(one.contribution[at, i]),
+                    relative=float(shares[at, i]),
                     pools=sum(name in _POOLS for name in one.quantities[i]),
                 )
             )

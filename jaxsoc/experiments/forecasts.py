@@ -10,8 +10,7 @@ import numpy as np
 from jaxsoc.solve import require_x64
 from jaxsoc.upscale.catalogue import FittedClosure
 from jaxsoc.upscale.macroscale import AbstractMacroModel, state_count
-from jaxsoc.upscale.point import Quantities
-from jaxsoc.upscale.predict import complaint, predict_with_margins
+from jaxsoc.upscale.predict import complaint, predict_with_realisability
 from jaxsoc.upscale.training import Examples, errors
 
 
@@ -55,7 +54,7 @@ def forecast(
         _warn_of_furthest(closure, cores)
         closure = closure.closure
     made: AbstractMacroModel = closure
-    found, margins = _predicted(
+    found, non_negative = _predicted(
         made, cores.state, cores.params, jnp.asarray(cores.times)
     )
     left = np.asarray(found.left)
@@ -63,17 +62,16 @@ def forecast(
     respiration = np.where(after, np.nan, np.asarray(found.fluxes.respiration))
     off = np.asarray(errors(respiration, cores.respiration))
     first = _core(cores, 0)
-    known = Quantities.of(made.model, made.varying, *first)
-    core, _ = jax.eval_shape(made.initial, *first)
+    core, given = jax.eval_shape(made.initial, *first)
     some = np.isfinite(cores.respiration).any(axis=1)
     return Forecast(
         name,
-        made.numbers_read(known.pools),
+        made.numbers_read(given.quantities.pools),
         state_count(core),
         respiration,
         left,
         np.where(some & np.isfinite(left), np.inf, off),
-        complaint(made, *_one((found, margins), int(np.argmin(left)))),
+        complaint(made, *_one((found, non_negative), int(np.argmin(left)))),
     )
 
 
@@ -87,7 +85,7 @@ def null_forecast(training: Examples, cores: Examples) -> Forecast:
 
 @eqx.filter_jit
 def _predicted(closure, states, params, times):
-    one = lambda s, p: predict_with_margins(closure, s, p, times)
+    one = lambda s, p: predict_with_realisability(closure, s, p, times)
     return jax.vmap(one)(states, params)
 
 

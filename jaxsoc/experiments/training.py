@@ -115,7 +115,7 @@ def examples(
 
     **Arguments:** `design`: with the times, seed and grid; `members`: numbers of the
     draws, which do not depend on each other; `shift`: see `Shift`; `drawn`: what
-    `draw_members` gave for these members and this shift, if it is at hand; `progress`:
+    `draw_members` gave for these members and this shift, if known; `progress`:
     called with cores done, cores in all, and the case.
     **Raises:** `ValueError` for no members, or choices that are not known;
     `IntegrationError` for a run that fails.

@@ -27,31 +27,21 @@ def closure_to_json(
     """A fitted closure as plain numbers, with provenance.
 
     **Arguments:** `attributes`: more provenance, anything that JSON can hold.
-    **Raises:** `ValueError` for kinetics or mortality of a user's own, which a file
-    cannot hold.
+    **Raises:** `ValueError` for what a file cannot hold: kinetics, mortality,
+    functions and settings of a user's own.
     """
     if fitted.kinetics not in KINETICS:
         raise ValueError(
             f"only closures of the known kinetics can be saved, got {fitted.kinetics!r}"
         )
-    if fitted.closure.model != TwoPool(KINETICS[fitted.kinetics].law):
-        raise ValueError(
-            f"only closures of the two-pool model with {fitted.kinetics} kinetics and "
-            "linear mortality can be saved"
-        )
-    if getattr(fitted.closure, "prescribed", None) is not None:
-        raise ValueError(
-            f"{fitted.name} has covariances prescribed by a function, which a file "
-            "cannot hold"
-        )
-    return {
+    content = {
         "format": FORMAT,
         "source": f"jaxsoc {version('jaxsoc')}",
         "closure": fitted.name,
         "kinetics": fitted.kinetics,
         "varying": list(fitted.closure.varying),
         "dead": fitted.closure.dead,
-        "reads": getattr(fitted.closure, "reads", "statistics"),
+        "reads": "field" if fitted.closure.numbers_read() is None else "statistics",
         "numbers": {
             name: _rounded(value) for name, value in _numbers(fitted.closure).items()
         },
@@ -61,7 +51,16 @@ def closure_to_json(
                 fitted.names, fitted.lowest, fitted.highest, strict=True
             )
         },
-    } | dict(attributes or {})
+    }
+    own, known = _settings(fitted.closure), _settings(_skeleton(content))
+    if own != known:
+        differ = [n for n in own[0] if own[0][n] != known[0].get(n)] or ["class"]
+        raise ValueError(
+            f"a file holds the numbers of {fitted.name} for the two-pool model with "
+            f"{fitted.kinetics} kinetics and linear mortality, and cannot hold "
+            f"{', '.join(differ)} of one's own"
+        )
+    return content | dict(attributes or {})
 
 
 def closure_from_json(content: Mapping[str, Any]) -> FittedClosure:
@@ -140,6 +139,14 @@ def _numbers(made: AbstractMacroModel) -> dict[str, np.ndarray]:
         for name, leaf in zip(names, leaves, strict=True)
         if isinstance(leaf, jax.Array | np.ndarray)
     }
+
+
+def _settings(made):
+    """What a closure has beside arrays: functions and numbers by name, and its form."""
+    names, leaves, structure = _places(made)
+    kept = [not isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves]
+    every = zip(names, leaves, kept, strict=True)
+    return {name: leaf for name, leaf, keep in every if keep}, structure
 
 
 def _skeleton(content):

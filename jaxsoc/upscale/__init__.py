@@ -3,7 +3,6 @@
 from . import closures as closures
 from . import distributions as distributions
 from . import fields as fields
-from . import macro as macro
 from . import moments as moments
 from . import spectral as spectral
 from . import taylor as taylor
@@ -15,6 +14,7 @@ from .catalogue import closure as closure
 from .learned import EffectiveKinetics as EffectiveKinetics
 from .learned import Learned as Learned
 from .macroscale import AbstractMacroModel as AbstractMacroModel
+from .macroscale import MacroState as MacroState
 from .macroscale import MeanField as MeanField
 from .macroscale import state_count as state_count
 from .many import respiration_of_many as respiration_of_many

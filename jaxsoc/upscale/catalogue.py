@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -12,35 +13,51 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxsoc.physics.safe import ratio
-from jaxsoc.physics.transforms import leaves_by_name
 
 from .closures import CLOSURES
 from .learned import EffectiveKinetics, Learned
 from .macroscale import AbstractMacroModel, MeanField
-from .moment_models import ClosedMoments, FunctionsOfMeans, covariance_of
-from .point import Quantities
+from .moment_models import ClosedMoments, FunctionsOfMeans
 from .predict import Prediction, predict
+from .quantities import Quantities, covariance_of, named
 from .representative import starting
 from .training import Examples
 
 FIELD, STATISTICS = "field", "statistics"
 
+
+def _powers(model: Any, varying: Any, **options: Any) -> FunctionsOfMeans:
+    start: dict[str, Any] = {"powers": jnp.ones(2)} | options
+    return FunctionsOfMeans(model, varying, **start)
+
+
+# How each starts; representative cells do from training cores as well.
+_PLAIN: Mapping[str, Callable] = MappingProxyType(
+    {
+        "mean_field": MeanField,
+        "two_strata": partial(MeanField, dead="biomass"),
+        **{name: partial(ClosedMoments, closure=law) for name, law in CLOSURES.items()},
+        "prescribed_moments": FunctionsOfMeans,
+        "functions_of_means": _powers,
+        "learned": Learned.untrained,
+        **{
+            f"effective_{law}": partial(EffectiveKinetics.nominal, kinetics=law)
+            for law in ("multiplicative", "michaelis_menten")
+            + ("inverse_michaelis_menten", "eca")
+        },
+    }
+)
+_FROM_CORES: Mapping[str, Callable] = MappingProxyType(
+    {
+        "representative_statistics": partial(
+            starting, groups=5, members=3, reads=STATISTICS
+        ),
+        "representative_cells": starting,
+    }
+)
 # What each reads of the initial field: all of it, or at most twenty numbers.
 TRACKS: Mapping[str, str] = MappingProxyType(
-    {
-        "mean_field": STATISTICS,
-        "two_strata": STATISTICS,
-        **{name: STATISTICS for name in CLOSURES},
-        "prescribed_moments": STATISTICS,
-        "functions_of_means": STATISTICS,
-        "learned": STATISTICS,
-        "effective_multiplicative": STATISTICS,
-        "effective_michaelis_menten": STATISTICS,
-        "effective_inverse_michaelis_menten": STATISTICS,
-        "effective_eca": STATISTICS,
-        "representative_statistics": STATISTICS,
-        "representative_cells": FIELD,
-    }
+    dict.fromkeys((*_PLAIN, *_FROM_CORES), STATISTICS) | {"representative_cells": FIELD}
 )
 # Closures with numbers that a fit improves.
 FITTED = tuple(
@@ -64,31 +81,16 @@ def closure(
     `options`: of the closure.
     **Raises:** `ValueError` for a name that is not known, or missing `examples`.
     """
-    if name not in TRACKS:
+    if name in _PLAIN:
+        return _PLAIN[name](model, varying=varying, **options)
+    if name not in _FROM_CORES:
         raise ValueError(
             f"unknown closure {name!r}: expected one of {', '.join(TRACKS)}"
         )
-    if name == "mean_field":
-        return MeanField(model, varying, **options)
-    if name == "two_strata":
-        return MeanField(model, varying, **{"dead": "biomass"} | options)
-    if name in CLOSURES:
-        return ClosedMoments(model, varying, closure=CLOSURES[name], **options)
-    if name == "prescribed_moments":
-        return FunctionsOfMeans(model, varying, **options)
-    if name == "functions_of_means":
-        start: dict[str, Any] = {"powers": jnp.ones(2)} | options
-        return FunctionsOfMeans(model, varying, **start)
-    if name == "learned":
-        return Learned.untrained(model, varying, **options)
-    if name.startswith("effective_"):
-        law = name.removeprefix("effective_")
-        return EffectiveKinetics.nominal(model, law, varying, **options)
     if examples is None or not examples.cores:
         raise ValueError(f"{name} starts from training cores: none were given")
-    if name == "representative_statistics":
-        options = {"groups": 5, "members": 3, "reads": STATISTICS} | options
-    return starting(model, examples.state, examples.params, varying=varying, **options)
+    start = _FROM_CORES[name]
+    return start(model, examples.state, examples.params, varying=varying, **options)
 
 
 class OutsideFittedRange(UserWarning):
@@ -181,10 +183,8 @@ def description(closure: AbstractMacroModel, state: Any, params: Any) -> dict[st
     state, params = jax.tree.map(jnp.asarray, (state, params))
     known = Quantities.of(closure.model, closure.varying, state, params)
     x = known.fields(state, params)
-    alive = known.alive(x, "biomass" if "biomass" in known.names else None)
-    weight = alive.astype(x.dtype) / x.shape[1]
-    share = jnp.sum(weight)
-    mean = ratio(x @ weight, share)
+    dead = "biomass" if "biomass" in known.names else None
+    weight, share, mean = known.live(x, dead)
     covariance = covariance_of(x, weight, mean)
     sd = jnp.sqrt(jnp.diagonal(covariance))
     found = {"live share": share}
@@ -196,7 +196,5 @@ def description(closure: AbstractMacroModel, state: Any, params: Any) -> dict[st
             found[f"correlation of {known.names[j]} and {name}"] = ratio(
                 covariance[i, j], sd[i] * sd[j]
             )
-    for name, leaf in zip(leaves_by_name(params), jax.tree.leaves(params), strict=True):
-        if name not in known.names:
-            found[name] = jnp.mean(leaf)
-    return found
+    others = {n: jnp.mean(x) for n, x in named(params).items() if n not in known.names}
+    return found | others

@@ -17,7 +17,6 @@ from .spectral import (
     PUBLISHED_EXPONENT,
     check_shape,
     correlated_deviation,
-    correlated_field,
     correlation,
     largest_variation,
     scaled_to_mean,
@@ -184,9 +183,8 @@ class Generator(eqx.Module):
         **Raises:** `ValueError` if no draw is accepted, or none without negative cells.
         """
         shape = check_shape(shape)
-        fields, found = _draw(
-            self, recipe, shape, names, mean_substrate, mean_biomass, key
-        )
+        means = {"mean_substrate": mean_substrate, "mean_biomass": mean_biomass}
+        fields, found = _draw(self, key, recipe, shape, names, **means)
         self.check(found, names, shape)
         return fields
 
@@ -291,16 +289,7 @@ class Generator(eqx.Module):
         )
 
 
-@eqx.filter_jit
-def _draw(generator, recipe, shape, names, mean_substrate, mean_biomass, key):
-    return generator.draw(
-        key,
-        recipe,
-        shape,
-        names,
-        mean_substrate=mean_substrate,
-        mean_biomass=mean_biomass,
-    )
+_draw = eqx.filter_jit(Generator.draw)
 
 
 def equal_variance_fields(
@@ -308,40 +297,19 @@ def equal_variance_fields(
     biomass: Float[Array, "x y"],
     *,
     mean_substrate: float,
-    variation: float | None = None,
     exponent: float = PUBLISHED_EXPONENT,
 ) -> Fields:
     """Positive, negative and uncorrelated substrate of one and the same variance.
 
     The published three differ in variance by a factor of 10 and more, which hides the
-    effect of correlation. Here r = 1, -1 and 0 exactly, at equal CV.
-
-    **Arguments:** `variation`: CV, by default the largest that keeps all three
-    non-negative.
-    **Raises:** as `correlated_field`.
+    effect of correlation. Here r = 1, -1 and 0 exactly, at one CV: the largest that
+    keeps all three non-negative.
     """
-    targets = dict(zip(CORRELATIONS, (1.0, -1.0, 0.0), strict=True))
-    if variation is None:
-        deviations = {
-            name: correlated_deviation(key, biomass, r, exponent)
-            for name, r in targets.items()
-        }
-        every = [largest_variation(deviation) for deviation in deviations.values()]
-        common = jnp.min(jnp.stack(every))
-        substrate = {
-            name: mean_substrate * (1 + common * deviation)
-            for name, deviation in deviations.items()
-        }
-        return Fields(biomass, substrate)
-    substrate = {
-        name: correlated_field(
-            key,
-            biomass,
-            mean=mean_substrate,
-            variation=variation,
-            target=target,
-            exponent=exponent,
-        )
-        for name, target in targets.items()
+    deviations = {
+        name: correlated_deviation(key, biomass, r, exponent)
+        for name, r in zip(CORRELATIONS, (1.0, -1.0, 0.0), strict=True)
     }
-    return Fields(biomass, substrate)
+    every = [largest_variation(deviation) for deviation in deviations.values()]
+    common = jnp.min(jnp.stack(every))
+    made = lambda deviation: mean_substrate * (1 + common * deviation)
+    return Fields(biomass, {name: made(d) for name, d in deviations.items()})

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxsoc.physics.parameters import (
@@ -23,6 +22,7 @@ from .distributions import LN10
 from .spectral import (
     PUBLISHED_EXPONENT,
     check_shape,
+    correlated_with,
     scaled_to_mean,
     spectral_field,
     standardised,
@@ -127,7 +127,7 @@ def patchy_fields(
     **Arguments:** `mean_substrate`, `mean_biomass`: mgC/g; `mean_rate`: of the rate
     constant; `edge`: width of the soft edge, share of the cells.
     """
-    CV, r = jnp.asarray(heterogeneity.variation), heterogeneity.correlation
+    CV, r = jnp.asarray(heterogeneity.variation), jnp.asarray(heterogeneity.correlation)
     biomass = soft_dead_zones(patterns.biomass, heterogeneity.dead_fraction, edge=edge)
     biomass = scaled_to_mean(biomass, mean_biomass)
     deviation = correlated_with(biomass, patterns.noise, r)
@@ -164,23 +164,6 @@ def soft_dead_zones(
     return scaled_to_mean(biomass * weight, jnp.mean(biomass))
 
 
-def correlated_with(
-    partner: Float[Array, "*cell"],
-    noise: Float[Array, "*cell"],
-    target: Float[Number, ""],
-) -> Float[Array, "*cell"]:
-    """Deviation of mean 0 and variance 1 with an exact correlation to a partner.
-
-    r p + √(1 - r²) e,  e = noise - ⟨noise p⟩ p, standardised
-
-    **Arguments:** `target`: r in (-1, 1); at the ends the slope by r is infinite.
-    """
-    p = standardised(partner)
-    e = standardised(noise - jnp.mean(noise * p) * p)
-    r = jnp.asarray(target)
-    return r * p + jnp.sqrt(1 - r**2) * e
-
-
 def log_uniform_field(
     uniform: Float[Array, "*cell"],
     mean: Float[Number, ""],
@@ -201,4 +184,4 @@ def largest_substrate_variation(
     """The CV of substrate at which the poorest cell is empty, for known numbers."""
     biomass = soft_dead_zones(patterns.biomass, heterogeneity.dead_fraction, edge=edge)
     deviation = correlated_with(biomass, patterns.noise, heterogeneity.correlation)
-    return float(-1 / np.min(np.asarray(deviation)))
+    return float(-1 / jnp.min(deviation))

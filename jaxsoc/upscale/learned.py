@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -12,14 +12,14 @@ from jaxtyping import PRNGKeyArray
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.physics.safe import ratio
 
-from .macroscale import AbstractMacroModel
-from .moment_models import covariance_of, covariances
+from .macroscale import AbstractAtMeans
+from .quantities import covariance_of, root
 
 # A factor of e⁴ = 55 either way is more than any core of the published ones has.
 _LARGEST = 4.0
 
 
-class Learned(AbstractMacroModel):
+class Learned(AbstractAtMeans):
     """Decomposition at the means times what a network has learned about the patches.
 
     D̄ = D(x̄) exp( s · net(log S̄/S̄₀, log B̄/B̄₀, g) ),  s² = Σ gᵢᵢ,  gᵢⱼ = Cᵢⱼ / (x̄ᵢ x̄ⱼ)
@@ -35,6 +35,7 @@ class Learned(AbstractMacroModel):
     varying: tuple[str, ...]
     network: eqx.nn.MLP
     dead: str | None = "biomass"
+    reads_covariances: ClassVar[bool] = True
 
     @classmethod
     def untrained(
@@ -64,33 +65,19 @@ class Learned(AbstractMacroModel):
         zeros = jax.tree.map(jnp.zeros_like, last(network))
         return cls(model, varying, network=eqx.tree_at(last, network, zeros), dead=dead)
 
-    def numbers_read(self, pools: int = 2) -> int:
-        return (super().numbers_read(pools) or 0) + covariances(
-            pools + len(self.varying)
-        )
-
     def describe(self, x, weight, mean, params, known):
         g = ratio(covariance_of(x, weight, mean), jnp.outer(mean, mean))
         rows = [g[i, j] for i in range(mean.size) for j in range(i + 1)]
-        variance = jnp.trace(g)
-        some = variance > 0
-        size = jnp.where(some, jnp.sqrt(jnp.where(some, variance, 1.0)), 0.0)
-        return mean[: known.pools], (mean, jnp.stack(rows), size)
+        pools = mean[: known.pools]
+        return pools, (pools, jnp.stack(rows), root(jnp.trace(g)))
 
     def point_model(self, live, given):
-        mean, g, size = given.detail
-        start = mean[: live.size]
+        start, g, size = given.detail
         relative = jnp.log(jnp.maximum(ratio(live, start), 1e-6))
         said = self.network(jnp.concatenate([relative, g]))
         factor = jnp.exp(_LARGEST * jnp.tanh(size * said / _LARGEST))
         law = _Scaled(self.model.decomposition, factor)
         return eqx.tree_at(lambda m: m.decomposition, self.model, law)
-
-    def live_mean(self, function, live, given):
-        return function(jnp.concatenate([live, given.detail[0][live.size :]]))
-
-    def live_pools(self, live, given):
-        return live
 
 
 class _Scaled(eqx.Module):
@@ -103,7 +90,7 @@ class _Scaled(eqx.Module):
         return self.factor * self.law(substrate, biomass, constants)
 
 
-class EffectiveKinetics(AbstractMacroModel):
+class EffectiveKinetics(AbstractAtMeans):
     """The whole core as one well-mixed cell of another kinetics, constants fitted.
 
     F̄ = F*(x̄; k*, K*), with F* of any known law
@@ -148,18 +135,12 @@ class EffectiveKinetics(AbstractMacroModel):
         return KINETICS[self.kinetics].constants(*values)
 
     def describe(self, x, weight, mean, params, known):
-        return mean[: known.pools], mean[known.pools :]
+        return mean[: known.pools], None
 
     def point_model(self, live, given):
         law = KINETICS[self.kinetics].law
         inner = eqx.tree_at(lambda m: m.decomposition, self.model, law)
         return _WithConstants(inner, self.constants)
-
-    def live_mean(self, function, live, given):
-        return function(jnp.concatenate([live, given.detail]))
-
-    def live_pools(self, live, given):
-        return live
 
 
 class _WithConstants(eqx.Module):

@@ -8,7 +8,7 @@ apart, which is exact, and the closure is about the others.
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -17,10 +17,10 @@ from jaxtyping import Array, Float
 
 from jaxsoc.physics.safe import ratio
 
-from .point import Quantities
+from .quantities import Quantities
 
 
-class CoreState(NamedTuple):
+class MacroState(NamedTuple):
     """A soil core as a macro-scale model knows it.
 
     `live`: of the live cells, in the closure's own form; `dead`: followed pools of the
@@ -40,6 +40,13 @@ class Given(eqx.Module):
     detail: Any
     quantities: Quantities
 
+    def cell(self, pools: Float[Array, " pool"]) -> Float[Array, " quantity"]:
+        """Quantities of a cell with these pools, and the mean parameters."""
+        known, leaves = self.quantities, jax.tree.leaves(self.params)
+        offset = known.structure.num_leaves - len(leaves)
+        rest = [leaves[place - offset] for place in known.places[known.pools :]]
+        return jnp.concatenate([pools, jnp.asarray(rest, pools.dtype)])
+
 
 class AbstractMacroModel(eqx.Module):
     """A macro-scale model of a soil core, made from a model at a point.
@@ -52,8 +59,9 @@ class AbstractMacroModel(eqx.Module):
     model: eqx.AbstractVar[Any]
     varying: eqx.AbstractVar[tuple[str, ...]]
     dead: eqx.AbstractVar[str | None]
+    reads_covariances: ClassVar[bool] = False
 
-    def initial(self, state: Any, params: Any) -> tuple[CoreState, Given]:
+    def initial(self, state: Any, params: Any) -> tuple[MacroState, Given]:
         """The core that fields over cells describe.
 
         **Arguments:** `state`, `params`: fields and numbers, as `integrate` takes them.
@@ -63,20 +71,15 @@ class AbstractMacroModel(eqx.Module):
         state, params = jax.tree.map(jnp.asarray, (state, params))
         known = Quantities.of(self.model, self.varying, state, params)
         x = known.fields(state, params)
-        cells = x.shape[1]
-        alive = known.alive(x, self.dead)
-        weight = alive.astype(x.dtype) / cells
-        share = jnp.sum(weight)
-        mean = ratio(x @ weight, share)
-        others = (~alive).astype(x.dtype) / cells
+        weight, share, mean = known.live(x, self.dead)
+        others = jnp.equal(weight, 0).astype(x.dtype) / x.shape[1]
         dead = ratio(x[: known.pools] @ others, jnp.sum(others))
         leaves = jax.tree.leaves(state)
         passive = [jnp.mean(leaves[i]) for i in known.passive]
-        scalars = jax.tree.map(lambda p: jnp.mean(p), params)
-        _, scalars = known.filled(mean, scalars)
+        _, scalars = known.filled(mean, jax.tree.map(jnp.mean, params))
         live, detail = self.describe(x, weight, mean, scalars, known)
         empty = jnp.zeros(0, x.dtype)
-        core = CoreState(live, dead, jnp.stack(passive) if passive else empty)
+        core = MacroState(live, dead, jnp.stack(passive) if passive else empty)
         return core, Given(scalars, share, detail, known)
 
     @abstractmethod
@@ -107,33 +110,32 @@ class AbstractMacroModel(eqx.Module):
         """The model that a live cell obeys."""
         return self.model
 
-    def __call__(self, t: Any, core: CoreState, given: Given) -> CoreState:
+    def __call__(self, t: Any, core: MacroState, given: Given) -> MacroState:
         """d(core)/dt."""
         p, known = given.share, given.quantities
         live, passive = self.live_tendency(t, core.live, given)
         still = known.tendencies(self.model, t, given.params)
-        dead, dead_passive = still(self.dead_cell(core, given))
-        return CoreState(live, dead, p * passive + (1 - p) * dead_passive)
+        dead, dead_passive = still(given.cell(core.dead))
+        return MacroState(live, dead, p * passive + (1 - p) * dead_passive)
 
-    def fluxes(self, t: Any, core: CoreState, given: Given) -> Any:
+    def fluxes(self, t: Any, core: MacroState, given: Given) -> Any:
         """Mean fluxes over the core, mgC/g/h, in the model's own structure."""
         p, known = given.share, given.quantities
         rates = lambda model: known.rates(model.fluxes, t, given.params)
-        live = self.live_mean(
-            rates(self.point_model(core.live, given)), core.live, given
-        )
-        dead = rates(self.model)(self.dead_cell(core, given))
+        model = self.point_model(core.live, given)
+        live = self.live_mean(rates(model), core.live, given)
+        dead = rates(self.model)(given.cell(core.dead))
         return jax.tree.map(lambda a, b: p * a + (1 - p) * b, live, dead)
 
-    def pools(self, core: CoreState, given: Given) -> Any:
+    def pools(self, core: MacroState, given: Given) -> Any:
         """Mean pools over the core, mgC/g, in the model's own structure."""
         p = given.share
         live = self.live_pools(core.live, given)
         followed = p * live + (1 - p) * core.dead
         return given.quantities.state(followed, core.passive)
 
-    def margins(self, core: CoreState, given: Given) -> dict[str, Any]:
-        """What must not be negative, by the words for it."""
+    def realisability(self, core: MacroState, given: Given) -> dict[str, Any]:
+        """What must not be negative, by name."""
         names = given.quantities.names[: given.quantities.pools]
         live = self.live_pools(core.live, given)
         return {f"{name} of live cells": x for name, x in zip(names, live, strict=True)}
@@ -141,22 +143,26 @@ class AbstractMacroModel(eqx.Module):
     def numbers_read(self, pools: int = 2) -> int | None:
         """How many numbers of a field are read; None for the field itself.
 
-        Means of what differs between live cells; where dead ones are taken apart, their
-        share and the means of their pools, of which one is zero.
+        Means of what differs between live cells, and their covariances, if they are
+        read; where dead ones are taken apart, their share and the means of their pools,
+        of which one is zero.
         """
-        apart = 0 if self.dead is None else pools
-        return pools + len(self.varying) + apart
-
-    def dead_cell(self, core: CoreState, given: Given) -> Any:
-        """Quantities of a dead cell: its pools, and the mean parameters."""
-        known = given.quantities
-        leaves = jax.tree.leaves(given.params)
-        offset = known.structure.num_leaves - len(leaves)
-        rest = [leaves[i - offset] for i in known.places[known.pools :]]
-        return jnp.concatenate([core.dead, jnp.asarray(rest, core.dead.dtype)])
+        count = pools + len(self.varying)
+        covariances = count * (count + 1) // 2 if self.reads_covariances else 0
+        return count + covariances + (0 if self.dead is None else pools)
 
 
-class MeanField(AbstractMacroModel):
+class AbstractAtMeans(AbstractMacroModel):
+    """A macro-scale model of which every rate is taken at the means of live cells."""
+
+    def live_mean(self, function, live, given):
+        return function(given.cell(live))
+
+    def live_pools(self, live, given):
+        return live
+
+
+class MeanField(AbstractAtMeans):
     """As if the soil were well mixed: every rate at the means.
 
     F̄ = F(x̄)
@@ -167,15 +173,9 @@ class MeanField(AbstractMacroModel):
     dead: str | None = None
 
     def describe(self, x, weight, mean, params, known):
-        return mean[: known.pools], mean[known.pools :]
-
-    def live_mean(self, function, live, given):
-        return function(jnp.concatenate([live, given.detail]))
-
-    def live_pools(self, live, given):
-        return live
+        return mean[: known.pools], None
 
 
-def state_count(core: CoreState) -> int:
+def state_count(core: MacroState) -> int:
     """How many variables a core has."""
     return sum(x.size for x in jax.tree.leaves(core))

@@ -8,7 +8,7 @@ from jax import lax
 
 from jaxsoc.solve import map_members, rk4
 
-from .macroscale import CoreState, Given
+from .macroscale import Given, MacroState
 from .representative import RepresentativeCells
 
 # Cores that go side by side: a pool of all of them stays in the first-level cache.
@@ -17,7 +17,7 @@ _SIDE_BY_SIDE = 250
 
 def respiration_of_many(
     closure: RepresentativeCells,
-    core: CoreState,
+    core: MacroState,
     given: Given,
     times: Any,
     *,
@@ -67,15 +67,13 @@ def _group(closure, part, times, courant):
 
     cells = lax.map(follow_cell, (live, fixed, weight))
     alive = jnp.sum(cells, axis=0)
-    model = closure.model
-    still = jax.vmap(lambda c, g: _dead(closure, model, c, g))(core, given)
+
+    def still(core, given):
+        rates = known.rates(closure.model.fluxes, 0.0, given.params)
+        return rates(given.cell(core.dead)).respiration
+
     p = given.share[None]
-    return (p * alive + (1 - p) * still[None]).T
-
-
-def _dead(closure, model, core, given):
-    rates = given.quantities.rates(model.fluxes, 0.0, given.params)
-    return rates(closure.dead_cell(core, given)).respiration
+    return (p * alive + (1 - p) * jax.vmap(still)(core, given)[None]).T
 
 
 def _along(closure, params, known, fixed, times, courant):

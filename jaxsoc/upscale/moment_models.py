@@ -1,23 +1,35 @@
-"""Macro-scale models that close the scale transition at its second order."""
+"""Macro-scale models to second order in the deviations of cells from their means."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxsoc.physics.safe import ratio
 
 from .closures import Closure, zero_third
-from .macro import Core, MomentEquations
-from .macroscale import AbstractMacroModel
+from .macroscale import AbstractMacroModel, Given, MacroState
+from .quantities import covariance_of, named
 
 
 class ClosedMoments(AbstractMacroModel):
     """Equations for means and covariances of the live cells, with any closure.
 
-    **Arguments:** `closure`: of the third moments, see `closures`; `order`: 2 or 3, see
-    `MomentEquations`; `model`, `varying`, `dead`: see `AbstractMacroModel`.
+    F̄ = F + ½ F'' : C + ⅙ F''' ⋮ M, of any rate F, and so dx̄/dt of the tendency f
+    dC/dt = J C + C Jᵀ + sym(½ f'' : M + ⅙ f''' ⋮ Q)
+
+    with J, f'', f''' the derivatives at the means, M and Q the third and fourth moments
+    from the closure. `order` 2 leaves F''' out; at order 3 the equations of a law that
+    is cubic, as the multiplicative one is in k, S and B, are exact in the moments. The
+    live variables are the means of the pools and the covariance of all quantities.
+
+    **Arguments:** `closure`: `(mean, covariance) -> Higher`, see `closures`; `order`: 2
+    or 3; `model`, `varying`, `dead`: see `AbstractMacroModel`.
+    **Raises:** `ValueError` for an order other than 2 or 3; when called, for a number
+    of moments that does not fit.
+    Source: Chakrawal et al. (2020), doi:10.5194/gmd-13-1399-2020, Eqs 21-25.
     """
 
     model: Any
@@ -25,56 +37,59 @@ class ClosedMoments(AbstractMacroModel):
     dead: str | None = "biomass"
     closure: Closure = zero_third
     order: int = 2
+    reads_covariances: ClassVar[bool] = True
 
-    @property
-    def equations(self) -> MomentEquations:
-        """Of the live cells."""
-        return MomentEquations(self.model, self.varying, self.closure, self.order)
+    def __check_init__(self):
+        if self.order not in (2, 3):
+            raise ValueError(f"order must be 2 or 3, got {self.order}")
 
-    def numbers_read(self, pools: int = 2) -> int:
-        return (super().numbers_read(pools) or 0) + covariances(
-            pools + len(self.varying)
-        )
+    def from_moments(
+        self, mean: Any, covariance: Any, params: Any
+    ) -> tuple[MacroState, Given]:
+        """As `initial`, from moments of a user's own and not fields; all cells live.
+
+        **Arguments:** `mean`: of every pool, mgC/g; `covariance`: of the pools that a
+        rate depends on and the parameters of `varying`; `params`: mean parameters.
+        **Raises:** `ValueError` for a wrong number of moments, negative means, and
+        covariances that are not finite, not symmetric or not positive semi-definite.
+        """
+        core, given = self.initial(mean, params)
+        covariance = jnp.asarray(covariance)
+        _check_moments(mean, np.asarray(covariance, float), given.quantities.names)
+        return core._replace(live=(core.live[0], covariance)), given
 
     def describe(self, x, weight, mean, params, known):
-        covariance = covariance_of(x, weight, mean)
-        return (mean[: known.pools], covariance), mean[known.pools :]
-
-    def _core(self, live, given):
-        known, (mean, covariance) = given.quantities, live
-        zero = jnp.zeros(len(known.passive), mean.dtype)
-        return Core(known.state(mean, zero), covariance)
-
-    def live_tendency(self, t, live, given):
-        known = given.quantities
-        change = self.equations(t, self._core(live, given), given.params)
-        leaves = jax.tree.leaves(change.mean)
-        pick = lambda places: jnp.asarray([leaves[i] for i in places], live[0].dtype)
-        mean, passive = pick(known.places[: known.pools]), pick(known.passive)
-        return (mean, change.covariance), passive
-
-    def fluxes(self, t, core, given):
-        p, known = given.share, given.quantities
-        live = self.equations.fluxes(
-            self.model.fluxes, t, self._core(core.live, given), given.params
-        )
-        rates = known.rates(self.model.fluxes, t, given.params)
-        dead = rates(self.dead_cell(core, given))
-        return jax.tree.map(lambda a, b: p * a + (1 - p) * b, live, dead)
+        return (mean[: known.pools], covariance_of(x, weight, mean)), None
 
     def live_mean(self, function, live, given):
-        at = jnp.concatenate([live[0], given.detail])
-        return _second_order(function, at, live[1])
+        higher = self._higher(live, given)
+        third = higher.third if self.order > 2 else None
+        return _mean(function, given.cell(live[0]), live[1], third)
+
+    def live_tendency(self, t, live, given):
+        function = given.quantities.tendencies(self.model, t, given.params)
+        higher, at = self._higher(live, given), given.cell(live[0])
+        still = jnp.zeros(at.size - live[0].size, at.dtype)
+        # A parameter stays what it is.
+        slope = jax.jacfwd(lambda x: jnp.concatenate([function(x)[0], still]))
+        bend = jax.jacfwd(slope)
+        half = slope(at) @ live[1]
+        half = half + 0.5 * jnp.einsum("jab,abi->ji", bend(at), higher.third)
+        if self.order > 2:
+            twist = jax.jacfwd(bend)(at)
+            half = half + jnp.einsum("jabc,abci->ji", twist, higher.fourth) / 6
+        mean, passive = self.live_mean(function, live, given)
+        return (mean, half + half.T), passive
 
     def live_pools(self, live, given):
         return live[0]
 
-    def margins(self, core, given):
+    def realisability(self, core, given):
         names, (mean, covariance) = given.quantities.names, core.live
-        found = super().margins(core, given)
+        found = super().realisability(core, given)
         for i, name in enumerate(names):
             found[f"variance of {name}"] = covariance[i, i]
-        at = jnp.concatenate([mean, given.detail])
+        at = given.cell(mean)
         # Rounding of the larger terms must not pass for a violation.
         slack = 1e-9 * jnp.outer(at, at) ** 2
         for i in range(len(names)):
@@ -83,6 +98,16 @@ class ClosedMoments(AbstractMacroModel):
                 pair = f"V V - C² of {names[j]} and {names[i]}"
                 found[pair] = gap + slack[i, j]
         return found
+
+    def _higher(self, live, given):
+        """What the closure says, if it says enough."""
+        names = given.quantities.names
+        _check_shape("covariance", live[1], 2, names)
+        higher = self.closure(given.cell(live[0]), live[1])
+        _check_shape("third moments of the closure", higher.third, 3, names)
+        if self.order > 2:
+            _check_shape("fourth moments of the closure", higher.fourth, 4, names)
+        return higher
 
 
 class FunctionsOfMeans(AbstractMacroModel):
@@ -106,11 +131,7 @@ class FunctionsOfMeans(AbstractMacroModel):
     dead: str | None = "biomass"
     powers: Any = 1.0
     prescribed: Callable | None = None
-
-    def numbers_read(self, pools: int = 2) -> int:
-        return (super().numbers_read(pools) or 0) + covariances(
-            pools + len(self.varying)
-        )
+    reads_covariances: ClassVar[bool] = True
 
     def describe(self, x, weight, mean, params, known):
         return mean[: known.pools], (mean, covariance_of(x, weight, mean))
@@ -118,47 +139,64 @@ class FunctionsOfMeans(AbstractMacroModel):
     def covariance(self, live, given):
         """C at these means of the live cells."""
         start, covariance = given.detail
-        mean = self._mean(live, given)
         if self.prescribed is not None:
-            return self.prescribed(mean, start, covariance)
-        pools = live.size
-        powers = jnp.broadcast_to(jnp.asarray(self.powers, live.dtype), (pools,))
-        relative = jnp.maximum(ratio(live, start[:pools]), 1e-12)
-        factor = jnp.concatenate(
-            [relative**powers, jnp.ones(start.size - pools, live.dtype)]
-        )
+            return self.prescribed(given.cell(live), start, covariance)
+        relative = jnp.maximum(ratio(live, start[: live.size]), 1e-12)
+        still = jnp.ones(start.size - live.size, live.dtype)
+        powers = jnp.asarray(self.powers, live.dtype)
+        factor = jnp.concatenate([relative**powers, still])
         return covariance * jnp.outer(factor, factor)
 
     def live_mean(self, function, live, given):
-        mean = self._mean(live, given)
-        return _second_order(function, mean, self.covariance(live, given))
+        return _mean(function, given.cell(live), self.covariance(live, given))
 
     def live_pools(self, live, given):
         return live
 
-    def _mean(self, live, given):
-        return jnp.concatenate([live, given.detail[0][live.size :]])
 
-
-def covariance_of(x: Any, weight: Any, mean: Any) -> Any:
-    """Covariance matrix of quantities over weighted cells.
-
-    Cᵢⱼ = Σ w xᵢ' xⱼ' / Σ w
-
-    **Arguments:** `x`: by quantity and cell; `weight`: by cell; `mean`: by quantity.
-    """
-    off = x - mean[:, None]
-    total = jnp.sum(weight)
-    return ratio((off * weight[None]) @ off.T, total)
-
-
-def covariances(quantities: int) -> int:
-    """How many different variances and covariances there are."""
-    return quantities * (quantities + 1) // 2
-
-
-def _second_order(function, at, covariance):
-    """F(x̄) + ½ F'' : C, for any structure of rates."""
+def _mean(function, at, covariance, third=None):
+    """F(x̄) + ½ F'' : C + ⅙ F''' ⋮ M, for any structure of rates."""
     bend = jax.jacfwd(jax.jacfwd(function))
     second = lambda f, h: f + 0.5 * jnp.tensordot(h, covariance, 2)
-    return jax.tree.map(second, function(at), bend(at))
+    mean = jax.tree.map(second, function(at), bend(at))
+    if third is None:
+        return mean
+    add = lambda f, h: f + jnp.tensordot(h, third, 3) / 6
+    return jax.tree.map(add, mean, jax.jacfwd(bend)(at))
+
+
+def _check_moments(mean, covariance, names):
+    """Refuses moments that no soil can have."""
+    for name, x in named(mean).items():
+        if np.ndim(x) or not (np.isfinite(x) and x >= 0):
+            raise ValueError(f"mean {name} must be one number from 0 on, got {x}")
+    _check_shape("covariance", covariance, 2, names)
+    if not np.isfinite(covariance).all():
+        raise ValueError("covariance must be finite, got NaN or infinite entries")
+    # In units of the standard deviations: quantities may differ in size by far.
+    deviation = np.sqrt(np.abs(np.diag(covariance)))
+    deviation = np.where(deviation > 0, deviation, 1.0)
+    scaled = covariance / np.outer(deviation, deviation)
+    gap = np.abs(scaled - scaled.T)
+    i, j = np.unravel_index(np.argmax(gap), gap.shape)
+    if gap[i, j] > 1e-9 * max(1.0, np.abs(scaled[i, j])):
+        raise ValueError(
+            f"covariance must be symmetric, got {covariance[i, j]:.6g} and "
+            f"{covariance[j, i]:.6g} for {names[i]} and {names[j]}"
+        )
+    least = np.linalg.eigvalsh(scaled)[0]
+    if least < -1e-9:
+        raise ValueError(
+            "covariance must be positive semi-definite, got a smallest eigenvalue of "
+            f"{least:.3g} in units of the variances of {', '.join(names)}"
+        )
+
+
+def _check_shape(what, moments, order, names):
+    expected, found = (len(names),) * order, jnp.shape(moments)
+    if found != expected:
+        by = lambda shape: " x ".join(map(str, shape))
+        raise ValueError(
+            f"{what} must be {by(expected)}, along {', '.join(names)}, got "
+            f"{by(found) or 'one number'}"
+        )

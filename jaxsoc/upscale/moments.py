@@ -1,5 +1,6 @@
 """Moments over cells of states and parameters, and the fluxes that go with them."""
 
+import math
 from collections.abc import Callable
 from itertools import combinations_with_replacement
 from typing import Any, NamedTuple
@@ -10,6 +11,8 @@ from jaxtyping import Array, Float
 
 from jaxsoc.solve import AbstractStatistic, reductions
 from jaxsoc.solve.statistics import merge_covariance, merge_means, weighted
+
+from .quantities import named
 
 
 class Moments(NamedTuple):
@@ -64,7 +67,7 @@ class _Saver(AbstractStatistic):
         triples = [names for names in self.third if set(names) <= set(deviations)]
         return Moments(
             mean=mean_state,
-            parameter_mean=_by_name(mean_params),
+            parameter_mean=named(mean_params),
             covariance={pair_name(*names): product(names) for names in pairs},
             third={pair_name(*names): product(names) for names in triples},
             flux=jax.tree.map(mean, self.fluxes(t, state, params)),
@@ -100,9 +103,8 @@ class _Saver(AbstractStatistic):
         )
 
     def finish(self, t: Any, values: Moments, params: Any) -> Moments:
-        names, structure = _by_name(params), jax.tree.structure(params)
-        means = [values.parameter_mean[name] for name in names]
-        mean_params = jax.tree.unflatten(structure, means)
+        means = [values.parameter_mean[name] for name in named(params)]
+        mean_params = jax.tree.unflatten(jax.tree.structure(params), means)
         return values._replace(mean_field_flux=self.fluxes(t, values.mean, mean_params))
 
 
@@ -114,14 +116,9 @@ def pair_name(*names: str) -> str:
     return _SEPARATOR.join(names)
 
 
-def _by_name(tree):
-    paths = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {jax.tree_util.keystr(path).strip("."): leaf for path, leaf in paths}
-
-
 def _deviations(tree, mean):
     """Deviations by name; a uniform parameter has none."""
-    fields, means = _by_name(tree), _by_name(mean)
+    fields, means = named(tree), named(mean)
     return {
         name: field - means[name]
         for name, field in fields.items()
@@ -130,16 +127,13 @@ def _deviations(tree, mean):
 
 
 def _product(deviations, names):
-    product = deviations[names[0]]
-    for name in names[1:]:
-        product = product * deviations[name]
-    return product
+    return math.prod(deviations[name] for name in names)
 
 
 def _gaps(parts, mean, parameter_mean):
     """What the means of parts differ by from those of all, by name."""
-    first = _by_name(parts.mean) | parts.parameter_mean
-    second = _by_name(mean) | parameter_mean
+    first = named(parts.mean) | parts.parameter_mean
+    second = named(mean) | parameter_mean
     return {name: first[name] - second[name][None] for name in first}
 
 

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxsoc.physics.transforms import leaves_by_name
 from jaxsoc.solve import follow, require_x64
 
 from .macroscale import AbstractMacroModel
+from .moment_models import ClosedMoments
+from .quantities import named
 
 
 class RealisabilityError(RuntimeError):
@@ -32,7 +33,6 @@ class Prediction(NamedTuple):
 
 # Below zero by less than this, relative to the size of it in the run, is rounding.
 _ROUNDING = 1e-9
-_BETTER = "representative cells, which cannot leave it"
 
 
 def predict(
@@ -53,15 +53,17 @@ def predict(
     **Raises:** `RealisabilityError` for a run that leaves what a soil can be: when, by
     what, and which closure to try; as `closure.initial`.
     """
-    found, margins = predict_with_margins(closure, state, params, times, steps=steps)
+    found, non_negative = predict_with_realisability(
+        closure, state, params, times, steps=steps
+    )
     if throw and not isinstance(found.left, Tracer):
-        said = complaint(closure, found, margins)
+        said = complaint(closure, found, non_negative)
         if said:
             raise RealisabilityError(said)
     return found
 
 
-def predict_with_margins(
+def predict_with_realisability(
     closure: AbstractMacroModel,
     state: Any,
     params: Any,
@@ -69,23 +71,22 @@ def predict_with_margins(
     *,
     steps: int | None = None,
 ) -> tuple[Prediction, dict[str, Any]]:
-    """As `predict`, which never raises, and what must not be negative, by its words."""
+    """As `predict`, but never raises, and what must not be negative, by name."""
     require_x64("a macro-scale prediction")
     core, given = closure.initial(state, params)
     cores, _ = follow(closure, core, given, times, steps=steps)
     times = jnp.asarray(times, jnp.result_type(float))
     fluxes = jax.vmap(lambda t, c: closure.fluxes(t, c, given))(times, cores)
     pools = jax.vmap(lambda c: closure.pools(c, given))(cores)
-    margins = jax.vmap(lambda c: closure.margins(c, given))(cores)
-    rates = dict(zip(leaves_by_name(fluxes), jax.tree.leaves(fluxes), strict=True))
+    non_negative = jax.vmap(lambda c: closure.realisability(c, given))(cores)
     # Pools may stay positive while a moment makes their rate negative.
-    margins |= {n: x for n, x in rates.items() if n == "respiration"}
-    margins |= {"a number": _numbers(cores)}
-    bad = {name: _below(x) for name, x in margins.items()}
+    non_negative |= {n: x for n, x in named(fluxes).items() if n == "respiration"}
+    non_negative |= {"a number": _numbers(cores)}
+    bad = {name: _below(x) for name, x in non_negative.items()}
     any_bad = jnp.any(jnp.stack(list(bad.values())), axis=0)
     first = jnp.argmax(any_bad)
     left = jnp.where(any_bad[first], times[first], jnp.inf)
-    return Prediction(times, pools, fluxes, left), margins
+    return Prediction(times, pools, fluxes, left), non_negative
 
 
 def _numbers(cores):
@@ -96,37 +97,36 @@ def _numbers(cores):
     return jnp.where(jnp.all(jnp.stack(finite), axis=0), 0.0, -jnp.inf)
 
 
-def _below(margin):
-    size = jnp.max(jnp.where(jnp.isfinite(margin), jnp.abs(margin), 0.0))
-    # Not `<`: a margin that is not a number is none.
-    return ~(margin >= -_ROUNDING * size)
+def _below(value):
+    size = jnp.max(jnp.where(jnp.isfinite(value), jnp.abs(value), 0.0))
+    # Not `<`: a value that is not a number is none.
+    return ~(value >= -_ROUNDING * size)
 
 
 def complaint(
-    closure: AbstractMacroModel, found: Prediction, margins: dict[str, Any]
+    closure: AbstractMacroModel, found: Prediction, non_negative: dict[str, Any]
 ) -> str:
     """When and how one run left what a soil can be; empty if it never did."""
     if not np.isfinite(found.left):
         return ""
     place = int(np.argmax(np.asarray(found.times) == float(found.left)))
-    guilty = [name for name, x in margins.items() if bool(_below(x)[place])]
-    what, value = guilty[0], float(np.asarray(margins[guilty[0]])[place])
+    guilty = [name for name, x in non_negative.items() if bool(_below(x)[place])]
+    what, value = guilty[0], float(np.asarray(non_negative[guilty[0]])[place])
     known = what != "a number" and np.isfinite(value)
     said = f"{what} is {value:.3g}" if known else "it is not finite"
+    apart = (
+        "" if closure.dead else "the same with dead cells apart (dead='biomass'), or "
+    )
     return (
         f"{name_of(closure)} leaves what a soil can be on day "
-        f"{float(found.left) / 24:.1f}: {said}; try {_instead(closure)}"
+        f"{float(found.left) / 24:.1f}: {said}; try {apart}representative cells, "
+        "which cannot leave it"
     )
-
-
-def _instead(closure):
-    if closure.dead is None:
-        return f"the same with dead cells apart (dead='biomass'), or {_BETTER}"
-    return _BETTER
 
 
 def name_of(closure: AbstractMacroModel) -> str:
     """What to call a closure in a sentence."""
     kind = type(closure).__name__
-    inner = getattr(closure, "closure", None)
-    return f"{kind} ({inner.__name__})" if inner is not None else kind
+    if not isinstance(closure, ClosedMoments):
+        return kind
+    return f"{kind} ({getattr(closure.closure, '__name__', closure.closure)})"

@@ -10,7 +10,7 @@ import numpy as np
 from jaxsoc.physics.safe import ratio
 
 from .macroscale import AbstractMacroModel, Given
-from .point import Quantities
+from .quantities import Quantities, root
 
 READS = ("field", "statistics")
 
@@ -20,8 +20,8 @@ class RepresentativeCells(AbstractMacroModel):
 
     F̄ = Σ wᵢ F(xᵢ),  wᵢ = ⟨φᵢ⟩,  xᵢ = ⟨φᵢ x⟩ / wᵢ · exp(aᵢ ∘ tanh cvᵢ)
 
-    Every live cell is shared out by φᵢ ≥ 0, Σ φᵢ = 1, a Gaussian in what tells cells
-    apart: each quantity, and how fast each pool is used up, in logarithms relative to
+    Every live cell is shared out by φᵢ ≥ 0, Σ φᵢ = 1, a Gaussian in the features of a
+    cell: each quantity, and how fast each pool is used up, in logarithms relative to
     the means. Cells are moved off their centres in proportion to the variation cvᵢ
     within, which makes up for its curvature, and rescaled so that no carbon is lost or
     gained: a uniform soil is exact whatever the numbers, weights and stocks are never
@@ -30,7 +30,7 @@ class RepresentativeCells(AbstractMacroModel):
     **Arguments:** `centre`, `log_sharpness`: by group and feature; `bias`: by group;
     `move`: by group, member and quantity; `split`: weights of the members of a group,
     in logarithms; `scale`: mean and deviation of each feature; `reads`: "field", or
-    "statistics", in which case groups are told by the pools alone and only their
+    "statistics", in which case groups differ by the pools alone and only their
     weights and means, the dead cells' means, and mean and deviation of each parameter
     are read; `model`, `varying`, `dead`: see `AbstractMacroModel`. Use `starting`.
     """
@@ -104,12 +104,12 @@ class RepresentativeCells(AbstractMacroModel):
             inner = centre - mean[None]
             variance = ratio(phi @ (off**2).T, w[:, None]) - inner**2
             variance = jnp.where((w > 1e-12 * total)[:, None], variance, 0.0)
-            return ratio(_root(variance), centre)
+            return ratio(root(variance), centre)
         total, pools = w.sum(), known.pools
         between = ratio(w @ (centre - mean[None]) ** 2, total)
         spread = ratio((x - mean[:, None]) ** 2 @ weight, total)
         read = jnp.concatenate([between[:pools], spread[pools:]])
-        return _rows(ratio(_root(read), mean), w.size)
+        return _rows(ratio(root(read), mean), w.size)
 
     def live_mean(self, function, live, given):
         share, rest = given.detail
@@ -125,7 +125,7 @@ class RepresentativeCells(AbstractMacroModel):
     def live_pools(self, live, given):
         return live @ given.detail[0]
 
-    def margins(self, core, given):
+    def realisability(self, core, given):
         names = given.quantities.names[: given.quantities.pools]
         lowest = core.live.min(axis=-1)
         return {f"{n} of a cell": x for n, x in zip(names, lowest, strict=True)}
@@ -138,7 +138,7 @@ _FLOOR = 0.1
 def features(
     model: Any, x: Any, mean: Any, params: Any, known: Any, with_parameters: bool
 ) -> Any:
-    """What tells cells apart, by feature and cell.
+    """Features of cells by which they are grouped, by feature and cell.
 
     log(x / x̄ + 0.1) of each quantity, and the same of ∂F/∂x of each pool, the rate at
     which the model's first flux F uses it up
@@ -154,8 +154,8 @@ def features(
     count = x.shape[0] if with_parameters else known.pools
     relative = jnp.concatenate(
         [
-            ratio(x[:count], _column(mean[:count])),
-            ratio(clocks(x), _column(clocks(mean))),
+            ratio(x[:count], mean[:count, None]),
+            ratio(clocks(x), clocks(mean)[:, None]),
         ]
     )
     return jnp.log(jnp.maximum(relative, 0.0) + _FLOOR)
@@ -175,7 +175,7 @@ def starting(
     """Representative cells to start a fit from: groups that split the widest in two.
 
     **Arguments:** `states`, `params`: fields of some cores, leaves leading by core;
-    `groups`: of cells that are told apart; `members`: representative cells of each, for
+    `groups`: how many; `members`: representative cells of each, for
     parameters whose distribution is the same everywhere.
     **Raises:** `ValueError` for fewer than one group or member.
     """
@@ -186,16 +186,18 @@ def starting(
     first = jax.tree.map(lambda x: x[0], (states, params))
     known = Quantities.of(model, varying, *first)
 
-    def told_apart(state, param):
+    def featured(state, param):
         x = known.fields(state, param)
-        alive = known.alive(x, dead)
+        alive = known.live(x, dead)[0] > 0
         weight = alive.astype(x.dtype)
+        # Not the mean of `live`: rounding decides between features that vary alike,
+        # and a fit must start where it did.
         mean = ratio(x @ weight, jnp.sum(weight))
         _, scalars = known.filled(mean, jax.tree.map(jnp.mean, param))
         seen = x if reads == "field" else _at_mean_parameters(x, mean, known)
         return features(model, seen, mean, scalars, known, reads == "field"), alive
 
-    z, alive = jax.jit(jax.vmap(told_apart))(states, params)
+    z, alive = jax.jit(jax.vmap(featured))(states, params)
     every = np.moveaxis(np.asarray(z), 1, 0)[:, np.asarray(alive)]
     middle, deviation = every.mean(axis=1), every.std(axis=1)
     scale = np.stack([middle, np.where(deviation > 0, deviation, 1.0)])
@@ -234,21 +236,8 @@ def _bisected(z, groups):
 
 
 def _at_mean_parameters(x, mean, known):
-    rest = jnp.broadcast_to(
-        _column(mean[known.pools :]), (mean.size - known.pools, x.shape[1])
-    )
-    return jnp.concatenate([x[: known.pools], rest])
-
-
-def _column(vector):
-    return vector[:, None]
+    return jnp.concatenate([x[: known.pools], _rows(mean[known.pools :], x.shape[1]).T])
 
 
 def _rows(vector, count):
     return jnp.broadcast_to(vector[None], (count, vector.size))
-
-
-def _root(square):
-    """Square root with a finite slope at zero."""
-    positive = square > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)

@@ -115,13 +115,26 @@ def correlated_deviation(
     exponent: float = PUBLISHED_EXPONENT,
 ) -> Float[Array, "x y"]:
     """Noise of mean 0 and variance 1 with an exact correlation to a partner."""
-    p = standardised(partner)
     # A key of its own: a partner drawn from this very key would leave nothing over.
     key = jax.random.fold_in(key, 1)
-    shape = check_shape(partner.shape)
-    noise = standardised(spectral_field(key, shape, exponent=exponent))
+    noise = spectral_field(key, check_shape(partner.shape), exponent=exponent)
+    return correlated_with(partner, standardised(noise), target)
+
+
+def correlated_with(
+    partner: Float[Array, "*cell"],
+    noise: Float[Array, "*cell"],
+    target: Float[Number, ""],
+) -> Float[Array, "*cell"]:
+    """Deviation of mean 0 and variance 1 with an exact correlation to a partner.
+
+    r p + √(1 - r²) e,  e = noise - ⟨noise p⟩ p, standardised
+
+    **Arguments:** `target`: r in (-1, 1); at the ends the slope by r is infinite.
+    """
+    p = standardised(partner)
     e = standardised(noise - jnp.mean(noise * p) * p)
-    return target * p + np.sqrt(1 - target**2) * e
+    return target * p + jnp.sqrt(1 - target**2) * e
 
 
 def largest_variation(deviation: Float[Array, "x y"]) -> Float[Array, ""]:
@@ -134,10 +147,10 @@ def correlation(a: Float[Array, "*cell"], b: Float[Array, "*cell"]) -> Array:
     return jnp.mean(standardised(a) * standardised(b))
 
 
-def shrunk(field: Any, degree: Float[Number, ""]) -> Any:
-    """Deviations from the mean multiplied by `degree`; 0 is the mean field."""
+def shrunk(field: Any, factor: Float[Number, ""]) -> Any:
+    """Deviations from the mean multiplied by `factor`; 0 is the mean field."""
     mean = jnp.mean(field)
-    return mean + degree * (field - mean)
+    return mean + factor * (field - mean)
 
 
 def standardised(field: Float[Array, "*cell"]) -> Float[Array, "*cell"]:

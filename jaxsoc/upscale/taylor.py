@@ -12,7 +12,7 @@ who derive the terms of order 2 by hand for three laws.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import combinations_with_replacement
 from typing import Any, NamedTuple
 
@@ -22,9 +22,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxsoc.physics.transforms import leaves_by_name
 from jaxsoc.solve import reductions
-from jaxsoc.solve.dependence import depends_on
+
+from .quantities import Quantities, named
 
 # How the papers write what they expand in.
 SYMBOLS = {
@@ -108,9 +108,18 @@ class Expansion(eqx.Module):
         return jax.tree.map(lambda a, b: a - b, self.exact, self.partial_sum(order))
 
     def relative(self) -> Any:
-        """Contributions in units of the rate at the means, last axis by term."""
-        over = lambda a, b: a / b[..., None]
-        return jax.tree.map(over, self.contribution, self.mean_field)
+        """Contributions in units of the rate at the means, see `relative`."""
+        return jax.tree.map(relative, self.contribution, self.mean_field)
+
+
+def relative(contribution: Any, mean_field: Any) -> Float[Array, "... term"]:
+    """Contributions in units of the rate at the means, last axis by term.
+
+    Where that rate is zero: 0 for a term that is zero, too, and infinite for others.
+    """
+    whole = jnp.asarray(mean_field)[..., None]
+    nothing = jnp.equal(contribution, 0) & jnp.equal(whole, 0)
+    return contribution / jnp.where(nothing, 1.0, whole)
 
 
 def _letters(name):
@@ -145,39 +154,42 @@ def expand(
     if order < 1 or order != int(order):
         raise ValueError(f"order must be a whole number from 1 on, got {order}")
     state, params = jax.tree.map(jnp.asarray, (state, params))
-    point = _Point(rates, state, params, t)
-    mean = jax.tree.map(reductions.mean, (state, params))
+    known, function, at, off = _about_means(rates, state, params, t)
+    leaves = jax.tree.leaves((state, params))
+    differ = [row for row, i in enumerate(known.places) if jnp.ndim(leaves[i])]
     found = [
         alpha
         for n in range(2, int(order) + 1)
-        for alpha in combinations_with_replacement(point.varying, n)
+        for alpha in combinations_with_replacement(differ, n)
     ]
     if len(found) > _MOST_TERMS:
         raise ValueError(
-            f"order {order} in {len(point.varying)} heterogeneous quantities has "
+            f"order {order} in {len(differ)} heterogeneous quantities has "
             f"{len(found)} terms, more than {_MOST_TERMS}: choose a lower order"
         )
-    by_order = [
-        point.terms(mean, [alpha for alpha in found if len(alpha) == n])
-        for n in range(2, int(order) + 1)
-    ]
-    mean_field = rates(t, *mean)
+    mean_field = rates(t, *jax.tree.map(reductions.mean, (state, params)))
     moment = jnp.zeros(0)
     derivative = jax.tree.map(lambda _: jnp.zeros(0), mean_field)
     if found:
+        by_order = [
+            _terms(function, at, off, [alpha for alpha in found if len(alpha) == n])
+            for n in range(2, int(order) + 1)
+        ]
         join = lambda *rows: jnp.concatenate(rows)
         moment, derivative = jax.tree.map(join, *by_order)
     repeats = [math.prod(map(math.factorial, Counter(a).values())) for a in found]
     weight = moment / jnp.asarray(repeats, moment.dtype)
+    symbols = _symbols([*named(state), *named(params)])
+    quantities = tuple(tuple(known.names[row] for row in a) for a in found)
     return Expansion(
         mean_field=mean_field,
         exact=jax.tree.map(reductions.mean, rates(t, state, params)),
         derivative=derivative,
         moment=moment,
         contribution=jax.tree.map(lambda d: d * weight, derivative),
-        names=tuple(map(point.name, found)),
+        names=tuple(_term_name([symbols[n] for n in names]) for names in quantities),
         orders=tuple(map(len, found)),
-        quantities=tuple(tuple(point.names[i] for i in alpha) for alpha in found),
+        quantities=quantities,
         order=int(order),
     )
 
@@ -203,82 +215,45 @@ def outside(
     if order < 5 or order != int(order):
         raise ValueError(f"order must be a whole number from 5 on, got {order}")
     state, params = jax.tree.map(jnp.asarray, (state, params))
-    mean = jax.tree.map(reductions.mean, (state, params))
-    leaves, structure = jax.tree.flatten((state, params))
-    centres = jax.tree.leaves(mean)
-    cells = max(leaves, key=jnp.size)
-    spread = lambda x, m: jnp.broadcast_to(x - m, cells.shape).reshape(-1)
-    directions = [spread(x, m) for x, m in zip(leaves, centres, strict=True)]
+    _, function, at, off = _about_means(rates, state, params, t)
 
     def towards(direction):
-        def along(tau):
-            at = [m + tau * d for m, d in zip(centres, direction, strict=True)]
-            return rates(t, *jax.tree.unflatten(structure, at))
-
-        zero = jnp.zeros((), cells.dtype)
+        along = lambda tau: function(at + tau * direction)
+        zero = jnp.zeros((), off.dtype)
         late, early = _along(along, zero, order), _along(along, zero, order - 2)
         factor = order * (order - 1)
         # Not `>=`: a coefficient that is not a number is no sign of convergence.
         beyond = lambda c, d: ~(jnp.abs(c) < factor * jnp.abs(d)) & (c != 0)
         return jax.tree.map(beyond, late, early)
 
-    far = jax.vmap(towards)(directions)
-    return jax.tree.map(lambda x: reductions.mean(x.astype(cells.dtype)), far)
+    far = jax.vmap(towards, 1)(off)
+    return jax.tree.map(lambda x: reductions.mean(x.astype(off.dtype)), far)
 
 
 # The moments are one pass over the cells each.
 _MOST_TERMS = 2000
 
 
-class _Point:
-    """Rates as a function of the quantities that differ between cells."""
-
-    def __init__(self, rates, state, params, t):
-        self.fields, self.structure = jax.tree.flatten((state, params))
-        self.rates = lambda leaves: rates(
-            t, *jax.tree.unflatten(self.structure, leaves)
-        )
-        self.names = [*leaves_by_name(state), *leaves_by_name(params)]
-        self.symbols = _symbols(self.names)
-        one = [jnp.zeros((), jnp.result_type(x)) for x in self.fields]
-        read = depends_on(lambda *leaves: self.rates(leaves), one)
-        self.varying = [
-            i for i, x in enumerate(self.fields) if jnp.ndim(x) > 0 and read[i]
-        ]
-
-    def name(self, alpha):
-        rank = lambda s: _ORDER.index(s) if s in _ORDER else len(_ORDER)
-        symbols = sorted((self.symbols[place] for place in alpha), key=rank)
-        joined = ("" if all(len(s) == 1 for s in symbols) else ",").join(symbols)
-        if len(alpha) > 2:
-            return f"M_{joined}"
-        return f"V_{symbols[0]}" if alpha[0] == alpha[1] else f"C_{joined}"
-
-    def terms(self, mean, alphas):
-        """Moments, and derivatives at the means, leading by multi-index."""
-        leaves = [jnp.asarray(x) for x in jax.tree.leaves(mean)]
-        if not self.varying:
-            return jnp.zeros(0), jax.tree.map(
-                lambda _: jnp.zeros(0), self.rates(leaves)
-            )
-        place = {i: row for row, i in enumerate(self.varying)}
-        at = jnp.stack([leaves[i] for i in self.varying])
-        deviations = jnp.stack([self.fields[i] - leaves[i] for i in self.varying])
-
-        function = lambda x: self.rates(replaced(leaves, self.varying, x))
-        units = jnp.eye(len(place), dtype=at.dtype)
-        index = jnp.asarray([[place[i] for i in alpha] for alpha in alphas])
-        moment = lambda rows: reductions.mean(jnp.prod(deviations[rows], axis=0))
-        slope = lambda rows: _mixed(function, at, units[rows])
-        return lax.map(moment, index), jax.vmap(slope)(index)
+def _about_means(rates, state, params, t):
+    """Quantities, rates as a function of them, their means, and cells' deviations."""
+    fields = [name for name, x in named(params).items() if jnp.ndim(x)]
+    known = Quantities.of(rates, fields, state, params)
+    mean = jax.tree.map(reductions.mean, (state, params))
+    leaves, means = jax.tree.leaves((state, params)), jax.tree.leaves(mean)
+    cells = max(map(jnp.size, leaves))
+    flat = lambda x: jnp.broadcast_to(x.reshape(-1), (cells,))
+    off = jnp.asarray([flat(leaves[i] - means[i]) for i in known.places])
+    at = jnp.asarray([means[i] for i in known.places], off.dtype)
+    function = known.rates(rates, t, mean[1])
+    return known, function, at, off.reshape(at.size, cells)
 
 
-def replaced(leaves: Sequence[Any], places: Sequence[int], values: Any) -> list[Any]:
-    """The leaves, those at these places taken from a vector of values."""
-    moved = list(leaves)
-    for row, place in enumerate(places):
-        moved[place] = values[row]
-    return moved
+def _terms(function, at, deviations, alphas):
+    """Moments, and derivatives at the means, leading by multi-index."""
+    index, units = jnp.asarray(alphas), jnp.eye(at.size, dtype=at.dtype)
+    moment = lambda rows: reductions.mean(jnp.prod(deviations[rows], axis=0))
+    slope = lambda rows: _mixed(function, at, units[rows])
+    return lax.map(moment, index), jax.vmap(slope)(index)
 
 
 def _mixed(function, at, directions):
@@ -297,11 +272,16 @@ def _along(function, at, order):
 
 
 def _symbols(names):
-    """As the papers write them; a name of one's own where two would be the same."""
-    last = lambda name: name.rsplit(".", 1)[-1]
-    short = [SYMBOLS.get(name, last(name)) for name in names]
-    twice = {s for s, n in Counter(short).items() if n > 1}
-    return [
-        name if symbol in twice else symbol
-        for name, symbol in zip(names, short, strict=True)
-    ]
+    """By name, as the papers write them; the name itself where two would be equal."""
+    short = {name: SYMBOLS.get(name, name.rsplit(".", 1)[-1]) for name in names}
+    count = Counter(short.values())
+    return {name: s if count[s] == 1 else name for name, s in short.items()}
+
+
+def _term_name(symbols):
+    rank = lambda s: _ORDER.index(s) if s in _ORDER else len(_ORDER)
+    symbols = sorted(symbols, key=rank)
+    joined = ("" if all(len(s) == 1 for s in symbols) else ",").join(symbols)
+    if len(symbols) > 2:
+        return f"M_{joined}"
+    return f"V_{symbols[0]}" if symbols[0] == symbols[1] else f"C_{joined}"

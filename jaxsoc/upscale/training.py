@@ -151,7 +151,7 @@ def fit_closure(
         optax.clip_by_global_norm(1.0),
         optax.adam(optax.cosine_decay_schedule(learning_rate, steps)),
     )
-    run = _Run(fixed, optimiser, examples.times, solver_steps)
+    step, score = _compiled(fixed, optimiser, examples.times, solver_steps)
     state = (free, optimiser.init(free), free, _log(steps, every), 0)
     state = _restored(checkpoint, state)
     free, memory, best, log, done = state
@@ -160,7 +160,7 @@ def fit_closure(
     for number in range(int(done), steps):
         if number % every == 0:
             row = number // every
-            log = log.at[row].set(_scores(run, free, train, aside))
+            log = log.at[row].set(_scores(score, free, train, aside))
             best = free if _is_best(log, row) else best
             _store(checkpoint, (free, memory, best, log, number))
             progress(number, steps, f"error {100 * float(log[row, 0]):.3g} %")
@@ -168,9 +168,9 @@ def fit_closure(
             if patience is not None and behind >= patience:
                 stopped = f"no improvement in {behind} steps"
                 break
-        free, memory = run.step(free, memory, train.part(orders[number]))
+        free, memory = step(free, memory, train.part(orders[number]))
     else:
-        log = log.at[-1].set(_scores(run, free, train, aside))
+        log = log.at[-1].set(_scores(score, free, train, aside))
         best = free if _is_best(log, len(log) - 1) else best
     progress(steps, steps, stopped)
     table = np.asarray(log)
@@ -186,43 +186,39 @@ def fit_closure(
     return eqx.combine(best, fixed), history
 
 
-class _Run:
-    """Compiled steps and scores of one fit."""
+def _compiled(fixed, optimiser, times, solver_steps):
+    """Steps and scores of one fit."""
+    times = jnp.asarray(times)
 
-    def __init__(self, fixed, optimiser, times, solver_steps):
-        times = jnp.asarray(times)
+    def predicted(free, cores):
+        closure = eqx.combine(free, fixed)
+        one = lambda s, p: respiration(closure, s, p, times, solver_steps)
+        return jax.vmap(one)(cores.state, cores.params)
 
-        def predicted(free, cores):
-            closure = eqx.combine(free, fixed)
-            one = lambda s, p: respiration(closure, s, p, times, solver_steps)
-            return jax.vmap(one)(cores.state, cores.params)
+    def loss(free, cores):
+        found = predicted(free, cores)
+        # Not the square of `errors`: a root has no slope where a core is exact.
+        return jnp.mean(_squared_errors(found, cores.respiration))
 
-        def loss(free, cores):
-            found = predicted(free, cores)
-            # Not the square of `errors`: a root has no slope where a core is exact.
-            return jnp.mean(_squared_errors(found, cores.respiration))
+    @eqx.filter_jit
+    def step(free, memory, cores):
+        slope = jax.grad(loss)(free, cores)
+        # A step that is not finite, far from a solution, is not taken.
+        finite = [jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(slope)]
+        sound = jnp.all(jnp.stack(finite))
+        slope = jax.tree.map(lambda g: jnp.where(sound, g, 0.0), slope)
+        # optax mixes integers and floats, which a strict JAX refuses.
+        with jax.numpy_dtype_promotion("standard"):
+            change, memory = optimiser.update(slope, memory, free)
+        return optax.apply_updates(free, change), memory
 
-        @eqx.filter_jit
-        def step(free, memory, cores):
-            slope = jax.grad(loss)(free, cores)
-            # A step that is not finite, far from a solution, is not taken.
-            finite = [jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(slope)]
-            sound = jnp.all(jnp.stack(finite))
-            slope = jax.tree.map(lambda g: jnp.where(sound, g, 0.0), slope)
-            # optax mixes integers and floats, which a strict JAX refuses.
-            with jax.numpy_dtype_promotion("standard"):
-                change, memory = optimiser.update(slope, memory, free)
-            return optax.apply_updates(free, change), memory
-
-        self.step = step
-        self.score = eqx.filter_jit(
-            lambda free, cores: errors(predicted(free, cores), cores.respiration)
-        )
+    score = lambda free, cores: errors(predicted(free, cores), cores.respiration)
+    return step, eqx.filter_jit(score)
 
 
-def _scores(run, free, train, aside):
+def _scores(score, free, train, aside):
     some = train.part(np.arange(min(train.cores, aside.cores)))
-    middle = lambda cores: jnp.sqrt(jnp.mean(run.score(free, cores) ** 2))
+    middle = lambda cores: jnp.sqrt(jnp.mean(score(free, cores) ** 2))
     return jnp.stack([middle(aside), middle(some)])
 
 
