@@ -7,6 +7,7 @@ from . import forcing as forcing
 from . import grids as grids
 from . import kinetics as kinetics
 from . import mortality as mortality
+from . import options as options
 from . import parameters as parameters
 from . import profiles as profiles
 from . import safe as safe
