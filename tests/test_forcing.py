@@ -18,6 +18,7 @@ from jaxsoc.models import (
 from jaxsoc.physics.columns import CLM5_COLUMN, SoilColumn
 from jaxsoc.physics.environment import environment
 from jaxsoc.physics.forcing import Forcing, idealised
+from jaxsoc.physics.mixing import mixing
 from jaxsoc.physics.parameters import (
     declarations,
     from_unit,
@@ -26,7 +27,6 @@ from jaxsoc.physics.parameters import (
     to_unit,
     to_vector,
 )
-from jaxsoc.physics.transport import mixing
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -17,8 +17,8 @@ from jaxtyping import Array, Float
 from jaxsoc.physics.allocation import allocation
 from jaxsoc.physics.environment import Averaging, environment
 from jaxsoc.physics.forcing import MONTHS, Forcing, check_one_site
+from jaxsoc.physics.mixing import Bedrock, Exchange, mixing
 from jaxsoc.physics.options import check_option
-from jaxsoc.physics.transport import Bedrock, Exchange, mixing
 from jaxsoc.physics.units import DAYS_PER_YEAR
 
 # gC m⁻³, of every pool.

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 from jaxsoc.physics.environment import Averaging, Environment
 from jaxsoc.physics.forcing import Forcing
 from jaxsoc.physics.kinetics import KINETICS
+from jaxsoc.physics.mixing import Bedrock
 from jaxsoc.physics.options import check_option
-from jaxsoc.physics.transport import Bedrock
 from jaxsoc.physics.units import DAYS_PER_YEAR
 
 from .column import AbstractColumnModel, Surroundings, Transfers
