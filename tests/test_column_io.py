@@ -80,13 +80,13 @@ def test_depths_and_options_of_a_column_are_passed_on(clm5):
     found = column_dataset(
         *clm5,
         depths=(0.5,),
-        options={"cte": "flux", "k_pools": "soil"},
+        options={"cte": "released", "k_pools": "soil"},
         attributes={"site": "one", "numbers": [1, 2]},
     )
     assert found.stock_depth.values.tolist() == [0.5, 1.5]
-    expected = components(*clm5, cte="flux", k_pools="soil")
+    expected = components(*clm5, cte="released", k_pools="soil")
     assert float(found.K) == pytest.approx(float(expected.K), rel=1e-12)
-    assert json.loads(found.attrs["component_options"])["cte"] == "flux"
+    assert json.loads(found.attrs["component_options"])["cte"] == "released"
     assert found.attrs["site"] == "one" and found.attrs["numbers"] == "[1, 2]"
     with pytest.raises(ValueError, match="depths must be positive"):
         column_dataset(*clm5, depths=(-0.3,))

@@ -20,10 +20,10 @@ from jaxsoc.physics.allocation import root_profile
 from jaxsoc.physics.columns import CLM5_COLUMN, SoilColumn
 from jaxsoc.physics.environment import water_availability
 from jaxsoc.physics.forcing import Forcing, idealised
+from jaxsoc.physics.mixing import diffusivity, mixing
 from jaxsoc.physics.parameters import (
     from_unit,
 )
-from jaxsoc.physics.transport import diffusivity, mixing
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -1,13 +1,24 @@
 """What drives a column is checked, in words, before anything is computed."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
-from jaxsoc.models import CLM5, CLM5Parameters, COMPASParameters, column_steady_state
+from jaxsoc.models import (
+    CLM5,
+    COMPAS,
+    MIMICS,
+    CLM5Parameters,
+    COMPASParameters,
+    column_steady_state,
+)
 from jaxsoc.physics.columns import CLM5_COLUMN, SoilColumn
+from jaxsoc.physics.environment import environment
 from jaxsoc.physics.forcing import Forcing, idealised
+from jaxsoc.physics.mixing import mixing
 from jaxsoc.physics.parameters import (
     declarations,
     from_unit,
@@ -70,10 +81,14 @@ def test_values_out_of_range():
     refused("temperature must be numbers, got 'warm'", "warm")
 
 
-@pytest.mark.parametrize("interfaces", [(1.0, 0.5), (0.1, 0.1), (-1.0, 2.0)])
+@pytest.mark.parametrize(
+    "interfaces", [(1.0, 0.5), (0.1, 0.1), (-1.0, 2.0), (0.1, np.inf), (0.1, np.nan)]
+)
 def test_depths_that_do_not_increase(interfaces):
     with pytest.raises(ValueError, match="must increase from the surface down.*got"):
         SoilColumn(interfaces)
+    with pytest.raises(ValueError, match="and be finite, in m: got inf after 0.5"):
+        SoilColumn((0.1, 0.5), below=np.inf)
 
 
 def test_other_columns():
@@ -158,3 +173,60 @@ def test_forcing_can_be_made_inside_jit():
     step = 1e-3
     expected = (stock(8.0 + step) - stock(8.0 - step)) / (2 * step)
     assert float(slope) == pytest.approx(float(expected), rel=1e-6)
+
+
+@pytest.fixture
+def untyped():
+    """Without the checks of types that tests switch on: what a user meets."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+BATCH = jax.tree.map(lambda x: jnp.stack([x] * 12), idealised())
+
+
+@pytest.mark.parametrize(
+    ("cls", "option"),
+    [
+        *((cls, "bedrock") for cls in (CLM5, COMPAS, MIMICS)),
+        *((cls, "averaging") for cls in (CLM5, COMPAS, MIMICS)),
+        (COMPAS, "enzyme_turnover"),
+    ],
+)
+def test_misspelt_options_do_not_run_as_another_model(untyped, cls, option):
+    with pytest.raises(ValueError, match=f"unknown {option} 'opn', expected one of "):
+        cls(idealised(), **{option: "opn"})
+
+
+def test_misspelt_options_are_refused_by_the_physics(untyped):
+    year = np.full(12, 3.5), np.full(12, 20.0)
+    with pytest.raises(ValueError, match="unknown bedrock 'open', expected .* proda"):
+        mixing(*year, 1e-4, 5e-4, CLM5_COLUMN, "open")
+    with pytest.raises(ValueError, match="unknown averaging 'mean', expected one of"):
+        environment(idealised(), 1.5, 1.0, 0.5, "mean")
+
+
+def test_a_batch_is_refused_where_one_site_is_expected():
+    many = np.full((3, 20, 12), 283.15)
+    refused(r"temperature must be .* of one site, got .*\(3, 20, 12\)", many)
+    refused(r"active_layer must be .*\(3, 12\)", active_layer=np.ones((3, 12)))
+
+
+@pytest.mark.parametrize("cls", [CLM5, COMPAS, MIMICS])
+def test_many_sites_without_vmap_are_not_taken_for_layers_or_months(untyped, cls):
+    # Twelve of them would pass for months.
+    with pytest.raises(ValueError, match="temperature by layer and month, got .*vmap"):
+        cls(BATCH).surroundings(cls.parameters())
+    partly = eqx.tree_at(lambda f: f.active_layer, idealised(), BATCH.active_layer)
+    with pytest.raises(ValueError, match="active_layer by month, got .*12, 12.*vmap"):
+        cls(partly).surroundings(cls.parameters())
+    params = cls.parameters(bioturbation=np.full(12, 1e-4))
+    with pytest.raises(ValueError, match="bioturbation must be one number .*vmap"):
+        cls(idealised()).surroundings(params)
+    column = SoilColumn(CLM5_COLUMN.interfaces[:12])
+    params = cls.parameters(water_scaling=np.ones(12))
+    with pytest.raises(ValueError, match="water_scaling must be one number, got .*12"):
+        cls(idealised(column=column)).surroundings(params)
+    one = jax.vmap(lambda f: cls(f).surroundings(cls.parameters()).exchange)(BATCH)
+    assert one.above.shape == (12, 20)

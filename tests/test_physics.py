@@ -6,14 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxsoc.physics import grids, safe, units
 from jaxsoc.physics.kinetics import KINETICS, MichaelisMentenConstants
+from jaxsoc.physics.months import mean_of
 from jaxsoc.physics.mortality import (
+    FEWEST,
     LinearMortalityConstants,
     PowerMortalityConstants,
+    biomass_at,
     linear_mortality,
     power_mortality,
 )
@@ -74,6 +77,106 @@ def test_power_mortality_with_exponent_one_is_linear(biomass, rate):
     nonlinear = power_mortality(biomass, PowerMortalityConstants(rate, 1.0))
     linear = linear_mortality(biomass, LinearMortalityConstants(rate))
     assert float(nonlinear) == pytest.approx(float(linear), rel=1e-13)
+
+
+below_one = st.floats(0.01, 0.99)
+# Mortality, its slope and its curvature.
+LAW = [
+    jax.jit(power_mortality),
+    jax.jit(jax.grad(power_mortality)),
+    jax.jit(jax.grad(jax.grad(power_mortality))),
+]
+
+
+@given(st.floats(1.0, 1e7), positive, below_one)
+def test_mortality_is_a_power_down_to_few_microbes(times, rate, exponent):
+    biomass, constants = FEWEST * times, PowerMortalityConstants(rate, exponent)
+    expected = rate * biomass**exponent
+    assert float(power_mortality(biomass, constants)) == pytest.approx(
+        expected, rel=1e-13
+    )
+    assert float(biomass_at(expected, constants)) == pytest.approx(biomass, rel=1e-10)
+
+
+@settings(max_examples=20)
+@given(st.just(0.0) | st.floats(1e-9, 1.0), below_one)
+def test_mortality_of_few_microbes_is_concave_with_a_finite_slope(share, exponent):
+    constants = PowerMortalityConstants(1.0, exponent)
+    law = lambda b: LAW[0](b, constants)
+    slope, curvature = (lambda b, f=f: f(b, constants) for f in LAW[1:])
+    biomass, per = share * FEWEST, FEWEST ** (exponent - 1)
+    # Between the straight line from the origin and the power.
+    assert per * biomass * (1 - 1e-14) <= float(law(biomass))
+    assert float(law(biomass)) <= biomass**exponent * (1 + 1e-14)
+    assert float(law(-biomass)) == pytest.approx(-(2 - exponent) * per * biomass)
+    assert exponent * per * 0.999 <= float(slope(biomass))
+    assert float(slope(biomass)) <= (2 - exponent) * per * (1 + 1e-14)
+    assert float(curvature(biomass)) <= 0
+    assert float(slope(0.0)) == pytest.approx((2 - exponent) * per, rel=1e-13)
+    # One slope on both sides of where the power begins.
+    sides = [float(slope(FEWEST * (1 + off))) for off in (-1e-9, 0.0)]
+    np.testing.assert_allclose(sides, exponent * per, rtol=3e-7)
+    if share > 0:
+        back = biomass_at(law(biomass), constants)
+        assert float(back) == pytest.approx(biomass, rel=1e-13)
+        h = 1e-6 * biomass
+        change = (law(biomass + h) - law(biomass - h)) / (2 * h)
+        if biomass + h < FEWEST:
+            assert float(slope(biomass)) == pytest.approx(float(change), rel=1e-7)
+
+
+@given(positive, st.floats(1.0, 3.0))
+def test_exponents_from_one_on_are_powers_however_few(biomass, exponent):
+    constants = PowerMortalityConstants(0.1, exponent)
+    few = 1e-6 * biomass
+    expected = pytest.approx(0.1 * few**exponent, rel=1e-13)
+    assert float(power_mortality(few, constants)) == expected
+    assert float(biomass_at(0.1 * few**exponent, constants)) == pytest.approx(
+        few, rel=1e-12
+    )
+
+
+def monthly(angle, rate):
+    return {"wave": jnp.sin(angle) * rate, "rate": rate**2, "none": None}
+
+
+@pytest.fixture
+def year(rng):
+    return jnp.asarray(rng.uniform(0, 6, 12)), jnp.asarray(rng.uniform(1, 2, (12, 5)))
+
+
+def test_means_over_months_are_those_with_derivatives_and_batches(year):
+    total = lambda found: jnp.sum(found["wave"] ** 2) + jnp.sum(found["rate"] ** 3)
+    mine = lambda *x: total(mean_of(monthly, *x))
+
+    def plain(*x):
+        found = jax.vmap(monthly)(*x)
+        return total(jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), found))
+
+    many = jax.tree.map(lambda x: jnp.stack([x, 2 * x, x - 1]), year)
+    both = (0, 1)
+    for of in (
+        lambda f: f(*year),
+        lambda f: jax.jit(jax.grad(f, both))(*year),
+        lambda f: jax.jit(lambda *x: jax.jvp(f, x, x))(*year),
+        lambda f: jax.jit(jax.vmap(jax.grad(f, both)))(*many),
+        lambda f: jax.jit(jax.vmap(f, (0, None)))(many[0], year[1]),
+    ):
+        for one, other in zip(
+            *map(jax.tree.leaves, (of(mine), of(plain))), strict=True
+        ):
+            np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-13)
+    assert mean_of(monthly, *year)["none"] is None
+
+
+@pytest.mark.parametrize(("platform", "loops"), [("cpu", True), ("cuda", False)])
+def test_months_are_a_loop_on_a_cpu_alone(year, platform, loops):
+    loss = lambda *x: jnp.sum(mean_of(monthly, *x)["wave"] ** 2)
+    angles, rates = year
+    many = lambda *x: jax.vmap(jax.grad(loss), (None, -1))(*x)
+    for function in (lambda *x: loss(angles, rates[:, 0]), jax.grad(loss), many):
+        lowered = jax.jit(function).trace(*year).lower(lowering_platforms=(platform,))
+        assert ("stablehlo.while" in lowered.as_text()) == loops
 
 
 CLASSES = {entry.constants for entry in KINETICS.values()} | {

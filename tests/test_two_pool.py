@@ -12,11 +12,13 @@ from jaxsoc.physics.kinetics import (
     KINETICS,
     ECAConstants,
     MichaelisMentenConstants,
+    MultiplicativeConstants,
     michaelis_menten,
+    multiplicative,
 )
 from jaxsoc.physics.mortality import PowerMortalityConstants, power_mortality
 from jaxsoc.physics.units import HOURS_PER_DAY, HOURS_PER_YEAR
-from jaxsoc.solve import integrate
+from jaxsoc.solve import FixedStep, Substepped, heun, integrate, rosenbrock
 
 NAMES = sorted(KINETICS)
 amount = st.floats(0, 500)
@@ -209,3 +211,54 @@ def test_bound_on_the_rates_holds_along_the_run(name, rng):
             matrices = jax.vmap(spectrum)(moment.substrate, moment.biomass, constants)
             fastest = np.abs(np.linalg.eigvals(np.asarray(matrices))).max(axis=-1)
             assert (fastest <= bound * (1 + 1e-12)).all()
+
+
+@pytest.mark.parametrize("exponent", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize(
+    "method",
+    [
+        FixedStep(2.0),
+        FixedStep(2.0, heun),
+        FixedStep(0.5, rosenbrock),
+        Substepped(),
+    ],
+    ids=["rk4", "heun", "rosenbrock", "by rate"],
+)
+def test_no_biomass_falls_below_zero_by_a_small_exponent(exponent, method, rng):
+    """Cells that die out, with mortality that does not fade with them."""
+    alive = rng.random(60) < 0.9
+    biomass = jnp.asarray(10 ** rng.uniform(-5, 0, 60) * alive)
+    substrate = jnp.asarray(rng.uniform(0, 2, 60) * (rng.random(60) < 0.7))
+    model = TwoPool(michaelis_menten, power_mortality)
+    constants = PowerMortalityConstants(2.8e-4, exponent)
+    params = TwoPoolParameters(MichaelisMentenConstants(), constants, input=0.0)
+    run = integrate(
+        model,
+        Pools(substrate, biomass, jnp.zeros(60)),
+        params,
+        np.linspace(0.0, 4800.0, 25),
+        save=lambda t, state, params: state,
+        method=method,
+        rate=model.fastest_rate,
+    )
+    carbon = np.asarray(substrate + biomass)
+    assert np.all(np.asarray(run.values.biomass) >= -1e-15 * carbon)
+    assert np.all(np.asarray(run.values.substrate) >= -1e-15 * carbon)
+    assert np.any(np.asarray(run.values.biomass)[-1][alive] < 1e-9)
+    np.testing.assert_allclose(
+        sum(run.values), np.broadcast_to(carbon, (25, 60)), rtol=1e-12
+    )
+
+
+def test_few_microbes_at_rest_are_where_growth_meets_mortality():
+    params = TwoPoolParameters(
+        MultiplicativeConstants(),
+        PowerMortalityConstants(2.8e-4, 0.5),
+        input=jnp.array([1e-7, 1e-6, 1e-5, 1e-4]),
+    )
+    model = TwoPool(multiplicative, power_mortality)
+    rest = steady_state(model, params)
+    assert np.asarray(rest.biomass < 1e-4).tolist() == [True, True, False, False]
+    change = model(0.0, rest, params)
+    for pool in (change.substrate, change.biomass):
+        assert np.max(np.abs(pool) / params.input) < 1e-12

@@ -13,13 +13,15 @@ from jaxsoc.physics.columns import CLM5_COLUMN, SoilColumn
 from jaxsoc.physics.forcing import LITTER, MONTHS, Forcing
 from jaxsoc.physics.units import DAYS_PER_YEAR
 
+from . import cesm
 from .columns import depth_bounds, depth_coordinate
 
 _SECONDS_PER_DAY = 86400.0
 _KELVIN, _PER_CM, _PER_GRAM = 273.15, 0.01, 1e3
 
 # unit -> (factor, offset) to the unit used inside.
-_SHARE = {"1": (1.0, 0.0), "": (1.0, 0.0), "%": (0.01, 0.0), "percent": (0.01, 0.0)}
+_NUMBER = dict.fromkeys(("1", "", "unitless", "proportion"), (1.0, 0.0))
+_SHARE = {**_NUMBER, "%": (0.01, 0.0), "percent": (0.01, 0.0)}
 _TEMPERATURE = {
     **dict.fromkeys(("K", "kelvin", "Kelvin"), (1.0, 0.0)),
     **dict.fromkeys(
@@ -79,7 +81,7 @@ VARIABLES: Mapping[str, _Variable] = MappingProxyType(
         ),
         "bedrock": _Variable(
             ("month",),
-            {"1": (1.0, 0.0), "": (1.0, 0.0)},
+            _NUMBER,
             "number of the last layer above the bedrock, from 1",
         ),
         "litter": _Variable((_POOL, "month"), _fluxes("m-2"), "litter input"),
@@ -97,41 +99,58 @@ VARIABLES: Mapping[str, _Variable] = MappingProxyType(
 _UNITLESS = ("water", "oxygen", "nitrogen", "bedrock", "litter_profile")
 
 
-def load_forcing(path: Path | str, *, column: SoilColumn | None = None) -> Forcing:
-    """Forcing from a netCDF file.
+def load_forcing(
+    path: Path | str,
+    *,
+    column: SoilColumn | None = None,
+    at: tuple[float, float] | None = None,
+) -> Forcing:
+    """Forcing from a netCDF file, or from the folder of Tao et al. (2024).
 
-    **Arguments:** `column`: see `forcing_from_dataset`.
+    **Arguments:** `path`: a file, by our names or CESM's, or a folder of files
+    `..._TSOI.mat` and so on, see `io.cesm`; `column`, `at`: see `forcing_from_dataset`.
     **Raises:** `ValueError` for a file that is missing or cannot be read, and as
     `forcing_from_dataset`, naming the file.
     """
     path = Path(path)
     if not path.exists():
         raise ValueError(f"no such file: {str(path)!r}")
+    if path.is_dir():
+        try:
+            return _forcing(cesm.read_folder(path, at), column, None)
+        except ValueError as error:
+            raise ValueError(f"{path.name}: {error}") from None
     try:
         opened = xr.open_dataset(path, decode_times=False)
     except (OSError, ValueError, LookupError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"cannot read {path.name}: {reason}") from None
     with opened as dataset:
-        return forcing_from_dataset(dataset, column=column, name=path.name)
+        return forcing_from_dataset(dataset, column=column, name=path.name, at=at)
 
 
 def forcing_from_dataset(
-    dataset: xr.Dataset, *, column: SoilColumn | None = None, name: str = "dataset"
+    dataset: xr.Dataset,
+    *,
+    column: SoilColumn | None = None,
+    name: str = "dataset",
+    at: tuple[float, float] | None = None,
 ) -> Forcing:
     """Forcing of one site from a dataset, checked, units converted.
 
     Needed: `temperature`, `water`, and `litter` or `litter_by_layer`; the others of
-    `VARIABLES` where there are any. Dimensions are found by name; along one that a
+    `VARIABLES` where there are any, each by this name or as CESM calls it, see
+    `io.cesm.NAMES`. Dimensions are found by name; along one that a
     variable lacks, it is the same everywhere. The coordinate `litter_pool`, where it
     names the four inputs, puts them in order; else they come as in `LITTER`.
 
     **Arguments:** `column`: layers, by default those of `depth_bounds`, else CLM5's;
-    `name`: what errors call the dataset.
+    `name`: what errors call the dataset; `at`: latitude and longitude, degrees, of the
+    site in a dataset of CESM with many, which the nearest cell stands for.
     **Raises:** `ValueError` that names the variable, what was received and expected.
     """
     try:
-        return _forcing(dataset, column)
+        return _forcing(dataset, column, at)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
 
@@ -178,8 +197,9 @@ def forcing_to_dataset(forcing: Forcing) -> xr.Dataset:
     return xr.Dataset(variables | depth_bounds(column), coordinates)
 
 
-def _forcing(dataset, column):
+def _forcing(dataset, column, at):
     column = _column(dataset) if column is None else column
+    dataset = cesm.by_our_names(dataset, column, at)
     found = {
         name: _read(dataset, name, column) for name in VARIABLES if name in dataset
     }
@@ -237,7 +257,7 @@ def _read(dataset, name, column):
     if strange:
         raise ValueError(
             f"{name} has the dimension {strange[0]!r}, expected {', '.join(known.dims)}"
-            " of one site"
+            " of one site; at picks one of many that CESM has"
         )
     if _POOL in known.dims:
         variable = _in_order(name, variable)

@@ -37,10 +37,13 @@ SERIES = {
         _FLUX,
         "mean respiration minus its mean-field approximation",
     ),
-    "specific_growth_rate": ("h-1", "growth per mean biomass, Y D / B"),
+    "specific_growth_rate": (
+        "h-1",
+        "growth per mean biomass, Y D / B (not SGR in Chakrawal et al. 2020)",
+    ),
     "specific_respiration_rate": (
         "h-1",
-        "respiration per mean biomass, R / B (called SGR in Chakrawal et al. 2020)",
+        "respiration per mean biomass, R / B (SGR in Chakrawal et al. 2020)",
     ),
     "substrate_variance": (_SQUARE, "spatial variance of substrate"),
     "biomass_variance": (_SQUARE, "spatial variance of biomass"),

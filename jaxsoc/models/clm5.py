@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from jaxsoc.physics.environment import Averaging, Environment
 from jaxsoc.physics.forcing import Forcing
-from jaxsoc.physics.transport import Bedrock
+from jaxsoc.physics.mixing import Bedrock
 from jaxsoc.physics.units import DAYS_PER_YEAR
 
 from .clm5_parameters import CLM5Parameters

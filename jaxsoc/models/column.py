@@ -16,8 +16,9 @@ from jaxtyping import Array, Float
 
 from jaxsoc.physics.allocation import allocation
 from jaxsoc.physics.environment import Averaging, environment
-from jaxsoc.physics.forcing import MONTHS, Forcing
-from jaxsoc.physics.transport import Bedrock, Exchange, mixing
+from jaxsoc.physics.forcing import MONTHS, Forcing, check_one_site
+from jaxsoc.physics.mixing import Bedrock, Exchange, mixing
+from jaxsoc.physics.options import check_option
 from jaxsoc.physics.units import DAYS_PER_YEAR
 
 # gC m⁻³, of every pool.
@@ -57,6 +58,10 @@ class AbstractColumnModel(eqx.Module):
     averaging: eqx.AbstractVar[Averaging]
     bedrock: eqx.AbstractVar[Bedrock]
 
+    def __check_init__(self):
+        check_option("averaging", self.averaging, Averaging)
+        check_option("bedrock", self.bedrock, Bedrock)
+
     @property
     @abstractmethod
     def mixed(self) -> frozenset[str]:
@@ -78,8 +83,12 @@ class AbstractColumnModel(eqx.Module):
         """E-folding depth of decomposition, m."""
 
     def surroundings(self, params: Any) -> Surroundings:
-        """Scalars, mixing and litter input for these parameters."""
+        """Scalars, mixing and litter input for these parameters.
+
+        **Raises:** `ValueError` for many sites or sets of parameters at once.
+        """
         forcing = self.forcing
+        check_one_site(forcing, params)
         return Surroundings(
             environment=self.environment(params),
             exchange=mixing(

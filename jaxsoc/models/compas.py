@@ -10,7 +10,8 @@ from jaxtyping import Array, Float
 from jaxsoc.physics.environment import Averaging, Environment
 from jaxsoc.physics.forcing import Forcing
 from jaxsoc.physics.kinetics import KINETICS
-from jaxsoc.physics.transport import Bedrock
+from jaxsoc.physics.mixing import Bedrock
+from jaxsoc.physics.options import check_option
 from jaxsoc.physics.units import DAYS_PER_YEAR
 
 from .column import AbstractColumnModel, Surroundings, Transfers
@@ -85,7 +86,7 @@ class COMPAS(AbstractColumnModel):
     """
 
     forcing: Forcing
-    averaging: Averaging = eqx.field(static=True, default="product_of_means")
+    averaging: Averaging = eqx.field(static=True, default="mean_of_product")
     bedrock: Bedrock = eqx.field(static=True, default="closed")
     enzyme_turnover: EnzymeTurnover = eqx.field(static=True, default="own")
     kinetics: str = eqx.field(static=True, default="michaelis_menten")
@@ -99,11 +100,8 @@ class COMPAS(AbstractColumnModel):
     parameters: ClassVar[type] = COMPASParameters
 
     def __check_init__(self):
-        if self.kinetics not in KINETICS:
-            raise ValueError(
-                f"unknown kinetics {self.kinetics!r}, expected one of "
-                f"{', '.join(KINETICS)}"
-            )
+        check_option("kinetics", self.kinetics, KINETICS)
+        check_option("enzyme_turnover", self.enzyme_turnover, EnzymeTurnover)
 
     @property
     def mixed(self) -> frozenset[str]:

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from jaxsoc.physics.allocation import CM_PER_M
 from jaxsoc.physics.environment import averages, depth_scalar
+from jaxsoc.physics.options import check_option
 from jaxsoc.physics.safe import ratio
 from jaxsoc.physics.units import DAYS_PER_YEAR
 
@@ -16,12 +17,6 @@ from .column import AbstractColumnModel, annual_litter
 
 # Depth above which the share of the input is told, cm.
 _SHALLOW = 5.0
-
-_CHOICES = {
-    "cte": ("published", "flux"),
-    "k_pools": ("all", "soil"),
-    "beta_depth": ("interface", "node"),
-}
 
 
 class Components(NamedTuple):
@@ -50,8 +45,8 @@ def components(
     params: Any,
     state: Any,
     *,
-    cte: str = "published",
-    cte_with_cwd: bool = False,
+    cte: str = "printed",
+    cte_with_cwd: bool | None = None,
     k_pools: str = "all",
     beta_depth: str = "interface",
     scalar: Callable | None = None,
@@ -65,7 +60,6 @@ def components(
     Source: Tao et al. (2024), doi:10.1111/gcb.17297, Eqs 10-14, and its released
     programs.
     """
-    _known(cte=cte, k_pools=k_pools, beta_depth=beta_depth)
     ξ = (climate_scalar if scalar is None else scalar)(model, params)
     carbon = model.organic_carbon(state)
     thickness = model.forcing.column.thickness
@@ -104,27 +98,31 @@ def transfer_efficiency(
     params: Any,
     state: Any,
     *,
-    definition: str = "published",
+    definition: str = "printed",
     scalar: Any = None,
-    with_cwd: bool = False,
+    with_cwd: bool | None = None,
 ) -> Float[Array, ""]:
     """CTE: share of the decomposed carbon that other pools receive.
 
     Σ_ij a_ij F_j / Σ_j F_j,  F_j = Σ_z k_j ξ_z X_jz Δz
 
-    **Arguments:** `definition`: "published": F_j with one ξ for all, `scalar`, by
-    default `climate_scalar`, where all processes are of first order, else as "flux":
-    the decomposition that happens; `with_cwd`: counts coarse wood as a donor, too.
-    Source: see `components`, there for CLM5.
+    **Arguments:** `definition`: "printed", as Eq. 10 says: all pools, and F_j the
+    decomposition that happens, with oxygen and nitrogen; "released", as the released
+    program of CLM5: without coarse wood, and with one ξ for all, `scalar`, by default
+    `climate_scalar`, where all processes are of first order; `with_cwd`: whether coarse
+    wood counts, by default as the definition has it.
+    **Raises:** `ValueError` for another definition.
+    Source: see `components`.
     """
-    _known(cte=definition)
-    if definition == "published" and set(model.processes) == set(model.linear):
+    check_option("cte", definition, ("printed", "released"))
+    if definition == "released" and set(model.processes) == set(model.linear):
         ξ = climate_scalar(model, params) if scalar is None else scalar
         fluxes = {p: ξ * flux for p, flux in _unscaled(model, params, state).items()}
     else:
         fluxes = model.fluxes(state, model.environment(params), params)
     kept, thickness = model.kept(params), model.forcing.column.thickness
-    wood = () if with_cwd else coarse_wood(model)
+    counted = definition == "printed" if with_cwd is None else with_cwd
+    wood = () if counted else coarse_wood(model)
     donors = [p for p in model.processes if model.processes[p] not in wood]
     # A share may differ by layer: weighted by what decomposes there.
     stays = sum(jnp.sum(kept[p] * fluxes[p] * thickness) for p in donors)
@@ -146,7 +144,7 @@ def decomposition_rate(
     **Arguments:** `pools`: counted, "all" or those of the "soil".
     Source: see `components`.
     """
-    _known(k_pools=pools)
+    check_option("k_pools", pools, ("all", "soil"))
     thickness = model.forcing.column.thickness
     names = model.pools._fields if pools == "all" else model.soil
     decays = sum(
@@ -188,7 +186,7 @@ def input_shape(
     for an input with that shape; "node": its middle, as published.
     Source: see `components`, without the dependence on rounding there.
     """
-    _known(beta_depth=depth)
+    check_option("beta_depth", depth, ("interface", "node"))
     column, annual = model.forcing.column, annual_litter(model.forcing)
     by_layer = jnp.sum(annual[:, None] * model.input_profile(params), axis=0)
     # Sums from below keep the digits that 1 less a sum from above would lose.
@@ -231,12 +229,3 @@ def _unscaled(model, params, state):
         else ratio(fluxes[process], environment.soil)
         for process in model.processes
     }
-
-
-def _known(**options):
-    for name, value in options.items():
-        choices = _CHOICES[name]
-        if value not in choices:
-            raise ValueError(
-                f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}"
-            )

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from jaxsoc.physics.environment import Averaging, depth_scalar, water_scalar
 from jaxsoc.physics.forcing import Forcing
 from jaxsoc.physics.kinetics import MichaelisMentenConstants, michaelis_menten
-from jaxsoc.physics.transport import Bedrock
+from jaxsoc.physics.mixing import Bedrock
 from jaxsoc.physics.units import DAYS_PER_YEAR, HOURS_PER_DAY
 
 from .column import AbstractColumnModel, Surroundings, Transfers, annual_litter

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxsoc.physics.transport import Exchange
+from jaxsoc.physics.mixing import Exchange
 from jaxsoc.solve.layered import LayeredSystem, solve_layered
 
 from .column import AbstractColumnModel, Surroundings

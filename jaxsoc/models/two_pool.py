@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from jaxsoc.physics.kinetics import KINETICS, multiplicative
 from jaxsoc.physics.mortality import (
     LinearMortalityConstants,
+    biomass_at,
     linear_mortality,
     power_mortality,
 )
@@ -198,7 +199,7 @@ def _steady_biomass(model, mortality, constants):
     if model.mortality is linear_mortality:
         return mortality / constants.rate
     if model.mortality is power_mortality:
-        return (mortality / constants.rate) ** (1 / constants.exponent)
+        return biomass_at(mortality, constants)
     return _positive_root(model.mortality, mortality, constants)
 
 

@@ -6,11 +6,12 @@ from . import environment as environment
 from . import forcing as forcing
 from . import grids as grids
 from . import kinetics as kinetics
+from . import mixing as mixing
 from . import mortality as mortality
+from . import options as options
 from . import parameters as parameters
 from . import profiles as profiles
 from . import safe as safe
 from . import shapes as shapes
 from . import transforms as transforms
-from . import transport as transport
 from . import units as units

@@ -1,6 +1,7 @@
 """A column of soil: layers from the surface down, in metres."""
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -17,7 +18,7 @@ class SoilColumn(eqx.Module):
 
     **Arguments:** `interfaces`: lower interfaces, m, from the top down; `below`: lower
     interface of the level below, m, by default one layer's thickness further down.
-    **Raises:** `ValueError` for depths that do not increase.
+    **Raises:** `ValueError` for depths that do not increase or are not finite.
     """
 
     interfaces: tuple[float, ...] = eqx.field(
@@ -34,10 +35,10 @@ class SoilColumn(eqx.Module):
                 f"a column needs at least 2 layers, got {len(self.interfaces)}"
             )
         for upper, lower in itertools.pairwise(depths):
-            if not lower > upper:
+            if not upper < lower < math.inf:
                 raise ValueError(
                     "the lower interfaces of the layers must increase from the surface "
-                    f"down, in m: got {lower:g} after {upper:g}"
+                    f"down and be finite, in m: got {lower:g} after {upper:g}"
                 )
 
     @property

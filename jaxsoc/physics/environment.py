@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .forcing import Forcing
+from .options import check_option
 from .shapes import Number
 
 REFERENCE_TEMPERATURE = 298.15
@@ -34,7 +35,9 @@ def temperature_scalar(
     ξT = Q10^((T - 298.15) / 10)
 
     **Arguments:** `temperature`: T, K.
+    **Raises:** `ValueError` for more than one Q10.
     """
+    _check_one("q10", q10)
     return jnp.exp(jnp.log(q10) * ((temperature - REFERENCE_TEMPERATURE) / 10))
 
 
@@ -46,7 +49,9 @@ def water_scalar(
     ξW = min(1, s W)
 
     **Arguments:** `water`: W, CESM's W_SCALAR; `scaling`: s.
+    **Raises:** `ValueError` for more than one scaling.
     """
+    _check_one("water_scaling", scaling)
     return jnp.minimum(1.0, scaling * water)
 
 
@@ -84,12 +89,14 @@ def environment(
 ) -> Environment:
     """Scalars by layer: those of the months averaged over the year, times depth.
 
-    x = mean(ξT ξW ξO) ξD, with ξN for litter ("mean_of_product", as CLM5), or
-    x = mean(ξT) mean(ξW) mean(ξO) ξD ("product_of_means", as COMPAS)
+    x = mean(ξT ξW ξO) ξD, with ξN for litter ("mean_of_product"), or
+    x = mean(ξT) mean(ξW) mean(ξO) ξD, mean(ξN) for litter ("product_of_means"), as the
+    released program of COMPAS
 
     **Arguments:** `q10`: Q10; `scaling`: of water; `efolding`: m.
     Source: Tao et al. (2024), doi:10.1111/gcb.17297, and its released programs.
     """
+    check_option("averaging", averaging, Averaging)
     mean = averages(forcing, q10, scaling)
     depth = depth_scalar(forcing.column.nodes, efolding)
     if averaging == "mean_of_product":
@@ -111,3 +118,12 @@ def averages(forcing: Forcing, q10: Any, scaling: Any) -> Callable:
     W = water_scalar(forcing.water, scaling)
     O, N = forcing.oxygen, forcing.nitrogen
     return lambda *functions: tuple(jnp.mean(f(T, W, O, N), axis=-1) for f in functions)
+
+
+def _check_one(name, value):
+    """Several would be taken for months."""
+    if jnp.ndim(value):
+        raise ValueError(
+            f"{name} must be one number, got shape {jnp.shape(value)}; many go through "
+            "jax.vmap"
+        )

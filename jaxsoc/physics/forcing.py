@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -29,6 +30,11 @@ _SHARE = _Range(0.0, 1.0, "as a share")
 _DEPTH = _Range(0.0, np.inf, "m")
 _INPUT = _Range(0.0, np.inf, "gC m⁻² month⁻¹")
 _PERCENT = _Range(0.0, 100.0, "%")
+_AXES = {
+    **dict.fromkeys(("temperature", "water", "oxygen", "nitrogen"), ("layer", "month")),
+    **dict.fromkeys(("active_layer", "bedrock"), ("month",)),
+    "litter": ("litter", "month"),
+}
 
 
 class Forcing(eqx.Module):
@@ -183,6 +189,29 @@ def idealised(
     )
 
 
+def check_one_site(forcing: Forcing, params: Any) -> None:
+    """Refuses a batch, whose leading axis would be taken for layers or months.
+
+    **Raises:** `ValueError` for a forcing of many sites, or a parameter that is neither
+    one number nor one by layer.
+    """
+    layers = forcing.column.layers
+    for name, axes in _AXES.items():
+        shape = jnp.shape(getattr(forcing, name))
+        if len(shape) != len(axes):
+            raise ValueError(
+                f"a forcing of one site is needed, {name} by {' and '.join(axes)}, got "
+                f"shape {shape}; many sites go through jax.vmap or map_sites"
+            )
+    for path, value in jax.tree_util.tree_leaves_with_path(params):
+        if jnp.shape(value) not in ((), (layers,)):
+            raise ValueError(
+                f"{jax.tree_util.keystr(path).strip('.')} must be one number or "
+                f"{layers} by layer, got shape {jnp.shape(value)}; many sets of "
+                "parameters go through jax.vmap or map_sites"
+            )
+
+
 def _filled(name, value, shape, words):
     """The array, one number repeated; else of the shape expected."""
     try:
@@ -198,8 +227,8 @@ def _filled(name, value, shape, words):
     expected = " x ".join(f"{n} {word}" for n, word in zip(shape, words, strict=True))
     if array.ndim != len(shape):
         raise ValueError(
-            f"{name} must be one number or {expected}, got an array of shape "
-            f"{array.shape}"
+            f"{name} must be one number or {expected} of one site, got an array of "
+            f"shape {array.shape}"
         )
     for size, wanted, word in zip(array.shape, shape, words, strict=True):
         if size != wanted:

@@ -10,6 +10,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from .columns import SoilColumn
+from .options import check_option
 from .safe import quotient
 from .shapes import Number
 
@@ -148,10 +149,7 @@ def profile_at(
     of Tao et al. (2024), doi:10.1111/gcb.17297; "linear", constant beyond them.
     **Raises:** `ValueError` for a negative depth or an unknown method.
     """
-    if method not in METHODS:
-        raise ValueError(
-            f"unknown method {method!r}, expected one of {', '.join(METHODS)}"
-        )
+    check_option("method", method, METHODS)
     depth = _depths(depths)
     known = ~jnp.isnan(depth)
     found = METHODS[method](column.nodes, values, jnp.where(known, depth, 1.0))

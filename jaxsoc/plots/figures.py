@@ -263,7 +263,7 @@ def figure_specific_respiration(results: Any) -> Figure:
             if row == len(names) - 1:
                 ax.set_xlabel("substrate S (mgC g$^{-1}$)")
             if column == 0:
-                ax.set_ylabel("R / B (h$^{-1}$)")
+                ax.set_ylabel("SGR = R / B (h$^{-1}$)")
     _legend(figure, results, "homogeneous" if _has_control(results) else None)
     figure.suptitle("Respiration per biomass against substrate (dots: start)")
     return figure

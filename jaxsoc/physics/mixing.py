@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from .columns import SoilColumn
 from .months import mean_of
+from .options import check_option
 from .shapes import Number
 from .units import DAYS_PER_YEAR
 
@@ -65,8 +66,9 @@ def diffusivity(
     end = jnp.minimum(DEEPEST_CRYOTURBATION, under)
     tapers = end > active_layer
     slope = jnp.where(tapers, 1 / jnp.where(tapers, end - active_layer, 1.0), 0.0)
-    # From 1 at the active layer's depth to 0 at the end; 0 below where nothing tapers.
-    left = jnp.maximum(jnp.where(tapers, 1 - (z - active_layer) * slope, 0.0), 0.0)
+    # From 1 at the active layer's depth to exactly 0 at the end: what rounding would
+    # leave there mixes carbon into layers that have none. 0 where nothing tapers.
+    left = jnp.maximum((end - z) * slope, 0.0)
     shallow = jnp.where(z < active_layer, 1.0, left) * cryoturbation
     D = jnp.where(active_layer > CRYOTURBATED_ACTIVE_LAYER, bioturbation, shallow)
     return jnp.where((active_layer > 0) & (level <= bedrock + 1), D, 0.0)
@@ -98,7 +100,7 @@ def mixing(
     bioturbation: Any,
     cryoturbation: Any,
     column: SoilColumn,
-    road: Bedrock = "closed",
+    bedrock_treatment: Bedrock = "closed",
 ) -> Exchange:
     """Mean over the months of what layers exchange by diffusion, 1/d.
 
@@ -106,10 +108,13 @@ def mixing(
 
     Nothing crosses the surface and the lower end of the column.
 
-    **Arguments:** see `diffusivity`; `road`: "closed": nothing crosses the bedrock;
-    "proda": as published, where layers below it lose carbon that no layer receives.
+    **Arguments:** see `diffusivity`; `bedrock_treatment`: "closed": nothing crosses the
+    bedrock; "proda": as published, where layers below it lose carbon that no layer
+    receives.
+    **Raises:** `ValueError` for another treatment.
     Source: the released programs of Tao et al. (2024), doi:10.1111/gcb.17297.
     """
+    check_option("bedrock", bedrock_treatment, Bedrock)
     # Face between each layer and the next, by the number of the upper one.
     face = np.arange(1.0, column.layers)
     none = jnp.zeros(1)
@@ -117,7 +122,7 @@ def mixing(
     def month(depth, rock):
         D = diffusivity(depth, rock, bioturbation, cryoturbation, column)
         G = conductance(D, column)
-        if road == "closed":
+        if bedrock_treatment == "closed":
             return jnp.where(face < rock, G, 0.0), None
         # Below the bedrock the lower face of a layer is given the conductance of the
         # upper one, and no layer receives what leaves through it.
