@@ -72,7 +72,9 @@ class MIMICS(AbstractColumnModel):
     depth alone; all pools but coarse wood are mixed. Ours, too: coarse wood, which
     decomposes into structural litter, and `immigration`, by which microbes that cannot
     live where they are become few instead of none. The metabolic share of litter is
-    that of the litter input, coarse wood included.
+    that of the litter input, coarse wood included. In a layer that nothing mixes,
+    just below the bedrock, consumers and food may oscillate for ever: the steady state
+    there is unstable, and the one they oscillate about.
 
     **Arguments:** `forcing`: of one site; `clay`: %; `averaging`: "mean_of_product",
     the means over the months of x Vmax and of Km, or "product_of_means", those at the
