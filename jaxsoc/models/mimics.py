@@ -14,6 +14,7 @@ from jaxsoc.physics.forcing import Forcing
 from jaxsoc.physics.kinetics import MichaelisMentenConstants, michaelis_menten
 from jaxsoc.physics.mixing import Bedrock
 from jaxsoc.physics.units import DAYS_PER_YEAR, HOURS_PER_DAY
+from jaxsoc.solve.layered import LayeredSystem, solve_layered
 
 from .column import AbstractColumnModel, Surroundings, Transfers, annual_litter
 from .mimics_parameters import MIMICSParameters
@@ -22,9 +23,8 @@ from .numbers import Scalar
 CELSIUS_ZERO = 273.15
 # gC m⁻³ in one mgC cm⁻³, in which the published Km is.
 DENSITY = 1000.0
-# Least microbes of a layer to start from, per those of the fullest layer.
-_LEAST = 1e-3
 _FOODS, _MICROBES = ("litm", "lits", "soma"), ("micr", "mick")
+_EATEN = (*_FOODS, "somc")
 
 
 class MIMICSPools(NamedTuple):
@@ -72,7 +72,9 @@ class MIMICS(AbstractColumnModel):
     depth alone; all pools but coarse wood are mixed. Ours, too: coarse wood, which
     decomposes into structural litter, and `immigration`, by which microbes that cannot
     live where they are become few instead of none. The metabolic share of litter is
-    that of the litter input, coarse wood included.
+    that of the litter input, coarse wood included. In a layer that nothing mixes,
+    just below the bedrock, consumers and food may oscillate for ever: the steady state
+    there is unstable, and the one they oscillate about.
 
     **Arguments:** `forcing`: of one site; `clay`: %; `averaging`: "mean_of_product",
     the means over the months of x Vmax and of Km, or "product_of_means", those at the
@@ -175,13 +177,9 @@ class MIMICS(AbstractColumnModel):
         }
         for j, death in zip(_MICROBES, (e.death_micr, e.death_mick), strict=True):
             microbes = getattr(pools, j)
-            for i in _FOODS:
+            for i in _EATEN:
                 law = _law(i, j, e, p)
                 found[f"{i}_{j}"] = michaelis_menten(getattr(pools, i), microbes, law)
-            lits = _law("lits", j, e, p)
-            far = getattr(p, f"ko_{j}") * lits.half_saturation
-            law = MichaelisMentenConstants(lits.rate, far)
-            found[f"somc_{j}"] = michaelis_menten(pools.somc, microbes, law)
             found[f"{j}_death"] = death * microbes
         return found
 
@@ -227,28 +225,46 @@ class MIMICS(AbstractColumnModel):
         return made
 
     def first_guess(self, around: Surroundings, inflow: Any, params: Any) -> Any:
-        """M_j = b / 2 τ_j, S_i = Σ_j Km_ij τ_j / 6 e_ij Vmax_ij: alike of each food."""
+        """Pools as if each microbe had half of the litter and food were half of Km.
+
+        (τ_j + V) M_j = b_j + Σ b_i / 2,  (Σ_j Vmax_ij M_j / 2 Km_ij + V) S_i = b_i
+        (d + V) SOMp = b_p + Σ_j fPHYS_j τ_j M_j,  SOMa = Σ_j Km_aj τ_j / 6 e_aj Vmax_aj
+
+        Mixing is part of it, since below the bedrock nothing is mixed, and what little
+        litter there is differs from that above by a hundred orders of magnitude.
+        """
         e, kept = around.environment, self.transfers(params)
-        fed = sum(inflow[pool] for pool in ("litm", "lits", "somp", "somc"))
         death = {"micr": e.death_micr, "mick": e.death_mick}
-        found = {j: 0.5 * fed / death[j] for j in _MICROBES}
-        # Where little comes in, mixing brings more.
-        for j, stock in found.items():
-            found[j] = jnp.maximum(stock, _LEAST * jnp.max(stock))
-        for i in _FOODS:
-            laws = {j: _law(i, j, e, params) for j in _MICROBES}
-            needed = (
-                law.half_saturation * death[j] / (kept[j, f"{i}_{j}"] * law.rate)
-                for j, law in laws.items()
-            )
-            found[i] = sum(needed) / 6
-        died = (kept["somp", f"{j}_death"] * death[j] * found[j] for j in _MICROBES)
-        found["somp"] = sum(died) / e.desorption
-        return self.pools(cwd=jnp.ones_like(fed), somc=found["lits"], **found)
+        laws = {(i, j): _law(i, j, e, params) for i in _EATEN for j in death}
+        eaten = lambda i: sum(
+            laws[i, j].rate * found[j] / (2 * laws[i, j].half_saturation) for j in death
+        )
+        died = lambda i: sum(kept[i, f"{j}_death"] * death[j] * found[j] for j in death)
+
+        def settled(loss, fed):
+            system = LayeredSystem(((loss,),), *around.exchange)
+            return solve_layered(system, (fed,))[0]
+
+        fed = 0.5 * sum(inflow[pool] for pool in ("litm", "lits", "somp", "somc"))
+        found = {j: settled(death[j], inflow[j] + fed) for j in death}
+        for i in ("litm", "lits"):
+            found[i] = settled(eaten(i), inflow[i])
+        found["somp"] = settled(e.desorption, inflow["somp"] + died("somp"))
+        found["somc"] = settled(eaten("somc"), inflow["somc"] + died("somc"))
+        needed = (
+            laws["soma", j].half_saturation
+            * death[j]
+            / (kept[j, f"soma_{j}"] * laws["soma", j].rate)
+            for j in death
+        )
+        return self.pools(cwd=jnp.ones_like(fed), soma=sum(needed) / 6, **found)
 
 
 def _law(food, microbes, environment, params):
-    """Constants of the uptake of a food."""
-    vmod, kmod = (getattr(params, f"{m}_{food}_{microbes}") for m in ("vmod", "kmod"))
-    half = getattr(environment, f"half_{food}")
-    return MichaelisMentenConstants(environment.speed * vmod, half * kmod)
+    """Constants of the uptake of a food, or of the oxidation of recalcitrant carbon."""
+    like, far = food, 1.0
+    if food == "somc":
+        like, far = "lits", getattr(params, f"ko_{microbes}")
+    vmod, kmod = (getattr(params, f"{m}_{like}_{microbes}") for m in ("vmod", "kmod"))
+    half = getattr(environment, f"half_{like}")
+    return MichaelisMentenConstants(environment.speed * vmod, half * kmod * far)

@@ -1,6 +1,7 @@
 """Newton's method for layers of nonlinear reactions that exchange with neighbours."""
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -12,10 +13,9 @@ from .layered import LayeredSystem, apply_layered, solve_layered
 # How fast the implicit time steps grow at least while they change little, and shrink
 # else.
 _GROWTH, _SHRINK = 10.0, 4.0
-# The first step is so many times shorter than the fastest relative change.
-_FIRST = 10.0
-# Shifts below this share of the first one are none: the step is Newton's.
-_NONE = 1e-19
+# Shifts, per pace of an unknown: the first one, that after a Newton step that went too
+# far, and below which there is none and the step is Newton's.
+_FIRST, _AGAIN, _NONE = 10.0, 1e-5, 1e-18
 # Largest share of an unknown that a step may take, and how many times it may add it.
 _LARGEST_FALL, _LARGEST_RISE = 0.9, 10.0
 # A Newton step this small, relative, is followed by one at rounding.
@@ -41,10 +41,13 @@ def newton_layered(
     """Positive x at which what layers make and what they exchange add up to nothing.
 
     f(x) = local(x, given)_z - (V x)_z = 0 by pseudo-transient continuation,
-    (σ - ∂f/∂x) Δx = f(x): implicit time steps at first, which follow the dynamics from
-    wherever one starts, Newton's as σ falls to nothing. Each layer has its own σ, since
-    deep layers are slower by orders of magnitude. The derivatives are implicit: a
-    last step in which only f depends on what is given.
+    (σ P - ∂f/∂x) Δx = f(x),  P_i = max_j |∂local_i/∂x_j| x_j / x_i
+
+    These are implicit time steps at first, Newton's as σ falls to nothing. Each layer
+    has its own σ, and each unknown its own pace P, since deep layers are slower by
+    orders of magnitude, and since all paces alike damp the oscillations of consumers
+    and slower food, which real time would follow. The derivatives are implicit: a last
+    step in which only f depends on what is given.
 
     **Arguments:** `local`: `(x, given) -> dx/dt`, elementwise over the layers, x a
     tuple of (layer,) arrays; `start`: positive; `exchange`: `above` and `below`, see
@@ -53,6 +56,8 @@ def newton_layered(
     """
     held, exchange_held = lax.stop_gradient((given, exchange))
     places = range(len(start))
+    # An unknown may be nothing, as food in layers to which none comes.
+    some = lambda v: jnp.maximum(v, jnp.finfo(v.dtype).tiny)
 
     def tendency(x, given, exchange):
         zeros = tuple(tuple(jnp.zeros_like(v) for v in x) for _ in x)
@@ -61,20 +66,25 @@ def newton_layered(
 
     def correction(x, right, shift):
         slopes = _jacobian(lambda x: local(x, held), x)
+        pace = [
+            reduce(jnp.maximum, (abs(s) * v for s, v in zip(row, x, strict=True)))
+            / some(own)
+            for row, own in zip(slopes, x, strict=True)
+        ]
         blocks = tuple(
-            tuple(jnp.where(i == j, shift, 0.0) - slopes[i][j] for j in places)
+            tuple((shift * pace[i] if i == j else 0.0) - slopes[i][j] for j in places)
             for i in places
         )
         system = LayeredSystem(blocks, *exchange_held)
         return solve_layered(system, right, mixed=mixed, pivot=True)
 
     def relative(moves, x):
-        ratios = jnp.stack([m / v for m, v in zip(moves, x, strict=True)])
+        ratios = jnp.stack([m / some(v) for m, v in zip(moves, x, strict=True)])
         return jnp.max(jnp.abs(ratios), axis=0), jnp.max(-ratios, axis=0)
 
     def step(now):
         x, shift = now.values, now.shift
-        shift = jnp.where(shift < _NONE * first, 0.0, shift)
+        shift = jnp.where(shift < _NONE, 0.0, shift)
         moves = correction(x, tendency(x, held, exchange_held), shift)
         change, fall = relative(moves, x)
         # A step that takes all of an unknown, or is no number, is tried again, shorter.
@@ -84,7 +94,7 @@ def newton_layered(
         longer = shift * jnp.minimum(change, 1 / _GROWTH)
         following = jnp.where(wild, shift * _SHRINK, longer)
         # A wild Newton step is followed by a time step.
-        following = jnp.where(wild & (shift == 0), 1e-6 * first, following)
+        following = jnp.where(wild & (shift == 0), _AGAIN, following)
         return _Iterate(after, following, change, now.count + 1)
 
     met = lambda now: (now.shift == 0) & (now.change <= _CLOSE)
@@ -93,8 +103,7 @@ def newton_layered(
         return ~jnp.all(met(now)) & (now.count < steps)
 
     x = lax.stop_gradient(start)
-    fastest, _ = relative(tendency(x, held, exchange_held), x)
-    first = _FIRST * jnp.maximum(fastest, jnp.finfo(x[0].dtype).tiny)
+    first = jnp.full_like(x[0], _FIRST)
     start = _Iterate(x, first, jnp.full_like(first, jnp.inf), 0)
     end = lax.while_loop(goes_on, step, start)
     x = tuple(jnp.where(jnp.all(met(end)), v, jnp.nan) for v in end.values)
