@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jaxsoc.experiments import SCENARIOS, Design, initial_means
 from jaxsoc.experiments.soils import draw_member, member_source
-from jaxsoc.physics.grids import CellGrid
+from jaxsoc.physics.grids import CellGrid, SubstrateAboveLargestWarning
 from jaxsoc.physics.units import FGC_PER_CELL
 from jaxsoc.upscale import distributions, fields, spectral
 
@@ -185,10 +185,10 @@ def test_a_dead_fraction_that_leaves_no_cell_is_refused():
 def test_largest_substrate_and_the_cap_of_biomass_follow_the_density_of_the_grid():
     """Half of the mass of a cell full of organic matter: 0.5 * 1.1 g/cm³ of carbon."""
     light, heavy = (CellGrid((40, 40), bulk_density=d) for d in (0.8, 1.65))
-    assert fields.largest_substrate(light) == pytest.approx(687.5)
-    assert fields.largest_substrate(heavy) == pytest.approx(1000 / 3)
+    assert light.largest_substrate == pytest.approx(687.5)
+    assert heavy.largest_substrate == pytest.approx(1000 / 3)
     for grid in (light, heavy):
-        most = fields.largest_substrate(grid)
+        most = grid.largest_substrate
         recipe = fields.TRANSIENT._replace(largest_substrate=most)
         noise = fields.draw_noise(KEY, (40, 40), recipe.crops)
         y = np.minimum(100.0 * (10 * np.asarray(noise.biomass) + 1), 0.05 * most)
@@ -211,9 +211,9 @@ def test_largest_substrate_and_the_cap_of_biomass_follow_the_density_of_the_grid
 def test_fields_above_the_largest_substrate_are_said_for_one_member_and_many():
     words = r"uncorrelated substrate exceeds .* 333.3 mgC/g that soil of 1.65 g/cm³"
     design = Design(grid=CellGrid((40, 40)), correlation=("uncorrelated",))
-    with pytest.warns(fields.SubstrateAboveLargestWarning, match=words):
+    with pytest.warns(SubstrateAboveLargestWarning, match=words):
         draw_member(design, 1)
-    with pytest.warns(fields.SubstrateAboveLargestWarning, match=words):
+    with pytest.warns(SubstrateAboveLargestWarning, match=words):
         member_source(design)(np.arange(4))
     kept = fields.Generator(acceptance=fields.Acceptance(largest_substrate=333.0))
     with warnings.catch_warnings():
@@ -383,8 +383,12 @@ def test_constants_of_a_cell_are_independent_or_coupled():
         lambda: distributions.LogUniform(1.0, 0.0),
         lambda: distributions.LogUniform(0.0, 1.0, -2.0),
         lambda: distributions.Uniform(3.0, 3.0),
+        lambda: distributions.Uniform(0.0, np.inf),
+        lambda: distributions.LogUniform(-np.inf, 1.0),
+        lambda: CellGrid(edge=np.inf),
+        lambda: CellGrid(bulk_density=np.inf),
     ],
 )
-def test_impossible_distributions_are_refused(make):
+def test_impossible_distributions_and_grids_are_refused(make):
     with pytest.raises(ValueError, match="got"):
         make()

@@ -8,16 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxsoc.models import Pools, TwoPool, TwoPoolParameters, steady_state
+from jaxsoc.physics.grids import warn_above_largest
 from jaxsoc.physics.mortality import linear_mortality, power_mortality
 from jaxsoc.solve import map_members
 from jaxsoc.upscale.distributions import sample_constants
-from jaxsoc.upscale.fields import (
-    Fields,
-    Generator,
-    Recipe,
-    largest_substrate,
-    warn_above_largest,
-)
+from jaxsoc.upscale.fields import Fields, Generator, Recipe
 from jaxsoc.upscale.spectral import check_shape
 
 from .design import Design, Supplied, checked_correlations
@@ -61,7 +56,7 @@ def draw_member(
             checked_correlations(design, supplied),
             **_means(design),
         )
-        warn_above_largest(fields, design.grid)
+        warn_above_largest(fields.substrate, design.grid)
     else:
         substrate = {k: jnp.asarray(v) for k, v in supplied.substrate.items()}
         fields = Fields(jnp.asarray(supplied.biomass), substrate)
@@ -93,7 +88,7 @@ def member_source(design: Design) -> Callable[[Any], Member]:
     def source(numbers):
         members, found = draw(jnp.asarray(numbers))
         generator.check(found, names, shape)
-        warn_above_largest(members.fields, design.grid)
+        warn_above_largest(members.fields.substrate, design.grid)
         return members
 
     return source
@@ -102,7 +97,7 @@ def member_source(design: Design) -> Callable[[Any], Member]:
 def _recipe(design) -> Recipe:
     """The scenario's recipe for soil of the density of the grid."""
     recipe = SCENARIOS[design.scenario].recipe
-    return recipe._replace(largest_substrate=largest_substrate(design.grid))
+    return recipe._replace(largest_substrate=design.grid.largest_substrate)
 
 
 def _keys(design, member):

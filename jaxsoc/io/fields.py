@@ -50,7 +50,7 @@ _BROKEN = (
 
 
 class _Raw(NamedTuple):
-    """An array of a file under its `name`, with names of dimensions where it has any."""
+    """An array of a file under its `name`, and its named dimensions."""
 
     name: str
     values: np.ndarray

@@ -5,7 +5,6 @@ functions that take a key draw it. One key, one field.
 """
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -30,44 +29,6 @@ from .spectral import (
 )
 
 CORRELATIONS = ("positive", "negative", "uncorrelated")
-
-
-_PUBLISHED_GRID = CellGrid()
-
-
-class SubstrateAboveLargestWarning(UserWarning):
-    """A cell starts with more substrate than it can hold."""
-
-
-def largest_substrate(grid: CellGrid) -> float:
-    """The most substrate that a cell can hold, mgC/g: it is full of organic matter.
-
-    Cmax = 0.5 ρ_OM / ρ_b, with carbon half of the organic matter, ρ_OM = 1.1 g/cm³
-
-    **Arguments:** `grid`: its bulk density is ρ_b.
-    Source: Chakrawal et al. (2020), doi:10.5194/gmd-13-1399-2020, constraint iii.
-    """
-    return 0.5 * 1.1 / grid.bulk_density * 1e3
-
-
-def warn_above_largest(fields: "Fields", grid: CellGrid) -> None:
-    """Warns, as `SubstrateAboveLargestWarning`, of fields with cells above Cmax.
-
-    The recipes of the papers do not keep to it; nearly all uncorrelated fields exceed.
-
-    **Arguments:** `fields`: of one member, or leading by member.
-    """
-    most = largest_substrate(grid)
-    for name, field in fields.substrate.items():
-        if float(jnp.max(field)) > most:
-            # The same words for every member, so that they are read once.
-            warnings.warn(
-                f"{name} substrate exceeds in some cells the {most:.4g} mgC/g that "
-                f"soil of {grid.bulk_density:g} g/cm³ can hold (Cmax): give "
-                f"largest_substrate = {math.floor(most)} to draw such fields anew",
-                SubstrateAboveLargestWarning,
-                stacklevel=3,
-            )
 
 
 class Fields(NamedTuple):
@@ -109,7 +70,7 @@ def draw_noise(
 def transient_biomass(noise: Noise, mean: float, largest: float) -> Array:
     """Biomass of scenario 2: patches, capped, with dead zones in 32 % of the cells.
 
-    **Arguments:** `largest`: Cmax, mgC/g, see `largest_substrate`.
+    **Arguments:** `largest`: Cmax, mgC/g, see `CellGrid`.
     """
     dead = 0.02 * mean
     y = jnp.minimum(10 * mean * noise.biomass + mean, 0.05 * largest)
@@ -157,7 +118,7 @@ class Recipe(NamedTuple):
     substrate: Callable[[Noise, Array, float], dict[str, Array]]
     crops: frozenset
     least_correlation: float
-    largest_substrate: float = largest_substrate(_PUBLISHED_GRID)
+    largest_substrate: float = CellGrid().largest_substrate
 
 
 TRANSIENT = Recipe(
