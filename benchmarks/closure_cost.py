@@ -37,9 +37,9 @@ def cost(case: Case, drawn: Drawn, made: Any) -> dict[str, float]:
         run = lambda b: respiration_of_many(made, *b, times, courant=courant)
         return jax.jit(run)
 
-    def whole(courant):
+    def whole(method):
         model = TwoPool(KINETICS[case.kinetics].law)
-        save, method = MeanRespiration(model.fluxes), courant(model)
+        save = MeanRespiration(model.fluxes)
         one = lambda soil: (
             integrate(
                 model, *soil, plan.times, save=save, method=method, throw=False

@@ -17,7 +17,7 @@ TABLE = {
     "models": ({"physics", "solve"}, CORE | {"optimistix"}),
     "upscale": ({"physics", "solve"}, CORE | {"optax"}),
     "experiments": ({"physics", "solve", "models", "upscale"}, CORE),
-    "fitting": ({"physics", "solve", "models"}, CORE),
+    "fitting": ({"physics", "solve", "models"}, CORE | {"scipy"}),
     "io": (
         {"physics", "models", "upscale", "experiments", "fitting"},
         {"jax", "numpy", "scipy", "pandas", "xarray", "h5py", "zarr"},

@@ -174,6 +174,12 @@ def one_line(result, *words):
         (["--seed", "-1"], ["seed must lie in [0, 2^63), got -1"]),
         (["--every", "1e-16"], ["saved times"]),
         (["--step", "0.5"], ["step 0.5 belongs to method fixed"]),
+        (["--method", "fixed", "--step", "inf"], ["step", "finite number, got 'inf'"]),
+        (["--method", "fixed", "--step", "nan"], ["step", "finite number, got 'nan'"]),
+        (["--method", "fixed", "--step", "-1"], ["must be positive, got -1"]),
+        (["--tolerance", "nan"], ["tolerance", "finite number, got 'nan'"]),
+        (["--tolerance", "-1"], ["tolerance must be positive", "got -1"]),
+        (["--days", "inf"], ["days", "finite number, got 'inf'"]),
     ],
 )
 def test_bad_options_are_one_line_and_exit_code_2(jaxsoc, options, words, tmp_path):
@@ -200,6 +206,10 @@ def test_bad_options_are_one_line_and_exit_code_2(jaxsoc, options, words, tmp_pa
         ),
         ("[soil]\ncarbon_use_efficiency = -0.1", ["(0, 1)", "got -0.1"]),
         ("[soil]\ninput = nan", ["input", "got nan"]),
+        ("[soil]\ninput = -1.0", ["input", "got -1"]),
+        ("[constants.MM]\nrate = inf", ["constants.MM.rate", "got inf"]),
+        ("[cells]\nbulk_density = inf", ["bulk_density", "got inf"]),
+        ("[generator]\ndead_fraction = 1.0", ["dead_fraction", "[0, 1), got 1.0"]),
         ("soil = 3", ["soil must be a table, got 3"]),
         ("members = 'two'", ["members", "got 'two'"]),
         ("members = ", ["not valid TOML"]),
@@ -247,6 +257,20 @@ def test_fields_of_unequal_shape_are_refused(jaxsoc, tmp_path):
     np.savez(path, biomass=np.ones((4, 5)), substrate=np.ones((5, 4)))
     options = ["--fields", path, "--out", tmp_path / "out"]
     one_line(jaxsoc("upscale", *options), "one shape", "(5, 4)", "(4, 5)")
+
+
+def test_mixed_dimensions_and_doubled_fields_are_refused(jaxsoc, tmp_path):
+    field, path = np.full((4, 4), 2.0), tmp_path / "fields.nc"
+    named = {"biomass": (("y", "x"), field), "substrate": (("y", "z"), field)}
+    xr.Dataset(named).to_netcdf(path, engine="h5netcdf")
+    options = ["--fields", path, "--units", "mgC/g", "--out", tmp_path / "out"]
+    words = ["one set of dimensions", "'substrate' has (y, z)", "'biomass' has (y, x)"]
+    one_line(jaxsoc("upscale", *options), *words)
+    doubled = dict.fromkeys(("biomass", "substrate", "substrate_given"), field)
+    np.savez(tmp_path / "fields.npz", **doubled)
+    options[1] = tmp_path / "fields.npz"
+    words = ["two arrays for the substrate given field", "'substrate_given'"]
+    one_line(jaxsoc("upscale", *options), *words)
 
 
 def test_version_and_help(jaxsoc):
@@ -353,6 +377,34 @@ def test_fit_to_a_series_of_ones_own(jaxsoc, series, tmp_path):
         assert float(one.r_squared) > 0.98 and str(one.outcome.values) == "converged"
 
 
+CUMULATIVE = """time (d),co2 (ugC/g)
+1,19
+2,37
+5,84
+9,130
+20,200
+"""
+
+
+@pytest.mark.parametrize("more", [[], ["--independent-errors"]])
+def test_cumulative_co2_is_fitted_by_its_differences_unless_asked(
+    jaxsoc, series, tmp_path, more
+):
+    out = tmp_path / "out"
+    options = ["--series", series(CUMULATIVE), "--kinetics", "lin", "--starts", "1"]
+    options += ["--free", "initial_substrate", "--no-figures", "--out", out, *more]
+    assert jaxsoc("fit", *options)[0] == 0
+    with xr.open_dataset(out / "fit.nc") as dataset:
+        one = dataset.isel(series=0, kinetics=0)
+        expected = np.array([19, 37, 84, 130, 200]) / 1000
+        if not more:
+            times = 24.0 * np.array([0, 1, 2, 5, 9, 20])
+            expected = np.diff(expected, prepend=0.0) / np.diff(times)
+        assert str(one.quantity.values) == ("co2" if more else "mean_rate")
+        np.testing.assert_allclose(one.observed, expected)
+        np.testing.assert_allclose(one.predicted, expected, rtol=0.3)
+
+
 @pytest.mark.parametrize(
     "text, options, words",
     [
@@ -373,7 +425,19 @@ def test_fit_to_a_series_of_ones_own(jaxsoc, series, tmp_path):
         (
             "time (d),value (mgC/g)\n1,2\n2,3\n4,5\n",
             ["--kinetics", "mm"],
-            ["mine has 3 points, too few for 4 constants of michaelis_menten"],
+            ["mine, michaelis_menten: 3 points cannot determine 4 constants", "5 are"],
+        ),
+        (
+            SERIES.replace("respiration (ugC/g/d)", "value (mgC/g)").replace(
+                "20,3.8\n", ""
+            ),
+            ["--kinetics", "mm"],
+            ["4 points cannot determine 4 constants", "at least 5 are needed"],
+        ),
+        (
+            "time (d),value (mgC/g),sd\n1,2,0.1\n2,3,0.3\n4,5,0.2\n5,6,1\n",
+            ["--kinetics", "lin"],
+            ["deviations of cumulative CO2 must grow", "0.3 followed by 0.2 mgC/g"],
         ),
         (SERIES, ["--first", "0"], ["first must be at least 1, got 0"]),
         (SERIES, ["--starts", "some"], ["starts", "'some'"]),
@@ -394,6 +458,8 @@ def test_bad_series_are_one_line_and_exit_code_2(
     [
         (["--series", "/absent.csv"], ["no such file: '/absent.csv'"]),
         (["--id", "x"], ["id is given without series"]),
+        (["--mean-rates"], ["mean_rates is given without series"]),
+        (["--independent-errors"], ["independent_errors is given without series"]),
         (["--to", "monod"], ["unknown kinetics 'monod'"]),
         (["--on", "carbon"], ["unknown quantity 'carbon'", "biomass"]),
         (["--seed", "-1"], ["seed must lie in [0, 2^63), got -1"]),

@@ -415,7 +415,9 @@ def test_the_share_of_dead_cells_moves_as_asked(shift):
         assert float(fields.substrate["positive"].mean()) == pytest.approx(121.0)
     # Without one, the fields are what the recipe makes of its noise.
     noise = draw_noise(jax.random.fold_in(key, 0), shape, TRANSIENT.crops)
-    recipe = jax.jit(lambda n: transient_biomass(n, 1.2))(noise)
+    recipe = jax.jit(lambda n: transient_biomass(n, 1.2, TRANSIENT.largest_substrate))(
+        noise
+    )
     np.testing.assert_allclose(plain.biomass, recipe, rtol=1e-12)
     zero = draw(Generator(dead_shift=0.0))
     jax.tree.map(np.testing.assert_array_equal, zero, plain)

@@ -339,6 +339,24 @@ def test_cost_is_told_without_running():
         ({"every": 1e4}, "every must not exceed"),
         ({"duration": -1.0}, "duration must be positive"),
         ({"tolerance": 0.0}, "tolerance must be positive"),
+        ({"tolerance": np.nan}, "tolerance must be positive and finite, got nan"),
+        ({"tolerance": np.inf}, "tolerance must be positive and finite, got inf"),
+        ({"every": np.nan}, "every must be a positive number of hours, got nan"),
+        ({"duration": np.nan}, "duration must be positive .*, got nan"),
+        ({"input": np.inf}, r"input .* must lie in \[0, inf\) mgC/g/h, got inf"),
+        ({"input": -1.0}, r"input .* must lie in \[0, inf\) mgC/g/h, got -1"),
+        (
+            {"distributions": {"eca": {"rate": Uniform(-2.0, 1.0)}}},
+            r"rate .* must lie in \(0, inf\) 1/h, got -2",
+        ),
+        (
+            {"distributions": {"eca": {"speed": Uniform(1.0, 2.0)}}},
+            "unknown constant of eca 'speed': expected one of rate, half_saturation",
+        ),
+        (
+            {"distributions": {"monod": {"rate": Uniform(1.0, 2.0)}}},
+            "unknown kinetics 'monod'",
+        ),
     ],
 )
 def test_impossible_designs_are_refused_when_made(change, problem):
@@ -368,7 +386,7 @@ def fields(shape=(4, 5)):
             {"biomass": np.where(np.eye(4, 5, 1), np.nan, 2.0)},
             r"biomass has 4 NaN cells of 20; the first is at index \(0, 1\)",
         ),
-        ({"biomass": np.full((4, 5), np.inf)}, "infinite"),
+        ({"biomass": np.full((4, 5), np.inf)}, "biomass has 20 infinite cells of 20"),
         (
             {"constants": {"eca": {"rate": np.full((4, 5), -1.0)}}},
             "eca rate has 20 negative",

@@ -1,5 +1,8 @@
 """Random fields: spectrum, totals, correlations, keys; the published recipes."""
 
+import dataclasses
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxsoc.experiments import SCENARIOS, Design, initial_means
+from jaxsoc.experiments.soils import draw_member, member_source
+from jaxsoc.physics.grids import CellGrid, SubstrateAboveLargestWarning
+from jaxsoc.physics.units import FGC_PER_CELL
 from jaxsoc.upscale import distributions, fields, spectral
 
 KEY = jax.random.key(7)
@@ -93,7 +99,7 @@ def test_one_key_one_field_with_exact_totals_and_accepted_correlations(scenario)
 
 
 def test_largest_substrate_is_kept_when_asked_for():
-    limit = fields.LARGEST_SUBSTRATE
+    limit = fields.TRANSIENT.largest_substrate
     rule = fields.Acceptance(largest_substrate=limit)
     kept = draw(acceptance=rule)
     assert all(float(field.max()) <= limit for field in kept.substrate.values())
@@ -133,6 +139,92 @@ def test_choices_beyond_the_papers():
     assert float((equal.biomass == 0).mean()) == 0.5
     spreads = [float(field.std()) for field in equal.substrate.values()]
     np.testing.assert_allclose(spreads, spreads[0], rtol=1e-10)
+
+
+@pytest.mark.parametrize("scenario, share", [(1, 0.1), (2, 0.0), (2, 0.1), (2, 0.4)])
+def test_the_dead_fraction_is_met_above_and_below_the_share_of_the_recipe(
+    scenario, share
+):
+    # With few dead cells the substrate follows biomass less than the papers ask for.
+    rule = fields.Acceptance(1.0, 0.0)
+    for seed in range(3):
+        key = jax.random.key(seed)
+        made = draw(key, scenario, dead_fraction=share, acceptance=rule)
+        assert int((made.biomass == 0).sum()) == round(share * 1600)
+        mean = initial_means(Design(scenario=scenario))[1]
+        assert float(made.biomass.mean()) == pytest.approx(mean, rel=1e-13)
+        assert float(made.biomass.min()) >= 0
+
+
+def test_a_dead_fraction_above_the_recipes_takes_the_poorest_of_its_cells():
+    plain, more = draw().biomass, draw(dead_fraction=0.5).biomass
+    poorest = np.argsort(np.ravel(plain))[:800]
+    assert set(np.flatnonzero(np.asarray(more) == 0)) == set(poorest)
+
+
+@pytest.mark.parametrize(
+    "options, problem",
+    [
+        ({"dead_fraction": 1.0}, r"dead_fraction must lie in \[0, 1\), got 1.0"),
+        ({"dead_fraction": np.nan}, r"dead_fraction must lie in \[0, 1\), got nan"),
+        ({"dead_fraction": 0.3, "dead_shift": 0.1}, "0.3 sets .* 0.1 would move"),
+        ({"dead_shift": np.nan}, r"dead_shift must lie in \(-1, 1\), got nan"),
+        ({"exponent": np.inf}, "exponent must be a finite number, got inf"),
+    ],
+)
+def test_a_generator_that_makes_no_sense_is_refused(options, problem):
+    with pytest.raises(ValueError, match=problem):
+        fields.Generator(**options)
+
+
+def test_a_dead_fraction_that_leaves_no_cell_is_refused():
+    with pytest.raises(ValueError, match="0.99 leaves none of 16 cells alive"):
+        draw(shape=(4, 4), dead_fraction=0.99)
+
+
+def test_largest_substrate_and_the_cap_of_biomass_follow_the_density_of_the_grid():
+    """Half of the mass of a cell full of organic matter: 0.5 * 1.1 g/cm³ of carbon."""
+    light, heavy = (CellGrid((40, 40), bulk_density=d) for d in (0.8, 1.65))
+    assert light.largest_substrate == pytest.approx(687.5)
+    assert heavy.largest_substrate == pytest.approx(1000 / 3)
+    for grid in (light, heavy):
+        most = grid.largest_substrate
+        recipe = fields.TRANSIENT._replace(largest_substrate=most)
+        noise = fields.draw_noise(KEY, (40, 40), recipe.crops)
+        y = np.minimum(100.0 * (10 * np.asarray(noise.biomass) + 1), 0.05 * most)
+        y = np.where(y <= 2.0, 0.0, y)
+        assert (y == 0.05 * most).mean() > 0.5
+        made = recipe.biomass(noise, 100.0, most)
+        np.testing.assert_allclose(made, y * 100.0 / y.mean(), rtol=1e-12)
+        drawn = draw_member(Design(grid=grid, correlation=("positive",))).fields
+        direct = fields.Generator()(
+            jax.random.split(jax.random.fold_in(jax.random.key(0), 0))[0],
+            recipe,
+            (40, 40),
+            ("positive",),
+            mean_substrate=2.5e7 / FGC_PER_CELL,
+            mean_biomass=2.5e5 / FGC_PER_CELL,
+        )
+        np.testing.assert_array_equal(drawn.biomass, direct.biomass)
+
+
+def test_fields_above_the_largest_substrate_are_said_for_one_member_and_many():
+    words = r"uncorrelated substrate exceeds .* 333.3 mgC/g that soil of 1.65 g/cm³"
+    design = Design(grid=CellGrid((40, 40)), correlation=("uncorrelated",))
+    with pytest.warns(SubstrateAboveLargestWarning, match=words):
+        draw_member(design, 1)
+    with pytest.warns(SubstrateAboveLargestWarning, match=words):
+        member_source(design)(np.arange(4))
+    kept = fields.Generator(acceptance=fields.Acceptance(largest_substrate=333.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_member(dataclasses.replace(design, generator=kept), 1)
+
+
+def test_equal_variances_keep_to_the_largest_substrate_or_are_refused():
+    rule = fields.Acceptance(largest_substrate=125.0)
+    with pytest.raises(ValueError, match="no positive .* accepted in 1 draws"):
+        draw(equal_variance=True, acceptance=rule)
 
 
 def test_a_rule_that_nothing_meets_is_refused_in_words():
@@ -291,8 +383,12 @@ def test_constants_of_a_cell_are_independent_or_coupled():
         lambda: distributions.LogUniform(1.0, 0.0),
         lambda: distributions.LogUniform(0.0, 1.0, -2.0),
         lambda: distributions.Uniform(3.0, 3.0),
+        lambda: distributions.Uniform(0.0, np.inf),
+        lambda: distributions.LogUniform(-np.inf, 1.0),
+        lambda: CellGrid(edge=np.inf),
+        lambda: CellGrid(bulk_density=np.inf),
     ],
 )
-def test_impossible_distributions_are_refused(make):
+def test_impossible_distributions_and_grids_are_refused(make):
     with pytest.raises(ValueError, match="got"):
         make()

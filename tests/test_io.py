@@ -176,6 +176,56 @@ def test_two_fields_in_one_npy_and_names_in_full(tmp_path, arrays):
     )
 
 
+@pytest.mark.parametrize("shape", [(6, 5), (6, 6)])
+def test_dimensions_are_taken_by_their_names(tmp_path, arrays, rng, shape):
+    B, S, k = (rng.uniform(1e4, 1e6, shape) for _ in range(3))
+    xr.Dataset(
+        {
+            "biomass": (("y", "x"), B),
+            "substrate": (("x", "y"), S.T),
+            "k_mm": (("y", "x"), k),
+            "depth": (("z",), np.arange(3.0)),
+        }
+    ).to_netcdf(tmp_path / "f.nc", engine="h5netcdf")
+    with pytest.warns(UserWarning, match="not used from f.nc: depth"):
+        supplied = load_fields(tmp_path / "f.nc", units="mgC/g")
+    np.testing.assert_array_equal(supplied.biomass, B)
+    np.testing.assert_array_equal(supplied.substrate["given"], S)
+    np.testing.assert_array_equal(supplied.constants["michaelis_menten"]["rate"], k)
+
+
+def test_fields_on_other_dimensions_are_refused(tmp_path):
+    field = np.ones((4, 4))
+    xr.Dataset(
+        {"biomass": (("y", "x"), field), "substrate": (("y", "z"), field)}
+    ).to_netcdf(tmp_path / "f.nc", engine="h5netcdf")
+    words = r"'substrate' has \(y, z\), 'biomass' has \(y, x\)"
+    with pytest.raises(ValueError, match=words):
+        load_fields(tmp_path / "f.nc", units="mgC/g")
+
+
+@pytest.mark.parametrize(
+    "more, words",
+    [
+        ("k_mult", "multiplicative rate field, 'k_mult_case1' and 'k_mult'"),
+        ("michaelis_menten_rate", "'k_mm' and 'michaelis_menten_rate': expected one"),
+        ("substratepositive", "substrate positive .* and 'substratepositive'"),
+    ],
+)
+@pytest.mark.parametrize("name", ["f.nc", "f.npz"])
+def test_two_arrays_for_one_field_are_refused(tmp_path, arrays, name, more, words):
+    path = write(tmp_path / name, arrays | {more: arrays["k_mm"]})
+    with pytest.raises(ValueError, match=f"{name} has two arrays for the .*{words}"):
+        load_fields(path)
+
+
+def test_two_files_for_one_field_are_refused(tmp_path, arrays):
+    folder = write(tmp_path / "folder", arrays)
+    scipy.io.savemat(folder / "biomass.mat", {"anything": arrays["biomass"]})
+    with pytest.raises(ValueError, match="two arrays for the biomass field"):
+        load_fields(folder)
+
+
 def test_what_is_not_used_is_said(tmp_path, arrays):
     path = write(tmp_path / "f.npz", arrays | {"porosity": arrays["k_mm"]})
     with pytest.warns(UserWarning, match="not used from f.npz: porosity"):

@@ -227,7 +227,9 @@ def test_table_7b_on_fields_from_numpys_generator():
     drawn = random_fields.Noise(
         biomass, jnp.zeros((100, 100)), positive, negative, uncorrelated
     )
-    B = random_fields.transient_biomass(drawn, mean_biomass)
+    B = random_fields.transient_biomass(
+        drawn, mean_biomass, random_fields.TRANSIENT.largest_substrate
+    )
     S = random_fields.transient_substrate(drawn, B, mean_substrate)
     assert int((B == 0).sum()) == 3313
     assert float(B.std() / B.mean()) == pytest.approx(1.061, abs=5e-4)

@@ -33,11 +33,13 @@ _ALIASES = {
 _Config = TypeVar("_Config", bound=BaseModel)
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class Config(BaseModel):
+    """What a command, or a table of its file, can be told; every number is finite."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-class SoilConfig(_Table):
+class SoilConfig(Config):
     """Numbers of the soil that all kinetics share."""
 
     carbon_use_efficiency: float = default(TwoPoolParameters, "carbon_use_efficiency")
@@ -46,7 +48,7 @@ class SoilConfig(_Table):
     mortality_exponent: float = default(PowerMortalityConstants, "exponent")
 
 
-class CellsConfig(_Table):
+class CellsConfig(Config):
     """The grid of generated fields, and the size of a cell."""
 
     shape: tuple[int, int] = (100, 100)
@@ -54,7 +56,7 @@ class CellsConfig(_Table):
     bulk_density: float = CellGrid().bulk_density  # g/cm³
 
 
-class GeneratorConfig(_Table):
+class GeneratorConfig(Config):
     """How fields are drawn, and which draws to keep."""
 
     exponent: float = PUBLISHED_EXPONENT
@@ -66,7 +68,7 @@ class GeneratorConfig(_Table):
     largest_substrate: float | None = None  # mgC/g
 
 
-class UpscaleConfig(_Table):
+class UpscaleConfig(Config):
     """Everything that `jaxsoc upscale` can be told."""
 
     scenario: int = 2
@@ -230,7 +232,7 @@ def _check_keys(values, model, where):
         if key not in known:
             raise ValueError(f"{where}: {unknown('key', key, list(known))}")
         inner = known[key].annotation
-        if isinstance(inner, type) and issubclass(inner, _Table):
+        if isinstance(inner, type) and issubclass(inner, Config):
             if not isinstance(value, dict):
                 raise ValueError(f"{where}: {key} must be a table, got {value!r}")
             _check_keys(value, inner, f"{where} [{key}]")

@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.progress import TimeRemainingColumn as Remaining
@@ -21,7 +20,9 @@ from jaxsoc.fitting import (
     QUANTITIES,
     Incubation,
     Respiration,
+    check_count,
     common_length,
+    compared,
     fit_kinetics,
     fit_respiration,
     known_kinetics,
@@ -37,13 +38,11 @@ from jaxsoc.io import (
 from jaxsoc.physics.parameters import declarations
 
 from . import interrupt
-from .config import canonical_kinetics, validated
+from .config import Config, canonical_kinetics, validated
 
 
-class FitConfig(BaseModel):
+class FitConfig(Config):
     """Everything that `jaxsoc fit` can be told; numbers may come as text."""
-
-    model_config = ConfigDict(extra="forbid")
 
     kinetics: list[str] = ["multiplicative"]
     to: str = "michaelis_menten"
@@ -55,6 +54,7 @@ class FitConfig(BaseModel):
     time_unit: str | None = None
     soil_carbon: float | None = None
     mean_rates: bool = False
+    independent_errors: bool = False
     free: list[str] = list(Incubation().free)
     starts: int = 8
     seed: int = 0
@@ -93,7 +93,8 @@ def checked_config(options: Mapping[str, object]) -> FitConfig:
 
 
 def _refuse_without_series(given):
-    of_series = {"id", "first", "unit", "time_unit", "soil_carbon", "free"}
+    of_series = {"id", "first", "unit", "time_unit", "soil_carbon", "mean_rates"}
+    of_series |= {"independent_errors", "free"}
     for name in sorted(of_series & set(given)):
         raise ValueError(f"{name} is given without series; use --series FILE")
 
@@ -141,14 +142,15 @@ def _check_target(config):
 
 
 def _check_lengths(config, laws, chosen):
-    more = len(Incubation(free=tuple(config.free)).free)
+    more = Incubation(free=tuple(config.free)).free
     for law, one in product(laws, chosen):
-        wanted = len(declarations(known_kinetics(law).constants)) + more
-        if one.times.size < wanted:
-            raise ValueError(
-                f"{one.name} has {one.times.size} points, too few for {wanted} "
-                f"constants of {law}: free fewer"
-            )
+        names = [d.name for d in declarations(known_kinetics(law).constants)]
+        points = _compared(config, one).times.size
+        check_count(points, (*names, *more), of=f"{one.name}, {law}: ")
+
+
+def _compared(config, one):
+    return compared(one, independent_errors=config.independent_errors)[0]
 
 
 def _chosen(config: FitConfig) -> list[Respiration]:
@@ -206,8 +208,10 @@ def _fitted(config, law, one, options) -> Fitted:
         fit = fit_kinetics(law, target, to=config.on, **options)
         return Fitted(f"{target} {config.on}", law, config.on, PUBLISHED.times, fit)
     incubation = Incubation(free=tuple(config.free))
+    options = options | {"independent_errors": config.independent_errors}
     fit = fit_respiration(one, law, incubation=incubation, **options)
-    return Fitted(one.name, law, one.quantity, one.times, fit)
+    shown = _compared(config, one)
+    return Fitted(one.name, law, shown.quantity, shown.times, fit)
 
 
 def _print_table(console: Console, fitted: list[Fitted]) -> None:

@@ -52,6 +52,13 @@ def fit(
             help="Rates are means since the point before.",
         ),
     ] = False,
+    independent_errors: Annotated[
+        bool,
+        typer.Option(
+            "--independent-errors",
+            help="Fit cumulative CO2 as it is, not its differences.",
+        ),
+    ] = False,
     free: Annotated[
         _Text,
         typer.Option(
@@ -90,6 +97,7 @@ def fit(
         "time_unit": time_unit,
         "soil_carbon": soil_carbon,
         "mean_rates": mean_rates or None,
+        "independent_errors": independent_errors or None,
         "free": [] if free == "none" else names(free),
         "starts": starts,
         "seed": seed,

@@ -1,10 +1,12 @@
 """What to run: plain choices, checked when they are made."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 
 from jaxsoc.models import TwoPoolParameters
@@ -39,7 +41,8 @@ class Supplied(eqx.Module):
     **Arguments:** `biomass`: one value per cell; `substrate`: by correlation, any
     names; `constants`: kinetics -> constant -> field, where known.
 
-    **Raises:** `ValueError` for fields of unequal shape, negative or NaN cells.
+    **Raises:** `ValueError` for fields of unequal shape, negative, NaN or infinite
+    cells.
     """
 
     biomass: np.ndarray = eqx.field(converter=_field)
@@ -136,8 +139,13 @@ class Design(eqx.Module):
             )
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must lie in [0, 2^63), got {self.seed}")
-        if not self.tolerance > 0:
-            raise ValueError(f"tolerance must be positive, got {self.tolerance}")
+        if not 0 < self.tolerance < math.inf:
+            raise ValueError(
+                f"tolerance must be positive and finite, got {self.tolerance}"
+            )
+        for kinetics, named in self.distributions.items():
+            _one_of("kinetics", kinetics, self.laws)
+            _check_ends(kinetics, self.nominal(kinetics), named)
 
     @property
     def hours(self) -> float:
@@ -204,19 +212,30 @@ def _some_of(what, received, known):
         raise ValueError(f"{what} names one twice: {', '.join(received)}")
 
 
+def _check_ends(kinetics, nominal, distributions):
+    """Refuses distributions that reach out of the bounds of their constants."""
+    for name, distribution in distributions.items():
+        known = [field.name for field in dataclasses.fields(nominal)]
+        _one_of(f"constant of {kinetics}", name, known)
+        ends = distribution.quantile(jnp.asarray([1e-6, 1 - 1e-6]))
+        dataclasses.replace(nominal, **{name: np.asarray(ends)})
+
+
 def _check_field(name, field, shape):
     if field.shape != shape:
         raise ValueError(
             f"fields must have one shape: {name} has {field.shape}, biomass has {shape}"
         )
-    for problem, bad in (("NaN", np.isnan(field)), ("negative", field < 0)):
+    for problem, bad in (
+        ("NaN", np.isnan(field)),
+        ("negative", field < 0),
+        ("infinite", np.isinf(field)),
+    ):
         if bad.any():
             raise ValueError(
                 f"{name} has {int(bad.sum())} {problem} cells of {field.size}; the "
                 f"first is at index {tuple(map(int, np.argwhere(bad)[0]))}"
             )
-    if not np.isfinite(field).all():
-        raise ValueError(f"{name} has infinite cells")
 
 
 def checked_correlations(design: Design, supplied: Supplied | None) -> tuple[str, ...]:

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxsoc.models import Pools, TwoPool, TwoPoolParameters, steady_state
+from jaxsoc.physics.grids import warn_above_largest
 from jaxsoc.physics.mortality import linear_mortality, power_mortality
 from jaxsoc.solve import map_members
 from jaxsoc.upscale.distributions import sample_constants
-from jaxsoc.upscale.fields import Fields, Generator
+from jaxsoc.upscale.fields import Fields, Generator, Recipe
 from jaxsoc.upscale.spectral import check_shape
 
 from .design import Design, Supplied, checked_correlations
@@ -43,16 +44,19 @@ def draw_member(
 
     The key is `fold_in(key(seed), member)`, so a member does not depend on how many
     there are. All kinetics of a member share one pattern of substrate quality.
+
+    Warns, as `SubstrateAboveLargestWarning`, of drawn fields with cells above Cmax.
     """
     fields_key, constants_key = _keys(design, member)
     if supplied is None:
         fields = design.generator(
             fields_key,
-            SCENARIOS[design.scenario].recipe,
+            _recipe(design),
             design.grid.shape,
             checked_correlations(design, supplied),
             **_means(design),
         )
+        warn_above_largest(fields.substrate, design.grid)
     else:
         substrate = {k: jnp.asarray(v) for k, v in supplied.substrate.items()}
         fields = Fields(jnp.asarray(supplied.biomass), substrate)
@@ -71,7 +75,7 @@ def member_source(design: Design) -> Callable[[Any], Member]:
         one_by_one = lambda numbers: [draw_member(design, int(n)) for n in numbers]
         stack = lambda *leaves: jnp.stack(leaves)
         return lambda numbers: jax.tree.map(stack, *one_by_one(numbers))
-    recipe, means = SCENARIOS[design.scenario].recipe, _means(design)
+    recipe, means = _recipe(design), _means(design)
     shape = check_shape(design.grid.shape)
 
     def one(number):
@@ -84,9 +88,16 @@ def member_source(design: Design) -> Callable[[Any], Member]:
     def source(numbers):
         members, found = draw(jnp.asarray(numbers))
         generator.check(found, names, shape)
+        warn_above_largest(members.fields.substrate, design.grid)
         return members
 
     return source
+
+
+def _recipe(design) -> Recipe:
+    """The scenario's recipe for soil of the density of the grid."""
+    recipe = SCENARIOS[design.scenario].recipe
+    return recipe._replace(largest_substrate=design.grid.largest_substrate)
 
 
 def _keys(design, member):

@@ -6,7 +6,6 @@ from .comparison import paired_differences as paired_differences
 from .held_out import RIVALS as RIVALS
 from .held_out import Forecast as Forecast
 from .held_out import forecast as forecast
-from .held_out import mean_rates as mean_rates
 from .heterogeneous import PatchyCore as PatchyCore
 from .heterogeneous import PatchySeries as PatchySeries
 from .heterogeneous import SecondPool as SecondPool
@@ -23,6 +22,7 @@ from .kinetics import PUBLISHED as PUBLISHED
 from .kinetics import Setting as Setting
 from .kinetics import fit_kinetics as fit_kinetics
 from .kinetics import known_kinetics as known_kinetics
+from .least_squares import check_count as check_count
 from .least_squares import fit as fit
 from .observe import QUANTITIES as QUANTITIES
 from .observe import Observed as Observed
@@ -33,4 +33,6 @@ from .result import Fit as Fit
 from .result import Outcome as Outcome
 from .result import Starts as Starts
 from .series import Respiration as Respiration
+from .series import compared as compared
+from .series import mean_rates as mean_rates
 from .series import standard_choice as standard_choice

@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import stats
 
 
 def log_predictive_density(
     data: Any, predicted: Any, scale: Any, freedom: float = math.inf
 ) -> np.ndarray:
     """Logarithm of the Student-t density of each point, Gaussian for infinite ν.
-
-    log p = log Γ((ν+1)/2) - log Γ(ν/2) - ½ log(ν π s²) - (ν+1)/2 log(1 + z²/ν),
-    z = (y - f) / s
 
     **Arguments:** `data`, `predicted`: y and f, by point; `scale`: s, one or by point,
     in the same unit; `freedom`: ν, degrees of freedom from which s was estimated.
@@ -25,19 +23,7 @@ def log_predictive_density(
         raise ValueError(f"scale must be positive, got {np.min(s):g}")
     if not freedom > 0:
         raise ValueError(f"degrees of freedom must be positive, got {freedom:g}")
-    z = (y - f) / s
-    if math.isinf(freedom):
-        density = -0.5 * math.log(2 * math.pi) - np.log(s) - 0.5 * z**2
-    else:
-        half = 0.5 * (freedom + 1)
-        density = (
-            math.lgamma(half)
-            - math.lgamma(0.5 * freedom)
-            - 0.5 * math.log(freedom * math.pi)
-            - np.log(s)
-            - half * np.log1p(z**2 / freedom)
-        )
-    return np.where(np.isfinite(z), density, -np.inf)
+    return np.where(np.isfinite(y - f), stats.t.logpdf(y, freedom, f, s), -np.inf)
 
 
 class Paired(NamedTuple):

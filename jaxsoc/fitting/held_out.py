@@ -29,13 +29,13 @@ from jaxsoc.solve import Method, Steps, rodas3
 
 from .comparison import log_predictive_density
 from .heterogeneous import PatchyCore, PatchySeries, SecondPoolCore, SecondPoolSeries
-from .incubation import INCUBATION, Incubation, common_length, pool_bounds
+from .incubation import INCUBATION, Incubation, filled_times, pool_bounds
 from .kinetics import decomposition_names, known_kinetics
 from .least_squares import fit, named_leaves
 from .observe import SoilCore, TwoPoolSeries, observed
 from .problem import Problem, evaluate
 from .result import Fit
-from .series import FEWEST_POINTS, Respiration
+from .series import FEWEST_POINTS, Respiration, mean_rates
 
 STEPS = 16
 """Steps of the integration between two points."""
@@ -116,27 +116,6 @@ class _Penalised(eqx.Module):
         return jnp.concatenate([jnp.arcsinh(self.predict(params, seen) / size), line])
 
 
-def mean_rates(series: Respiration) -> Respiration:
-    """Cumulative CO2 as mean rates since the point before; rates as they are.
-
-    rᵢ = (Cᵢ - Cᵢ₋₁) / (tᵢ - tᵢ₋₁),  C₀ = 0 at t₀ = 0
-
-    **Raises:** as `Respiration`, if too few points are left.
-    """
-    if series.quantity != "co2":
-        return series
-    later = series.times > 0
-    start = series.values[~later][-1:] if not later.all() else np.zeros(1)
-    times = np.concatenate([[0.0], series.times[later]])
-    values = np.concatenate([start, series.values[later]])
-    return eqx.tree_at(
-        lambda s: (s.times, s.values, s.quantity, s.deviation),
-        series,
-        (times[1:], np.diff(values) / np.diff(times), "mean_rate", None),
-        is_leaf=lambda x: x is None,
-    )
-
-
 def forecast(
     series: Respiration,
     model: str | Rival = "patchy",
@@ -181,27 +160,24 @@ def forecast(
         rival.series(TwoPool(law.law), _implicit(series, steps)), transforms, places
     )
 
-    length = points or common_length([series])
-    if length < count:
-        raise ValueError(f"points must be at least {count}, got {length}")
-    fill = lambda x, last: np.concatenate([x, np.full(length - count, last)])
+    times = filled_times(series, points)
+    fill = lambda x: np.pad(x, (0, times.size - 1 - x.size))
     size = _SMALL * float(np.mean(np.abs(series.values[:kept])))
     if not size > 0:
         raise ValueError(f"{series.name}: every fitted rate is zero")
     compressed = np.arcsinh(series.values / size)
-    times = np.concatenate([[0.0], fill(series.times, series.times[-1])])
     args = (observed(times, series.quantity), jnp.asarray(size))
     flat = jax.tree.leaves(params)
     centre = np.array(
         [float(t.to_line(flat[p])) for t, p in zip(transforms, places, strict=True)]
     )
     weights = np.concatenate(
-        [fill((np.arange(count) < kept).astype(float), 0.0), 0 * centre + _pull()]
+        [fill((np.arange(count) < kept).astype(float)), 0 * centre + _pull()]
     )
     found = fit(
         predict,
         params,
-        np.concatenate([fill(compressed, 0.0), centre]),
+        np.concatenate([fill(compressed), centre]),
         args,
         free=free,
         bounds=bounds,
@@ -209,12 +185,11 @@ def forecast(
         starts=starts,
         **options,
     )
-    # the program that the search compiled, at the same number of places
+    # the program that the search compiled
     filled = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=float), params)
     problem = Problem(predict, filled, transforms, places, args)
     place = [t.to_line(x) for t, x in zip(transforms, found.values, strict=True)]
-    everywhere = jnp.broadcast_to(jnp.stack(place), (starts, len(place)))
-    predicted, slopes = (np.asarray(x)[0] for x in evaluate(problem, everywhere))
+    predicted, slopes = map(np.asarray, evaluate(problem, jnp.stack(place)))
     return _judged(found, size, compressed, predicted[:count], slopes[:count], kept)
 
 

@@ -3,6 +3,7 @@
 Each adds two constants to those of a `SoilCore`, so that neither wins by freedom alone.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -20,9 +21,9 @@ from jaxsoc.physics.parameters import (
 )
 from jaxsoc.physics.safe import ratio
 from jaxsoc.physics.shapes import Cells
-from jaxsoc.solve import AbstractPointwise, AbstractStocks, Method, integrate
+from jaxsoc.solve import AbstractPointwise, AbstractStocks, Method
 
-from .observe import FITTING_METHOD, Observed, SoilCore, as_observed
+from .observe import FITTING_METHOD, Observed, SoilCore, predicted
 
 # A standard deviation of the logarithm beyond which a field is hardly one soil: the
 # published log-uniform constants over three decades have 2.
@@ -103,12 +104,13 @@ class PatchySeries(eqx.Module):
     every cell has the same substrate and follows the same law, alone.
 
     **Arguments:** `model`: a `TwoPool` with any laws whose constants have a `rate`;
-    `method`: one with forward-mode gradients; `cells`: nodes of the quadrature.
+    `method`, `failed`: see `TwoPoolSeries`; `cells`: nodes of the quadrature.
     """
 
     model: TwoPool = TwoPool()
     method: Method = FITTING_METHOD
     cells: int = eqx.field(static=True, default=7)
+    failed: float | None = eqx.field(static=True, default=math.nan)
 
     def __call__(self, params: PatchyCore, seen: Observed) -> Float[Array, " time"]:
         """Mean over the cells of the quantity at each time, mgC/g or mgC/g/h."""
@@ -118,17 +120,15 @@ class PatchySeries(eqx.Module):
             S * self._factor(0.0),
             B * self._factor(params.biomass_slope),
         )
-        run = integrate(
+        return predicted(
             self.model,
             Pools(substrate, biomass, 0.0 * substrate),
             _paced(core.soil, self._factor(params.rate_spread)),
-            seen.times,
+            seen,
             save=self._measure,
             method=self.method,
-            throw=False,
+            failed=self.failed,
         )
-        pools, respiration = run.values
-        return as_observed(pools, respiration, seen)
 
     def _factor(self, slope):
         places, weights = map(jnp.asarray, representative_cells(self.cells))
@@ -199,23 +199,21 @@ class SecondPoolSeries(eqx.Module):
 
     model: TwoPool = TwoPool()
     method: Method = FITTING_METHOD
+    failed: float | None = eqx.field(static=True, default=math.nan)
 
     def __call__(self, params: SecondPoolCore, seen: Observed) -> Float[Array, " time"]:
         """The quantity at each time, mgC/g or mgC/g/h; substrate is both together."""
         core, share = params.core, params.second_share
         S, B = core.initial_substrate, core.initial_biomass
-        state = TwoSubstrates((1 - share) * S, share * S, B, 0.0 * S)
-        run = integrate(
+        return predicted(
             SecondPool(self.model),
-            TwoSubstrates(*map(jnp.asarray, state)),
+            TwoSubstrates((1 - share) * S, share * S, B, 0.0 * S),
             (core.soil, params.second_pace),
-            seen.times,
+            seen,
             save=self._measure,
             method=self.method,
-            throw=False,
+            failed=self.failed,
         )
-        pools, respiration = run.values
-        return as_observed(pools, respiration, seen)
 
     def _measure(self, t, state, params):
         pools = Pools(state.substrate + state.second, state.biomass, state.co2)

@@ -18,7 +18,7 @@ from .kinetics import decomposition_names, known_kinetics
 from .least_squares import fit, silent
 from .observe import SoilCore, TwoPoolSeries, observed
 from .result import Fit
-from .series import Respiration
+from .series import Respiration, compared
 
 # A gram of soil that is nothing but carbon: the bound where soil carbon is not known.
 _PURE_CARBON = 1000.0  # mgC/g
@@ -61,8 +61,9 @@ class Incubation(eqx.Module):
         """The soil from which the search starts, of the size of the data."""
         most = 0.9 * (series.soil_carbon or _PURE_CARBON)
         decomposed = max(series.respired, 1e-6) / (1 - self.carbon_use_efficiency)
-        substrate = self.initial_substrate or min(2 * decomposed, most)
-        biomass = self.initial_biomass or 0.1 * substrate
+        given = lambda value, usual: usual if value is None else value
+        substrate = given(self.initial_substrate, min(2 * decomposed, most))
+        biomass = given(self.initial_biomass, 0.1 * substrate)
         if constants is None:
             constants = _constants(law, substrate, biomass, decomposed, series)
         soil = TwoPoolParameters(
@@ -103,41 +104,41 @@ def fit_respiration(
     incubation: Incubation = INCUBATION,
     constants: Any = None,
     points: int | None = None,
+    independent_errors: bool = False,
     **options: Any,
 ) -> Fit:
     """Fits the two-pool model to a measured series of respiration.
 
     Rates are compared with respiration at that moment, unless the series says that
-    they are means since the point before. Initial pools lie below the soil's carbon,
-    where it is known. Points are weighted with one over their standard deviation, where
-    known, else equally.
+    they are means since the point before. Cumulative CO2 is compared by its increments,
+    whose errors are independent, and the data of the fit are then mean rates. Initial
+    pools lie below the soil's carbon, where it is known. Points, or increments, are
+    weighted with one over their standard deviation, where known, else equally.
 
     **Arguments:** `series`: see `Respiration`; `kinetics`: by name or a user's own;
     `incubation`: what is assumed and what else is free; `constants`: of the law, to
     start from; `points`: length to fill the series up to, so that series of different
-    lengths share one compilation, by default the next power of two; `options`: see
-    `fit`.
+    lengths share one compilation, by default the next power of two;
+    `independent_errors`: compare cumulative CO2 as it is, each value with an error of
+    its own; `options`: see `fit`.
 
-    **Raises:** `ValueError` for names or a series that do not fit, among them more free
-    constants than points.
+    **Raises:** `ValueError` for names or a series that do not fit, among them as many
+    free constants as points, and as `compared`.
     """
     law = known_kinetics(kinetics)
     core = incubation.core(law, series, constants)
-    count = series.times.size
-    length = points or common_length([series])
-    if length < count:
-        raise ValueError(f"points must be at least {count}, got {length}")
-    fill = lambda x, last: np.concatenate([x, np.full(length - count, last)])
-    times = np.concatenate([[0.0], fill(series.times, series.times[-1])])
-    weights = np.ones(count) if series.deviation is None else 1 / series.deviation
+    bounds = pool_bounds(series)
+    series, weights = compared(series, independent_errors=independent_errors)
+    times = filled_times(series, points)
+    fill = lambda x: np.pad(x, (0, times.size - 1 - x.size))
     return fit(
         TwoPoolSeries(TwoPool(law.law)),
         core,
-        fill(series.values, 0.0),
+        fill(series.values),
         observed(times, series.quantity),
         free=(*decomposition_names(core), *incubation.free),
-        bounds=pool_bounds(series),
-        weights=fill(weights, 0.0),
+        bounds=bounds,
+        weights=fill(weights),
         **options,
     )
 
@@ -146,6 +147,21 @@ def pool_bounds(series: Respiration) -> dict[str, Interval]:
     """Where the initial pools may lie: below the soil's carbon, in mgC/g."""
     most = Interval(0.0, series.soil_carbon or _PURE_CARBON)
     return dict.fromkeys(_POOLS, most)
+
+
+def filled_times(series: Respiration, points: int | None) -> np.ndarray:
+    """The start and the times of a series, filled up with later ones to a length.
+
+    **Arguments:** `points`: times after the start, by default as `common_length`.
+    **Raises:** `ValueError` for fewer than the series has.
+    """
+    count = series.times.size
+    length = common_length([series]) if points is None else points
+    if length < count:
+        raise ValueError(f"points must be at least {count}, got {length}")
+    # Hardly later, so that the run is the same, but not equal: no step is empty.
+    later = series.times[-1] * (1 + 1e-9 * np.arange(1, length - count + 1))
+    return np.concatenate([[0.0], series.times, later])
 
 
 def common_length(series: Iterable[Respiration]) -> int:

@@ -43,10 +43,11 @@ class Setting(eqx.Module):
 
     def __check_init__(self):
         steps = np.diff(self.times)
-        if self.times.size < 3 or not (steps > 0).all():
+        ordered = (steps > 0).all() and np.isfinite(self.times).all()
+        if self.times.size < 3 or not ordered:
             raise ValueError(
-                "times of a setting must be at least 3 and increase, got "
-                f"{self.times.size}"
+                f"times of a setting must be at least 3, increase and be finite, got "
+                f"{self.times.size} from {self.times.min():g} to {self.times.max():g}"
             )
 
     def core(self, constants: Any) -> SoilCore:

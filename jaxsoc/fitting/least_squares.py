@@ -1,22 +1,32 @@
-"""Least squares by gradients: Levenberg-Marquardt from several starts at once."""
+"""Least squares by gradients: a trust-region search from several starts.
+
+The loop is SciPy's, outside of the compiler; compiled is one evaluation of the model
+and its Jacobian.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import optimize
 
 from jaxsoc.physics.parameters import Interval
 from jaxsoc.physics.transforms import Leaf, leaves_by_name, transform
 from jaxsoc.solve import require_x64
 
 from .curvature import uncertainty
-from .levenberg import Search, search
-from .problem import Problem, Weighted, second_derivatives
+from .problem import Problem, Weighted, in_natural_units, second_derivatives
 from .result import Fit, Outcome, Starts, ends_with
 
 Progress = Callable[[int, int, str], None]
+
+# Relative fall of the sum of squares below which rounding is all there is to gain.
+_LITTLE = 1e-12
+# Slope of the scaled sum of squares that counts as none: an exact fit ends with it.
+_FLAT = 1e-11
 
 
 def silent(done: int, total: int, what: str) -> None:
@@ -56,24 +66,26 @@ def fit(
     one over the standard deviation of each point, up to a common factor, zero to leave
     a point out; `starts`: the given one, and others spread around it by `spread` (on
     the line: for a positive constant, in natural logarithms) drawn from `key`;
-    `max_steps`: of the optimiser, each start; `tolerance`: relative and absolute, on
+    `max_steps`: evaluations of each start, after its first; `tolerance`: relative, on
     the line; `exact`: curvature from the exact second derivatives instead of
     Gauss-Newton's; `absolute`: the weights are one over the standard deviation, no
     common factor; `progress`: called with starts done, starts in all, and a word.
 
-    **Raises:** `ValueError` for names, bounds, or data that do not fit; `RuntimeError`
-    without 64-bit floats.
+    **Raises:** `ValueError` for names, bounds, options or data that do not fit, among
+    them no more points than constants (with `absolute`, fewer), which leave no error to
+    estimate; `RuntimeError` without 64-bit floats.
     """
     require_x64("a fit")
     data, weights = _checked_data(data, weights)
-    if starts < 1:
-        raise ValueError(f"starts must be at least 1, got {starts}")
+    for name, value in (("starts", starts), ("max_steps", max_steps)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if not 0 < tolerance < np.inf:
+        raise ValueError(f"tolerance must be positive and finite, got {tolerance}")
+    if not 0 <= spread < np.inf:
+        raise ValueError(f"spread must be finite and not negative, got {spread}")
     leaves = named_leaves(start, free, bounds)
-    if np.count_nonzero(weights) < len(leaves):
-        raise ValueError(
-            f"{np.count_nonzero(weights)} points cannot determine {len(leaves)} "
-            f"constants ({', '.join(leaves)}): free fewer"
-        )
+    check_count(int((weights > 0).sum()), tuple(leaves), absolute=absolute)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=float), start)
     places = tuple(leaf.place for leaf in leaves.values())
     transforms = tuple(transform(leaf.bounds) for leaf in leaves.values())
@@ -82,9 +94,29 @@ def fit(
     first = _start_on_line(params, leaves, transforms)
     z = _scattered(key, first, starts, spread)
     residuals = Weighted(problem, data, weights)
-    watch = lambda done: progress(done, starts, "starts")
-    found = search(residuals, z, max_steps=max_steps, tolerance=tolerance, watch=watch)
+    found = []
+    for one in z:
+        watch = lambda: progress(len(found), starts, "starts")
+        found.append(_search(residuals, one, max_steps, tolerance, watch))
+    progress(starts, starts, "starts")
     return _result(residuals, leaves, z, found, exact=exact, absolute=absolute)
+
+
+def check_count(
+    points: int, names: Sequence[str], *, absolute: bool = False, of: str = ""
+) -> None:
+    """Raises `ValueError` for points too few to tell the errors of these constants.
+
+    As many constants as points go through every point, and leave no residual from which
+    the errors of the data, and of the constants, could be told.
+    """
+    least = len(names) + (not absolute)
+    if points < least:
+        raise ValueError(
+            f"{of}{points} points cannot determine {len(names)} constants "
+            f"({', '.join(names)}) and their errors: at least {least} are needed; free "
+            "fewer"
+        )
 
 
 def named_leaves(
@@ -156,46 +188,82 @@ def _scattered(key, z, starts, spread):
     return np.concatenate([z[None], z[None] + spread * noise])
 
 
-def _outcome(cost, converged):
-    if not np.isfinite(cost):
-        return Outcome.NOT_FINITE
-    return Outcome.CONVERGED if converged else Outcome.NOT_CONVERGED
+class _End(NamedTuple):
+    """Where a start ended: place, residuals, Jacobian, half the sum of squares."""
+
+    place: np.ndarray
+    residuals: np.ndarray
+    jacobian: np.ndarray
+    cost: float
+    steps: int
+    outcome: Outcome
 
 
-def _result(residuals, leaves, start, found: Search, *, exact, absolute):
+def _search(residuals, start, max_steps, tolerance, watch):
+    """Minimises half the sum of squares from one start.
+
+    Trust-region reflective (Branch et al. 1999, doi:10.1137/S1064827595289108), with
+    steps scaled by the columns of the Jacobian. A place where the model or its slopes
+    are not finite is never stepped to.
+    """
+
+    @lru_cache(maxsize=1)
+    def at(place):
+        watch()
+        r, J = residuals(np.array(place))
+        sound = np.isfinite(r).all() and np.isfinite(J).all()
+        return (r, J) if sound else (np.full_like(r, np.nan), J)
+
+    r, J = at(tuple(start))
+    if not np.isfinite(r).all():
+        return _End(start, r, J, np.inf, 0, Outcome.NOT_FINITE)
+    found = optimize.least_squares(
+        lambda z: at(tuple(z))[0],
+        start,
+        lambda z: at(tuple(z))[1],
+        x_scale="jac",
+        xtol=tolerance,
+        ftol=_LITTLE,
+        gtol=_FLAT,
+        max_nfev=max_steps + 1,
+    )
+    outcome = Outcome.CONVERGED if found.success else Outcome.NOT_CONVERGED
+    return _End(found.x, found.fun, found.jac, found.cost, found.nfev - 1, outcome)
+
+
+def _result(residuals, leaves, start, ends: list[_End], *, exact, absolute):
     problem, scale = residuals.problem, residuals.scale
     weights = residuals.weights[residuals.weights > 0]
     data = residuals.data[residuals.weights > 0]
-    best = int(np.argmin(found.cost))
-    z, r, J = found.place[best], found.residuals[best], found.jacobian[best]
+    best = int(np.argmin([end.cost for end in ends]))
+    z, r, J, _, _, outcome = ends[best]
     curvature = J.T @ J
     if exact:
         given = (jnp.asarray(x) for x in (z, residuals.data, residuals.weights))
         curvature = np.asarray(second_derivatives(problem, *given)) / scale**2
     # The residuals were divided by their common scale, and so is their variance.
-    freedom = max(len(r) - len(z), 1)
-    variance = 1 / scale**2 if absolute else float(r @ r) / freedom
-    outcomes = tuple(map(_outcome, found.cost, found.converged))
-    said = uncertainty(tuple(leaves), J, curvature, variance, outcomes[best])
-    natural = lambda places: np.asarray(jax.vmap(problem.natural)(jnp.asarray(places)))
-    slopes = np.diag(np.asarray(jax.jacfwd(problem.natural)(jnp.asarray(z))))
-    ends = natural(found.place)
+    variance = 1 / scale**2 if absolute else float(r @ r) / (len(r) - len(z))
+    said = uncertainty(tuple(leaves), J, curvature, variance, outcome)
+    places = jnp.asarray(np.stack([*start, *(end.place for end in ends)]))
+    natural, slopes = map(np.asarray, in_natural_units(problem, places))
+    first, last = natural[: len(ends)], natural[len(ends) :]
+    slope = slopes[len(ends) + best]
     return Fit(
         names=tuple(leaves),
         units=tuple(leaf.unit for leaf in leaves.values()),
-        values=ends[best],
-        covariance=slopes[:, None] * said.covariance * slopes[None, :],
+        values=last[best],
+        covariance=slope[:, None] * said.covariance * slope[None, :],
         log_error=np.sqrt(np.diag(said.covariance)),
         params=jax.tree.map(np.asarray, problem.filled(jnp.asarray(z))),
         predicted=data - scale * r / weights,
         data=data,
         weights=weights,
         starts=Starts(
-            natural(start),
-            ends,
-            scale * np.sqrt(2 * found.cost / len(r)),
-            found.steps,
-            outcomes,
+            first,
+            last,
+            scale * np.sqrt([2 * end.cost / len(r) for end in ends]),
+            np.array([end.steps for end in ends]),
+            tuple(end.outcome for end in ends),
         ),
         outcome=said.outcome,
         reason=said.reason,

@@ -1,8 +1,11 @@
 """What the two-pool model predicts of a series of measurements."""
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -74,31 +77,62 @@ def as_observed(
     return series if seen.at_start else series[1:]
 
 
+def predicted(
+    tendency: Callable,
+    state: Any,
+    params: Any,
+    seen: Observed,
+    *,
+    save: Callable,
+    method: Method,
+    failed: float | None,
+) -> Float[Array, " time"]:
+    """The quantity observed of a run, and what stands for a run that fails.
+
+    **Arguments:** `tendency`, `state`, `params`, `method`: see `integrate`; `save`:
+    `(t, state, params) -> (Pools, respiration)`, means over the soil; `failed`: what
+    every point is then, NaN or a number, None to raise.
+    **Raises:** `IntegrationError`, or inside `jit` an error of the run time, if the run
+    fails and `failed` is None.
+    """
+    run = integrate(
+        tendency,
+        jax.tree.map(jnp.asarray, state),
+        params,
+        seen.times,
+        save=save,
+        method=method,
+        throw=failed is None,
+    )
+    series = as_observed(*run.values, seen)
+    return series if failed is None else jnp.where(run.finite, series, failed)
+
+
 class TwoPoolSeries(eqx.Module):
     """Prediction of the two-pool model: `(SoilCore, Observed) -> series`.
 
-    **Arguments:** `model`: a `TwoPool` with any laws; `method`: a road with
-    forward-mode gradients.
+    **Arguments:** `model`: a `TwoPool` with any laws; `method`: with forward-mode
+    gradients; `failed`: what every point is where the run fails, also inside `jit` and
+    `vmap`: NaN, at which a search turns back and a sampler rejects; a number far from
+    the data, a large misfit without slope (in forward mode); or None, to raise.
     """
 
     model: TwoPool = TwoPool()
     method: Method = FITTING_METHOD
+    failed: float | None = eqx.field(static=True, default=math.nan)
 
     def __call__(self, params: SoilCore, seen: Observed) -> Float[Array, " time"]:
         """The quantity at each time, mgC/g or mgC/g/h."""
         S, B = params.initial_substrate, params.initial_biomass
-        state = Pools(*(jnp.asarray(x) for x in (S, B, 0.0 * S)))
-        run = integrate(
+        return predicted(
             self.model,
-            state,
+            Pools(S, B, 0.0 * S),
             params.soil,
-            seen.times,
+            seen,
             save=self._measure,
             method=self.method,
-            throw=False,
+            failed=self.failed,
         )
-        pools, respiration = run.values
-        return as_observed(pools, respiration, seen)
 
     def _measure(self, t, state, params):
         return state, self.model.fluxes(t, state, params).respiration

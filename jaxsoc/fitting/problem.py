@@ -31,19 +31,25 @@ class Problem(eqx.Module):
         return jax.tree.unflatten(structure, leaves)
 
     def __call__(self, z: Any) -> Any:
-        """Prediction."""
-        return self.predict(self.filled(z), self.args)
+        """Prediction; NaN where rounding takes a constant to an end of its interval."""
+        pairs = zip(self.transforms, self.natural(z), strict=True)
+        inside = [(t.low < value) & (value < t.high) for t, value in pairs]
+        predicted = self.predict(self.filled(z), self.args)
+        return jnp.where(jnp.all(jnp.stack(inside)), predicted, jnp.nan)
 
 
 @eqx.filter_jit
-def evaluate(problem: Problem, places: Any) -> Any:
-    """Predictions and their Jacobians, by start."""
+def evaluate(problem: Problem, z: Any) -> Any:
+    """Prediction and its Jacobian, by point and constant."""
+    # The basis is pushed forward together, beside one run of the model itself.
+    run = lambda direction: jax.jvp(problem, (z,), (direction,))
+    return jax.vmap(run, out_axes=(None, -1))(jnp.eye(z.size))
 
-    def one(z):
-        # The basis is pushed forward together, beside one run of the model itself.
-        run = lambda direction: jax.jvp(problem, (z,), (direction,))
-        return jax.vmap(run, out_axes=(None, -1))(jnp.eye(z.size))
 
+@eqx.filter_jit
+def in_natural_units(problem: Problem, places: Any) -> Any:
+    """Free constants and their slopes along the line, by place and constant."""
+    one = lambda z: jax.jvp(problem.natural, (z,), (jnp.ones_like(z),))
     return jax.vmap(one)(places)
 
 
@@ -66,15 +72,15 @@ class Weighted:
         size = float(np.sqrt(np.mean((weights * data) ** 2)))
         self.scale = size if size > 0 else 1.0
 
-    def __call__(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Residuals and their Jacobian, by start."""
-        predicted, slopes = map(np.asarray, evaluate(self.problem, jnp.asarray(places)))
+    def __call__(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Residuals and their Jacobian, by point and constant."""
+        predicted, slopes = map(np.asarray, evaluate(self.problem, jnp.asarray(z)))
         used = self.weights > 0
-        if predicted.shape[1:] != self.data.shape:
+        if predicted.shape != self.data.shape:
             raise ValueError(
                 "the model must predict one value per point, got "
-                f"{predicted.shape[1:]} for {self.data.shape}"
+                f"{predicted.shape} for {self.data.shape}"
             )
         factor = self.weights[used] / self.scale
-        residuals = factor * (self.data[used] - predicted[:, used])
-        return residuals, -factor[:, None] * slopes[:, used]
+        residuals = factor * (self.data[used] - predicted[used])
+        return residuals, -factor[:, None] * slopes[used]

@@ -113,6 +113,62 @@ def _check_not_negative(what, values):
         )
 
 
+def mean_rates(series: Respiration) -> Respiration:
+    """Cumulative CO2 as mean rates since the point before; rates as they are.
+
+    rᵢ = (Cᵢ - Cᵢ₋₁) / (tᵢ - tᵢ₋₁),  C₀ = 0 at t₀ = 0
+
+    **Raises:** as `Respiration`, if too few points are left.
+    """
+    if series.quantity != "co2":
+        return series
+    later = series.times > 0
+    start = series.values[~later][-1:] if not later.all() else np.zeros(1)
+    times = np.concatenate([[0.0], series.times[later]])
+    values = np.concatenate([start, series.values[later]])
+    return eqx.tree_at(
+        lambda s: (s.times, s.values, s.quantity, s.deviation),
+        series,
+        (times[1:], np.diff(values) / np.diff(times), "mean_rate", None),
+        is_leaf=lambda x: x is None,
+    )
+
+
+def compared(
+    series: Respiration, *, independent_errors: bool = False
+) -> tuple[Respiration, np.ndarray]:
+    """What a fit compares with a model, and the weight of each point.
+
+    Cumulative CO2 is compared by its increments, as mean rates with the length of the
+    interval as weight: each value holds the errors of all before it, the increments are
+    independent. Var(Cᵢ - Cᵢ₋₁) = Var(Cᵢ) - Var(Cᵢ₋₁) where deviations are known.
+
+    **Arguments:** `independent_errors`: of cumulative values, which are then compared
+    as they are.
+    **Returns:** the series, and one over the standard deviation of each point, up to a
+    common factor.
+    **Raises:** `ValueError` for deviations of cumulative CO2 that do not grow, or as
+    `mean_rates`.
+    """
+    known = series.deviation
+    if series.quantity != "co2" or independent_errors:
+        weights = np.ones_like(series.times) if known is None else 1 / known
+        return series, weights
+    rates = mean_rates(series)
+    intervals = np.diff(rates.times, prepend=0.0)
+    if known is None:
+        return rates, intervals
+    known = np.concatenate([np.zeros(int(series.times[0] > 0)), known])
+    if not (np.diff(known) > 0).all():
+        where = int(np.argmax(np.diff(known) <= 0))
+        raise ValueError(
+            f"{series.name}: standard deviations of cumulative CO2 must grow, since "
+            f"each value holds the errors before it, got {known[where]:g} followed by "
+            f"{known[where + 1]:g} mgC/g; give independent_errors if they do not"
+        )
+    return rates, intervals / np.sqrt(np.diff(known**2))
+
+
 def standard_choice(
     series: Iterable[Respiration],
     *,

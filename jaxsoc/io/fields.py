@@ -50,8 +50,12 @@ _BROKEN = (
 
 
 class _Raw(NamedTuple):
+    """An array of a file under its `name`, and its named dimensions."""
+
+    name: str
     values: np.ndarray
-    unit: str | None
+    unit: str | None = None
+    dimensions: tuple[str, ...] = ()
 
 
 def load_fields(
@@ -67,7 +71,8 @@ def load_fields(
     correlation; constants as `k_mult`, `k_mm`, `km_mm`, `k_inverse_mm`,
     `km_inverse_mm`, `k_lin`, `k_eca`, `km_eca`, or `KINETICS_CONSTANT`, with `_case1`
     or `_case2` behind where there are two degrees. A .npy file holds two fields,
-    substrate then biomass; a folder holds one file per array.
+    substrate then biomass; a folder holds one file per array. Arrays with named
+    dimensions (netCDF) are brought to the order of the biomass.
 
     **Arguments:** `units`: of carbon, "fgC/cell" or "mgC/g"; by default what the
     `units` attributes say (netCDF), else fgC/cell, as published. Rates are per hour
@@ -76,27 +81,13 @@ def load_fields(
     meaning.
 
     **Raises:** `ValueError` for a file that is missing or of an unknown kind, a missing
-    field, unknown units, and as `Supplied`.
+    field or two for one, dimensions that differ, unknown units, and as `Supplied`.
     """
     path = Path(path)
-    raw = _read(path)
-    known, unused = {}, []
-    for name, field in raw.items():
-        key = _strip_degree(name, degree)
-        if key is None:
-            continue
-        if key == "biomass" or key.startswith("substrate") or key in _CONSTANT_NAMES:
-            known[key] = field
-        else:
-            unused.append(name)
-    _require_both(path, known, raw)
-    if unused:
-        warnings.warn(
-            f"not used from {path.name}: {', '.join(sorted(unused))}", stacklevel=2
-        )
+    known = _by_meaning(path, _read(path), degree)
 
     # What is said of the pools holds for constants that say nothing themselves.
-    pools = [f for n, f in known.items() if n == "biomass" or n.startswith("substrate")]
+    pools = [field for (kind, _), field in known.items() if kind in _POOLS]
     said = units or next((field.unit for field in pools if field.unit), None)
     factor = lambda unit, kind: conversion_factor(
         unit, kind, fgc_per_mgc_per_g=grid.fgc_per_mgc_per_g
@@ -110,18 +101,16 @@ def load_fields(
             return factor(field.unit, kind) * field.values
         return defaults[id(kind)] * field.values
 
-    substrate = {
-        name.removeprefix("substrate").lstrip("_") or "given": converted(field, CARBON)
-        for name, field in known.items()
-        if name.startswith("substrate")
-    }
+    substrate: dict[str, Any] = {}
     constants: dict[str, dict[str, Any]] = {}
-    for name, field in known.items():
-        if name in _CONSTANT_NAMES:
-            kinetics, constant = _CONSTANT_NAMES[name]
-            values = converted(field, _kind(kinetics, constant))
-            constants.setdefault(kinetics, {})[constant] = values
-    supplied = Supplied(converted(known["biomass"], CARBON), substrate, constants)
+    for (kind, name), field in known.items():
+        if kind == "substrate":
+            substrate[name] = converted(field, CARBON)
+        elif kind != "biomass":
+            values = converted(field, _kind(kind, name))
+            constants.setdefault(kind, {})[name] = values
+    biomass = converted(known["biomass", ""], CARBON)
+    supplied = Supplied(biomass, substrate, constants)
     if said is None:
         _doubt_the_assumed_unit(supplied)
     return supplied
@@ -147,6 +136,61 @@ def _kind(kinetics, constant):
     return kinds[units[constant]]
 
 
+_POOLS = ("biomass", "substrate")
+
+
+def _by_meaning(path, raw, degree):
+    """Fields by what they are, (pool or kinetics, correlation or constant), aligned."""
+    known: dict[tuple[str, str], _Raw] = {}
+    unused = []
+    for field in raw:
+        name = _strip_degree(field.name, degree)
+        if name is None:
+            continue
+        meaning = _meaning(name)
+        if meaning is None:
+            unused.append(field.name)
+        elif meaning in known:
+            raise ValueError(
+                f"{path.name} has two arrays for the {' '.join(meaning).strip()} "
+                f"field, {known[meaning].name!r} and {field.name!r}: expected one"
+            )
+        else:
+            known[meaning] = field
+    _require_both(path, known, [field.name for field in raw])
+    if unused:
+        warnings.warn(
+            f"not used from {path.name}: {', '.join(sorted(unused))}", stacklevel=3
+        )
+    like = known["biomass", ""]
+    return {meaning: _aligned(path, field, like) for meaning, field in known.items()}
+
+
+def _meaning(name):
+    if name == "biomass":
+        return "biomass", ""
+    if name.startswith("substrate"):
+        return "substrate", name.removeprefix("substrate").lstrip("_") or "given"
+    return _CONSTANT_NAMES.get(name)
+
+
+def _aligned(path, field, like):
+    """The field with its dimensions in the order of another one."""
+    if field.dimensions == like.dimensions:
+        return field
+    if sorted(field.dimensions) != sorted(like.dimensions):
+        names = lambda one: f"({', '.join(one.dimensions)})"
+        raise ValueError(
+            f"fields in {path.name} must have one set of dimensions: {field.name!r} "
+            f"has {names(field)}, {like.name!r} has {names(like)}"
+        )
+    order = [field.dimensions.index(name) for name in like.dimensions]
+    return field._replace(
+        values=np.ascontiguousarray(field.values.transpose(order)),
+        dimensions=like.dimensions,
+    )
+
+
 def _strip_degree(name, degree):
     """Name without its degree; None for the other degree's field."""
     for suffix in ("_case1", "_case2"):
@@ -155,39 +199,43 @@ def _strip_degree(name, degree):
     return name
 
 
-def _require_both(path, known, raw):
-    has_substrate = any(name.startswith("substrate") for name in known)
-    for wanted, present in (
-        ("biomass", "biomass" in known),
-        ("substrate", has_substrate),
-    ):
-        if not present:
-            near = difflib.get_close_matches(wanted, raw, n=1)
+def _require_both(path, known, names):
+    for wanted in _POOLS:
+        if not any(kind == wanted for kind, _ in known):
+            near = difflib.get_close_matches(wanted, names, n=1)
             hint = f"; did you mean {near[0]!r} to be it?" if near else ""
-            found = ", ".join(sorted(raw)) or "nothing"
+            found = ", ".join(sorted(names)) or "nothing"
             raise ValueError(f"no {wanted} field in {path.name}: found {found}{hint}")
 
 
-def _read(path: Path) -> dict[str, _Raw]:
+def _read(path: Path) -> list[_Raw]:
     if path.is_dir():
-        fields = {}
+        fields: list[_Raw] = []
         for file in sorted(path.iterdir()):
             if file.suffix in (".npy", ".mat"):
-                inner = _read_file(file, whole=True)
+                inner = _read_file(file)
                 single = len(inner) == 1
-                fields |= {
-                    (file.stem if single else name): field
-                    for name, field in inner.items()
-                }
+                fields += [inner[0]._replace(name=file.stem)] if single else inner
         if not fields:
             raise ValueError(f"no .npy or .mat file in the folder {str(path)!r}")
         return fields
     if not path.exists():
         raise ValueError(f"no such file: {str(path)!r}")
-    return _read_file(path, whole=False)
+    fields = _read_file(path)
+    return _pair(path, fields) if path.suffix == ".npy" else fields
 
 
-def _read_file(path: Path, *, whole: bool) -> dict[str, _Raw]:
+def _pair(path, fields):
+    array = fields[0].values if fields else np.empty(0)
+    if array.ndim < 2 or array.shape[0] != 2:
+        raise ValueError(
+            f"{path.name} must hold two fields, substrate then biomass, got shape "
+            f"{array.shape}"
+        )
+    return [_Raw("substrate", array[0]), _Raw("biomass", array[1])]
+
+
+def _read_file(path: Path) -> list[_Raw]:
     readers = {".npz": _npz, ".npy": _npy, ".nc": _netcdf, ".mat": _mat}
     if path.suffix not in readers:
         raise ValueError(
@@ -195,50 +243,41 @@ def _read_file(path: Path, *, whole: bool) -> dict[str, _Raw]:
             f"{', '.join(readers)} or a folder"
         )
     try:
-        fields = readers[path.suffix](path)
+        found = readers[path.suffix](path)
     except _BROKEN as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"cannot read {path.name}: {reason}") from None
-    if path.suffix == ".npy" and not whole:
-        array = fields[path.stem].values if fields else np.empty(0)
-        if array.ndim < 2 or array.shape[0] != 2:
-            raise ValueError(
-                f"{path.name} must hold two fields, substrate then biomass, got shape "
-                f"{array.shape}"
-            )
-        return {"substrate": _Raw(array[0], None), "biomass": _Raw(array[1], None)}
-    return fields
-
-
-def _gathered(arrays):
-    """Numbers by name; text, structures and complex numbers are no fields."""
-    return {
-        name: _Raw(np.ascontiguousarray(values, dtype=np.float64), unit)
-        for name, (values, unit) in arrays.items()
-        if values.dtype.kind in "fiub"
-    }
+    # Numbers; text, structures and complex numbers are no fields.
+    return [
+        field._replace(values=np.ascontiguousarray(field.values, dtype=np.float64))
+        for field in found
+        if field.values.dtype.kind in "fiub"
+    ]
 
 
 def _npz(path):
     # Opened here, because NumPy leaves a file open that it cannot read.
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        return _gathered({name: (archive[name], None) for name in archive.files})
+        return [_Raw(name, archive[name]) for name in archive.files]
 
 
 def _npy(path):
-    return _gathered({path.stem: (np.load(path, allow_pickle=False), None)})
+    return [_Raw(path.stem, np.load(path, allow_pickle=False))]
 
 
 def _netcdf(path):
     import xarray
 
     with xarray.open_dataset(path, decode_times=False) as dataset:
-        return _gathered(
-            {
-                str(name): (variable.values, variable.attrs.get("units"))
-                for name, variable in dataset.data_vars.items()
-            }
-        )
+        return [
+            _Raw(
+                str(name),
+                variable.values,
+                variable.attrs.get("units"),
+                tuple(map(str, variable.dims)),
+            )
+            for name, variable in dataset.data_vars.items()
+        ]
 
 
 def _mat(path):
@@ -248,18 +287,14 @@ def _mat(path):
     if h5py.is_hdf5(path):
         # MATLAB 7.3 files are HDF5 with axes in reverse order.
         with h5py.File(path) as file:
-            return _gathered(
-                {
-                    name: (np.asarray(item).T, None)
-                    for name, item in file.items()
-                    if isinstance(item, h5py.Dataset)
-                }
-            )
+            return [
+                _Raw(name, np.asarray(item).T)
+                for name, item in file.items()
+                if isinstance(item, h5py.Dataset)
+            ]
     content = scipy.io.loadmat(path)
-    return _gathered(
-        {
-            name: (values, None)
-            for name, values in content.items()
-            if not name.startswith("__")
-        }
-    )
+    return [
+        _Raw(name, values)
+        for name, values in content.items()
+        if not name.startswith("__")
+    ]

@@ -1,6 +1,8 @@
 """The spaces that soil lives in: cells of equal size, each well mixed."""
 
+import math
 import warnings
+from collections.abc import Mapping
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -21,6 +23,10 @@ class NotWellMixedWarning(UserWarning):
     """A cell is too large for the reactions in it to be well mixed."""
 
 
+class SubstrateAboveLargestWarning(UserWarning):
+    """A cell starts with more substrate than it can hold."""
+
+
 class CellGrid(eqx.Module):
     """A block of cubic cells.
 
@@ -39,9 +45,9 @@ class CellGrid(eqx.Module):
     def __check_init__(self):
         if not self.shape or min(self.shape) < 1:
             raise ValueError(f"shape must name at least one cell, got {self.shape}")
-        if not self.edge > 0:
+        if not 0 < self.edge < math.inf:
             raise ValueError(f"edge of a cell must be positive (µm), got {self.edge}")
-        if not self.bulk_density > 0:
+        if not 0 < self.bulk_density < math.inf:
             raise ValueError(
                 f"bulk density must be positive (g/cm³), got {self.bulk_density}"
             )
@@ -60,6 +66,14 @@ class CellGrid(eqx.Module):
     def fgc_per_mgc_per_g(self) -> float:
         """fgC per cell that make one mgC per g soil (206 250 by default)."""
         return FGC_PER_MGC * self.soil_per_cell
+
+    @property
+    def largest_substrate(self) -> float:
+        """The most substrate of a cell, mgC/g: it is full of organic matter.
+
+        Cmax = 0.5 ρ_OM / ρ_b, half of it carbon, ρ_OM = 1.1 g/cm³ (constraint iii)
+        """
+        return 0.5 * 1.1 / self.bulk_density * 1e3
 
 
 def damkohler_number(
@@ -98,3 +112,25 @@ def warn_unless_well_mixed(
             NotWellMixedWarning,
             stacklevel=2,
         )
+
+
+def warn_above_largest(
+    substrate: Mapping[str, Float[Array, "..."]], grid: CellGrid
+) -> None:
+    """Warns, as `SubstrateAboveLargestWarning`, of fields with cells above Cmax.
+
+    The published recipes do not keep to it; nearly all uncorrelated fields exceed.
+
+    **Arguments:** `substrate`: by correlation, mgC/g, of one member or of many.
+    """
+    most = grid.largest_substrate
+    for name, field in substrate.items():
+        if float(jnp.max(field)) > most:
+            # The same words for every member, so that they are read once.
+            warnings.warn(
+                f"{name} substrate exceeds in some cells the {most:.4g} mgC/g that "
+                f"soil of {grid.bulk_density:g} g/cm³ can hold (Cmax): give "
+                f"largest_substrate = {math.floor(most)} to draw such fields anew",
+                SubstrateAboveLargestWarning,
+                stacklevel=3,
+            )

@@ -1,5 +1,6 @@
 """Distributions of kinetic constants over cells: white noise, by quantile function."""
 
+import math
 from abc import abstractmethod
 from typing import Any
 
@@ -34,7 +35,7 @@ class LogUniform(AbstractDistribution):
 
     **Arguments:** `low`, `high`: log10 of the bounds; `scale`: factor for units.
 
-    **Raises:** `ValueError` unless low < high and the scale is positive.
+    **Raises:** `ValueError` unless low < high and the scale is positive, all finite.
     Source: Chakrawal et al. (2020), doi:10.5194/gmd-13-1399-2020, Table A3.
     """
 
@@ -43,12 +44,12 @@ class LogUniform(AbstractDistribution):
     scale: float = 1.0
 
     def __check_init__(self):
-        if not self.low < self.high:
+        if not -math.inf < self.low < self.high < math.inf:
             raise ValueError(
                 f"a log-uniform distribution needs low < high, got {self.low} and "
                 f"{self.high}"
             )
-        if not self.scale > 0:
+        if not 0 < self.scale < math.inf:
             raise ValueError(f"scale must be positive, got {self.scale}")
 
     @classmethod
@@ -93,14 +94,14 @@ class LogUniform(AbstractDistribution):
 class Uniform(AbstractDistribution):
     """Density constant between `low` and `high`.
 
-    **Raises:** `ValueError` unless low < high.
+    **Raises:** `ValueError` unless low < high, both finite.
     """
 
     low: float
     high: float
 
     def __check_init__(self):
-        if not self.low < self.high:
+        if not -math.inf < self.low < self.high < math.inf:
             raise ValueError(
                 f"a uniform distribution needs low < high, got {self.low} and "
                 f"{self.high}"

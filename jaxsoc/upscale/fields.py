@@ -4,6 +4,7 @@ The recipes take their noise as an argument, so that one can be run on any noise
 functions that take a key draw it. One key, one field.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxsoc.physics.grids import CellGrid
 
 from .spectral import (
     PUBLISHED_EXPONENT,
@@ -23,10 +26,6 @@ from .spectral import (
     spectral_field,
     with_dead_zones,
 )
-
-# Largest substrate in a cell: half of its mass is organic matter of 1.1 g/cm³ in soil
-# of 1.65 g/cm³ (Chakrawal et al. 2020, constraint iii), mgC/g.
-LARGEST_SUBSTRATE = 0.5 * 1.1 / 1.65 * 1e3
 
 CORRELATIONS = ("positive", "negative", "uncorrelated")
 
@@ -67,10 +66,13 @@ def draw_noise(
 # --- The published recipes (Chakrawal et al. 2020, Sect. 2.3 and the authors' code) ---
 
 
-def transient_biomass(noise: Noise, mean: float) -> Array:
-    """Biomass of scenario 2: patches, capped, with dead zones in 32 % of the cells."""
-    largest, dead = 0.05 * LARGEST_SUBSTRATE, 0.02 * mean
-    y = jnp.minimum(10 * mean * noise.biomass + mean, largest)
+def transient_biomass(noise: Noise, mean: float, largest: float) -> Array:
+    """Biomass of scenario 2: patches, capped, with dead zones in 32 % of the cells.
+
+    **Arguments:** `largest`: Cmax, mgC/g, see `CellGrid`.
+    """
+    dead = 0.02 * mean
+    y = jnp.minimum(10 * mean * noise.biomass + mean, 0.05 * largest)
     return scaled_to_mean(jnp.where(y <= dead, 0.0, y), mean)
 
 
@@ -83,8 +85,8 @@ def transient_substrate(noise: Noise, biomass: Array, mean: float) -> dict[str, 
     return _triple(positive, negative, uncorrelated, mean)
 
 
-def steady_biomass(noise: Noise, mean: float) -> Array:
-    """Biomass of scenario 1: milder patches, no dead cell."""
+def steady_biomass(noise: Noise, mean: float, largest: float) -> Array:
+    """Biomass of scenario 1: milder patches, no dead cell, and no cap."""
     z = mean * (20 * noise.biomass + 5)
     return scaled_to_mean(jnp.where(z <= 0, 0.5 * mean * noise.uniform, z), mean)
 
@@ -106,12 +108,16 @@ def _triple(positive, negative, uncorrelated, mean):
 
 
 class Recipe(NamedTuple):
-    """How a scenario turns noise into fields, and which of them it accepts."""
+    """How a scenario turns noise into fields, and which of them it accepts.
 
-    biomass: Callable[[Noise, float], Array]
+    `largest_substrate`: Cmax of the grid, mgC/g.
+    """
+
+    biomass: Callable[[Noise, float, float], Array]
     substrate: Callable[[Noise, Array, float], dict[str, Array]]
     crops: frozenset
     least_correlation: float
+    largest_substrate: float = CellGrid().largest_substrate
 
 
 TRANSIENT = Recipe(
@@ -144,14 +150,18 @@ class Generator(eqx.Module):
     """Draws the initial fields of one member from a key.
 
     **Arguments:** `exponent`: of the power spectra; `dead_fraction`: share of cells
-    without biomass, None for what the recipe gives; `equal_variance`: substrate of one
-    variance and of correlation 1, -1 and 0 in place of the recipe's; `acceptance`: of
-    the recipe's substrate, None to keep the first draw, as a plain reading of the
-    papers would; `dead_shift`: added to the share of dead cells that the recipe gives,
-    by raising or lowering all of the noise that biomass is made of.
+    without biomass, in whole cells, None for what the recipe gives: the poorest cells
+    die, or, for a smaller share than the recipe's, all of the noise that biomass is
+    made of is raised; `equal_variance`: substrate of one variance and of correlation 1,
+    -1 and 0 in place of the recipe's; `acceptance`: of the recipe's substrate, None to
+    keep the first draw, as a plain reading of the papers would; `dead_shift`: added to
+    the share of dead cells that the recipe gives, by raising or lowering the noise.
 
     The amplitudes of the recipes belong to the published 100 x 100 cells: on smaller
     grids the noise, and with it patches and dead zones, is more pronounced.
+
+    **Raises:** `ValueError` for an exponent or a share that makes no sense, or two of
+    dead cells.
     """
 
     exponent: float = PUBLISHED_EXPONENT
@@ -161,8 +171,21 @@ class Generator(eqx.Module):
     dead_shift: float = 0.0
 
     def __check_init__(self):
+        if not math.isfinite(self.exponent):
+            raise ValueError(f"exponent must be a finite number, got {self.exponent}")
         if not -1 < self.dead_shift < 1:
             raise ValueError(f"dead_shift must lie in (-1, 1), got {self.dead_shift}")
+        if self.dead_fraction is None:
+            return
+        if not 0 <= self.dead_fraction < 1:
+            raise ValueError(
+                f"dead_fraction must lie in [0, 1), got {self.dead_fraction}"
+            )
+        if self.dead_shift:
+            raise ValueError(
+                f"dead_fraction {self.dead_fraction} sets the share of dead cells, "
+                f"which dead_shift {self.dead_shift} would move: give one of them"
+            )
 
     def __call__(
         self,
@@ -207,7 +230,8 @@ class Generator(eqx.Module):
     @property
     def attempts(self) -> int:
         """Draws of a substrate field before giving up."""
-        return 1 if self.acceptance is None else self.acceptance.attempts
+        once = self.equal_variance or self.acceptance is None
+        return 1 if once else self.acceptance.attempts
 
     def draw(
         self,
@@ -223,9 +247,10 @@ class Generator(eqx.Module):
         noise = lambda number: draw_noise(
             jax.random.fold_in(key, number), shape, recipe.crops, self.exponent
         )
-        biomass = recipe.biomass(
-            self._moved(noise(0), recipe, mean_biomass), mean_biomass
+        make = lambda noise: recipe.biomass(
+            noise, mean_biomass, recipe.largest_substrate
         )
+        biomass = make(self._moved(noise(0), make))
         if self.dead_fraction is not None:
             biomass = with_dead_zones(biomass, self.dead_fraction)
         if self.equal_variance:
@@ -233,7 +258,12 @@ class Generator(eqx.Module):
                 key, biomass, mean_substrate=mean_substrate, exponent=self.exponent
             )
             substrate = {name: triple.substrate[name] for name in names}
-            return Fields(biomass, substrate), jnp.ones(len(names), bool)
+            rule = self.acceptance or Acceptance()
+            most = (
+                math.inf if rule.largest_substrate is None else rule.largest_substrate
+            )
+            found = [jnp.max(field) <= most for field in substrate.values()]
+            return Fields(biomass, substrate), jnp.stack(found)
 
         def attempt(search):
             number, kept, found = search
@@ -257,16 +287,22 @@ class Generator(eqx.Module):
         _, substrate, found = jax.lax.while_loop(unfinished, attempt, start)
         return Fields(biomass, substrate), found
 
-    def _moved(self, noise, recipe, mean_biomass):
+    def _moved(self, noise, make):
         """Noise with which the recipe gives another share of dead cells."""
-        if self.dead_shift == 0.0:
+        if self.dead_shift == 0.0 and self.dead_fraction is None:
             return noise
-        share = jnp.mean(recipe.biomass(noise, mean_biomass) == 0)
-        target = jnp.clip(share + self.dead_shift, 0.0, 1.0)
-        x = noise.biomass
-        return noise._replace(
-            biomass=x + jnp.quantile(x, share) - jnp.quantile(x, target)
-        )
+        x, dead = noise.biomass, make(noise) == 0
+        if self.dead_fraction is None:
+            share = jnp.mean(dead)
+            target = jnp.clip(share + self.dead_shift, 0.0, 1.0)
+            rise = jnp.quantile(x, share) - jnp.quantile(x, target)
+        else:
+            # The poorest cell that is to live becomes as rich as the poorest alive.
+            ranked = jnp.sort(x, axis=None)
+            place = lambda count: ranked[jnp.minimum(count, x.size - 1)]
+            rise = place(jnp.sum(dead)) - place(round(self.dead_fraction * x.size))
+            rise = jnp.maximum(rise, 0.0)
+        return noise._replace(biomass=x + rise)
 
     def _accepts(self, name, field, biomass, recipe):
         # Written as "not below" so that a field of NaN is refused as well.

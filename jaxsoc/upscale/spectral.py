@@ -65,11 +65,13 @@ def with_dead_zones(
     """Sets the poorest share of the cells to zero biomass and keeps the total.
 
     **Arguments:** `fraction` in [0, 1): rounded to whole cells.
-    **Raises:** `ValueError` for another fraction.
+    **Raises:** `ValueError` for another fraction, or if no cell is left alive.
     """
     if not 0 <= fraction < 1:
         raise ValueError(f"dead fraction must lie in [0, 1), got {fraction}")
     dead = round(fraction * biomass.size)
+    if dead == biomass.size:
+        raise ValueError(f"dead fraction {fraction} leaves none of {dead} cells alive")
     rank = jnp.argsort(jnp.argsort(biomass.reshape(-1))).reshape(biomass.shape)
     return scaled_to_mean(jnp.where(rank < dead, 0.0, biomass), jnp.mean(biomass))
 
