@@ -28,8 +28,8 @@ from jax import lax
 
 from jaxsoc.models import CLM5, COMPAS
 from jaxsoc.solve import (
-    Fused,
     Sites,
+    Steps,
     assume,
     devices,
     integrate,
@@ -255,8 +255,8 @@ def _one_run(bench, soil, name, times, width, members, truth):
 
 def _program(soil, name, times, members, *, gradient=False, dry=False):
     """Members that differ in their substrate, at six steps a day or counted ones."""
-    rate = soil.model.fastest_rate if name == "mm_full" else None
-    method = Fused(dt=24.0 if rate else 4.0, rate=rate, courant=0.5, devices=1)
+    counted = name == "mm_full"
+    method = Steps(courant=0.5, devices=1) if counted else Steps(4.0, devices=1)
     save = moments.of(soil.model.fluxes)
 
     def one(substrate, params):

@@ -24,7 +24,7 @@ from jaxsoc.models import CLM5, Pools, TwoPool, TwoPoolParameters, column_steady
 from jaxsoc.physics.forcing import idealised
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.physics.parameters import declarations, from_vector
-from jaxsoc.solve import Fused, Sites, assume, integrate, map_members, map_sites
+from jaxsoc.solve import Sites, Steps, assume, integrate, map_members, map_sites
 from jaxsoc.upscale import moments
 
 # The numbers that NVIDIA gives, as XLA wants to read them. Without the version of a
@@ -144,7 +144,7 @@ def run(*members: int, gradient: bool = False) -> Case:
     """Daily moments of a soil, or of many, at six steps a day."""
     model, state, params = soil(members)
     times = 24.0 * np.arange(DAYS + 1)
-    method = Fused(dt=4.0, devices=1)
+    method = Steps(4.0, devices=1)
 
     def one(state, params):
         solved = integrate(

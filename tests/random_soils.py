@@ -83,4 +83,6 @@ def outcome(model, method, problem, exact) -> Outcome:
     final, sound, stated = ends(model, method, problem)
     gaps = [jnp.abs(a - b) for a, b in zip(final, exact, strict=True)]
     error = jnp.max(jnp.stack(gaps) / problem[0].substrate[None], axis=(0, 2))
-    return Outcome(*map(np.asarray, (jnp.nan_to_num(error, nan=jnp.inf), sound, stated)))
+    return Outcome(
+        *map(np.asarray, (jnp.nan_to_num(error, nan=jnp.inf), sound, stated))
+    )

@@ -8,9 +8,9 @@ import pytest
 from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.solve import (
-    Fused,
     LayeredSystem,
     Sites,
+    Steps,
     accelerated,
     assume,
     integrate,
@@ -113,7 +113,7 @@ def test_a_run_for_an_accelerator_holds_no_barrier(rng, gradient):
     times = 24.0 * np.arange(4)
 
     def run(state, params):
-        save, method = moments.of(model.fluxes), Fused(dt=4.0, block=416, devices=1)
+        save, method = moments.of(model.fluxes), Steps(4.0, block=416, devices=1)
         solved = integrate(
             model, state, params, times, save=save, method=method, throw=False
         )
@@ -167,7 +167,7 @@ def test_members_taken_together_are_each_by_itself(rng):
 
     def one(factor):
         start = state._replace(substrate=factor * state.substrate)
-        method = Fused(dt=24.0, rate=model.fastest_rate, devices=1)
+        method = Steps(courant=0.5, devices=1)
         times = 24.0 * np.arange(3)
         solved = integrate(model, start, params, times, method=method, throw=False)
         return solved.values, solved.steps

@@ -22,7 +22,7 @@ from jaxsoc.models import (
     column_steady_state,
 )
 from jaxsoc.physics.kinetics import KINETICS
-from jaxsoc.solve import Fused, Sites, assume, integrate, map_members, map_sites
+from jaxsoc.solve import Sites, Steps, assume, integrate, map_members, map_sites
 from jaxsoc.upscale import moments
 
 pytestmark = pytest.mark.gpu
@@ -96,7 +96,7 @@ def test_ensembles_and_gradients_are_the_processors(rng, law, dtype):
             params,
             TIMES,
             save=moments.of(model.fluxes),
-            method=Fused(dt=4.0, devices=1),
+            method=Steps(4.0, devices=1),
             throw=False,
         )
         return jnp.max(solved.values.flux.respiration), solved.values
@@ -116,7 +116,7 @@ def test_cells_that_choose_their_steps_are_the_processors(rng):
     model, state, params = soils(rng, "michaelis_menten", "float64")
 
     def run(*soil):
-        method = Fused(24.0, rate=model.fastest_rate, courant=0.05, devices=1)
+        method = Steps(courant=0.05, devices=1)
         save = moments.of(model.fluxes)
         solved = integrate(model, *soil, TIMES, save=save, method=method, throw=False)
         return solved.values

@@ -18,7 +18,7 @@ from jaxsoc.physics.kinetics import (
 )
 from jaxsoc.physics.mortality import PowerMortalityConstants, power_mortality
 from jaxsoc.physics.units import HOURS_PER_DAY, HOURS_PER_YEAR
-from jaxsoc.solve import FixedStep, Substepped, heun, integrate, rosenbrock
+from jaxsoc.solve import Steps, heun, integrate, rodas3
 
 NAMES = sorted(KINETICS)
 amount = st.floats(0, 500)
@@ -217,12 +217,12 @@ def test_bound_on_the_rates_holds_along_the_run(name, rng):
 @pytest.mark.parametrize(
     "method",
     [
-        FixedStep(2.0),
-        FixedStep(2.0, heun),
-        FixedStep(0.5, rosenbrock),
-        Substepped(),
+        Steps(2.0),
+        Steps(2.0, stepper=heun),
+        Steps(0.5, stepper=rodas3),
+        Steps(courant=0.5),
     ],
-    ids=["rk4", "heun", "rosenbrock", "by rate"],
+    ids=["rk4", "heun", "rodas3", "by rate"],
 )
 def test_no_biomass_falls_below_zero_by_a_small_exponent(exponent, method, rng):
     """Cells that die out, with mortality that does not fade with them."""

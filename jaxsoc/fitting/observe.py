@@ -105,7 +105,7 @@ def predicted(
         throw=failed is None,
     )
     series = as_observed(*run.values, seen)
-    return series if failed is None else jnp.where(run.finite, series, failed)
+    return series if failed is None else jnp.where(run.sound, series, failed)
 
 
 class TwoPoolSeries(eqx.Module):
