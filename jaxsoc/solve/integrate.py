@@ -5,7 +5,6 @@ cell axes that broadcast to that shape.
 """
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,11 +17,18 @@ from jaxtyping import Array, Float
 
 from . import soundness
 from .blocks import usual_block
+from .checks import (
+    checked_leaves,
+    checked_times,
+    rates_at_start,
+    refuse_misfit,
+    unknown,
+)
 from .methods import COURANT, Adaptive, Method, Rate, Steps
-from .pointwise import AbstractBounded, AbstractPointwise, AbstractStocks, Tendency
+from .pointwise import AbstractBounded, AbstractPointwise, Tendency
 from .runs import Given, run_adaptive, run_steps
 from .soundness import IntegrationError, Soundness
-from .statistics import AbstractStatistic, Statistics
+from .statistics import Statistics
 from .steppers import ORDER
 
 Save = Callable[[Any, Any, Any], Any]
@@ -31,8 +37,6 @@ _DEFAULT_STATISTICS = Statistics()
 # Rates this many times slower than the fastest make it worth while to let groups of
 # cells choose their own steps.
 _WORTH_COUNTING = 2.0
-# Steps of a cell in all that nobody waits for.
-_MOST_STEPS = 1e8
 # A single cell may be this much further off than the means.
 _CELL_TOLERANCE = 100.0
 # Runs with steps once and twice as long that differ by more do not converge yet.
@@ -104,13 +108,13 @@ def integrate(
     if not tolerance > 0:
         raise ValueError(f"tolerance must be positive, got {tolerance}")
     rate = _rate_of(tendency, rate)
-    times = _checked_times(times)
-    state, params = _checked_leaves(tendency, state, params)
+    times = checked_times(times)
+    state, params = checked_leaves(tendency, state, params)
     chosen = method is None
     if method is None:
         method = choose_method(tendency, state, params, times, rate=rate)
-    _refuse(method, tendency, save, rate, state, params, times)
-    if throw and isinstance(method, Steps) and _unknown(state, params, times):
+    refuse_misfit(method, tendency, save, rate, state, params, times)
+    if throw and isinstance(method, Steps) and unknown(state, params, times):
         # A program for several devices that raises would end the whole process.
         method = dataclasses.replace(method, devices=method.devices or 1)
     estimate = chosen if estimate_error is None else estimate_error
@@ -144,9 +148,9 @@ def choose_method(
     rates that are not finite.
     """
     rate = _rate_of(tendency, rate)
-    times = _checked_times(times)
-    state, params = _checked_leaves(tendency, state, params)
-    if _unknown(times, state, params):
+    times = checked_times(times)
+    state, params = checked_leaves(tendency, state, params)
+    if unknown(times, state, params):
         raise ValueError(
             "a method cannot be chosen inside jit, grad or vmap, where values are not "
             "known: give `method`, for example Steps(dt=1.0), which can be found by "
@@ -155,7 +159,7 @@ def choose_method(
     if rate is None:
         return Adaptive()
     intervals = np.diff(times)
-    rates = _rates(rate, state, params, times)
+    rates = rates_at_start(rate, state, params, times)
     if not np.isfinite(rates).all():
         bad = int((~np.isfinite(rates)).sum())
         raise ValueError(
@@ -180,132 +184,6 @@ def _rate_of(tendency, rate):
     if rate is None and isinstance(tendency, AbstractBounded):
         return tendency.fastest_rate
     return rate
-
-
-def _rates(rate, state, params, times):
-    """The bound at the start, by cell."""
-    dtype = jax.tree.leaves(state)[0].dtype
-    start, interval = jnp.asarray([times[0], times[1] - times[0]], dtype)
-    return np.asarray(rate(start, state, params, interval), dtype=float)
-
-
-def _unknown(*trees):
-    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
-
-
-def _checked_times(times):
-    if isinstance(times, Tracer):
-        # Their order is not known here, only in the program.
-        return times
-    array = np.asarray(times, dtype=float)
-    if array.ndim != 1 or array.size < 2:
-        raise ValueError(
-            f"times must be a list of at least two numbers, got shape {array.shape}"
-        )
-    steps = np.diff(array)
-    if not (np.isfinite(array).all() and (steps > 0).all()):
-        where = int(np.argmin(steps)) + 1
-        raise ValueError(
-            "times must increase, got "
-            f"{array[where - 1]:g} followed by {array[where]:g} at position {where}"
-        )
-    return array
-
-
-def _checked_leaves(tendency, state, params):
-    state = jax.tree.map(jnp.asarray, state)
-    leaves = jax.tree.leaves(state)
-    if not leaves:
-        raise ValueError("state holds no arrays")
-    shapes = {leaf.shape for leaf in leaves}
-    if len(shapes) > 1:
-        raise ValueError(f"pools must have one shape, got {sorted(shapes)}")
-    (shape,) = shapes
-    dtype = np.result_type(*(leaf.dtype for leaf in leaves))
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise ValueError(f"pools must be floating-point numbers, got {dtype}")
-    if not math.prod(shape):
-        raise ValueError(f"pools have no cells: shape {shape}")
-    state = jax.tree.map(lambda leaf: leaf.astype(dtype), state)
-    params = jax.tree.map(lambda leaf: _checked_parameter(leaf, shape, dtype), params)
-    if isinstance(tendency, AbstractStocks):
-        _refuse_negative(state)
-    return state, params
-
-
-def _refuse_negative(state):
-    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
-        if isinstance(leaf, Tracer):
-            continue
-        values = np.asarray(leaf)
-        off = ~((values >= 0) & np.isfinite(values))
-        if off.any():
-            raise ValueError(
-                f"{jax.tree_util.keystr(path).strip('.')} must be finite and not "
-                f"negative, got {values[off].flat[0]:g} ({off.sum()} of {values.size} "
-                "cells)"
-            )
-
-
-def _checked_parameter(leaf, shape, dtype):
-    leaf = jnp.asarray(leaf)
-    if leaf.ndim == 0:
-        return leaf.astype(dtype)
-    try:
-        return jnp.broadcast_to(leaf, shape).astype(dtype)
-    except ValueError:
-        raise ValueError(
-            f"a parameter of shape {leaf.shape} does not fit cells of shape {shape}"
-        ) from None
-
-
-def _refuse(method, tendency, save, rate, state, params, times):
-    """Methods that do not fit the problem."""
-    if isinstance(method, Adaptive):
-        needs = "Adaptive(per_cell=True)" if method.per_cell else None
-    elif isinstance(method, Steps):
-        needs = None
-        if method.layout == "blocks" or method.block is not None:
-            needs = "steps in blocks of cells"
-        if method.courant is not None and rate is None:
-            raise ValueError(
-                "steps by Courant number need a bound on the rates: give `rate`, for "
-                "example rate=model.fastest_rate"
-            )
-    else:
-        raise TypeError(f"method must be Steps or Adaptive, got {method!r}")
-    if needs and not isinstance(tendency, AbstractPointwise):
-        raise ValueError(
-            f"{needs} need a tendency that couples no cells, and {tendency!r} does not "
-            "declare it: leave that out, or, if it does couple none, give "
-            "solve.Pointwise(tendency)"
-        )
-    if isinstance(method, Steps):
-        method.stepper(tendency)
-        if method.layout == "blocks" and not isinstance(save, AbstractStatistic):
-            raise ValueError(
-                "what is saved is merged from blocks of cells, which needs an "
-                f"AbstractStatistic such as moments.of(fluxes), got save={save!r}; or "
-                "give layout='whole'"
-            )
-        if not _unknown(times, state, params):
-            _refuse_running_away(method, rate, state, params, times)
-
-
-def _refuse_running_away(method, rate, state, params, times):
-    intervals = np.diff(times)
-    pace = 1 / method.dt if method.dt else 0.0
-    if method.courant is not None:
-        rates = _rates(rate, state, params, times)
-        pace = max(pace, np.nan_to_num(rates, posinf=0).max() / method.courant)
-    foreseen = np.maximum(np.ceil(intervals * pace), 2.0).sum()
-    if foreseen > _MOST_STEPS:
-        raise ValueError(
-            f"the fastest cell would take {foreseen:.3g} steps, more than "
-            f"{_MOST_STEPS:g}: it changes at {pace * (method.courant or 1):.3g} per "
-            "unit of time; look for extreme constants, shorten the times, or take "
-            "Steps(dt, stepper=rodas3) or steady_state"
-        )
 
 
 def _run(method, tendency, save, rate, state, params, times, tolerance, estimate):
@@ -355,7 +233,7 @@ def _count(method, state, params, times):
     if isinstance(times, Tracer):
         return (2 * pairs(jnp)).astype(int)
     count = 2 * int(pairs(np))
-    known = method.courant is None and _unknown(state, params)
+    known = method.courant is None and unknown(state, params)
     return count if known else jnp.asarray(count)
 
 
@@ -405,7 +283,7 @@ def _misses(solution, tolerance):
 def _delivered(solution, tendency, tolerance, throw):
     if not throw:
         return solution
-    if _unknown(solution.soundness):
+    if unknown(solution.soundness):
         delivered = solution.soundness.enforce((solution.values, solution.final))
         return eqx.tree_at(lambda s: (s.values, s.final), solution, delivered)
     sentence = solution.soundness.sentence(solution.method, solution.final)

@@ -149,7 +149,7 @@ def march_in_segments(
         return one(state, params, times)
     segment = jax.checkpoint(one, prevent_cse=False)
     segments = intervals // whole
-    ends = whole * jnp.arange(segments)[:, None] + jnp.arange(whole + 1)
+    ends = whole * jnp.arange(segments)[:, None] + jnp.arange(whole + 1)[None]
     join = lambda a, b: jnp.concatenate([a, b])
     carry = lambda state, window: segment(state, params, window)[::-1]
     state, values = lax.scan(carry, state, times[ends])
