@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsoc.models import CLM5, CLM5Parameters, COMPASParameters, column_steady_state
+from jaxsoc import steady_state
+from jaxsoc.models import CLM5, CLM5Parameters, COMPASParameters
 from jaxsoc.physics.columns import CLM5_COLUMN, SoilColumn
 from jaxsoc.physics.forcing import Forcing, idealised
 from jaxsoc.physics.parameters import (
@@ -143,7 +144,7 @@ def test_columns_need_64_bits():
     jax.config.update("jax_enable_x64", False)
     try:
         with pytest.raises(RuntimeError, match="jax_enable_x64"):
-            column_steady_state(CLM5(idealised()), CLM5Parameters())
+            steady_state(CLM5(idealised()), CLM5Parameters())
     finally:
         jax.config.update("jax_enable_x64", True)
 
@@ -152,7 +153,7 @@ def test_forcing_can_be_made_inside_jit():
     def stock(warmth):
         forcing = Forcing(jnp.full((20, 12), 273.15) + warmth, 0.5, LITTER)
         model = CLM5(forcing)
-        return jnp.sum(column_steady_state(model, CLM5Parameters()).s3)
+        return jnp.sum(steady_state(model, CLM5Parameters()).s3)
 
     slope = jax.jit(jax.grad(stock))(8.0)
     step = 1e-3

@@ -10,16 +10,11 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from jaxsoc.models import (
-    CLM5,
-    COMPAS,
-    CLM5Parameters,
-    COMPASParameters,
-    column_steady_state,
-    microbial_year,
-)
-from jaxsoc.models.network import flows, network
-from jaxsoc.models.seasons import MONTH, Seasonal, periodic_state, step_year
+from jaxsoc import steady_state
+from jaxsoc.columns import microbial_year
+from jaxsoc.columns.network import flows, network
+from jaxsoc.columns.seasons import MONTH, Seasonal, periodic_state, step_year
+from jaxsoc.models import CLM5, COMPAS, CLM5Parameters, COMPASParameters
 from jaxsoc.physics.columns import SoilColumn
 from jaxsoc.physics.forcing import Forcing, idealised
 from jaxsoc.solve.exponential import move_linear
@@ -31,8 +26,8 @@ KINDS = {"clm5": (CLM5, CLM5Parameters), "compas": (COMPAS, COMPASParameters)}
 
 
 # Compiled once for each kind of model, whatever drives it.
-solve = eqx.filter_jit(periodic_state)
-step = eqx.filter_jit(step_year)
+solve = periodic_state
+step = step_year
 
 
 def soil(kind, **forcing):
@@ -95,7 +90,8 @@ def test_a_month_is_that_of_the_dense_exponential():
     # x, its integral and one that stays one.
     wide[:n, :n], wide[n : 2 * n, :n], wide[:n, -1] = M, np.eye(n), b
     grown = scipy.linalg.expm(wide * MONTH) @ np.concatenate([flat, 0 * flat, [1.0]])
-    net, numbers = network(model, params), flows(july, around, params)
+    net = network(model, params)
+    numbers = flows(net, july, around, params)
     zero = jnp.zeros(COARSE.layers)
     slope = net.apply(numbers, start._asdict())
     slope = {k: slope[k] + around.source.get(k, zero) for k in slope}
@@ -109,7 +105,7 @@ def test_a_month_is_that_of_the_dense_exponential():
 def test_the_network_solves_what_it_applies():
     model, params = soil("clm5", active_layer=1.0)
     net = network(model, params)
-    numbers = flows(model, model.surroundings(params), params)
+    numbers = flows(net, model, model.surroundings(params), params)
     right = {name: jnp.linspace(1.0, 2.0, COARSE.layers) for name in net.pools}
     shift = jnp.asarray(0.01 - 0.02j)
     x = net.solve(numbers, shift, right)
@@ -155,7 +151,7 @@ def test_without_seasons_it_is_the_steady_state(kind):
     same = Forcing(280.0, 0.6, (60.0, 180.0, 240.0, 120.0), sand=45.0, column=COARSE)
     model = eqx.tree_at(lambda m: m.forcing, model, same)
     year = solve(model, params)
-    steady = column_steady_state(model, params)
+    steady = steady_state(model, params)
     assert furthest(year.start, steady) <= 1e-12
     assert furthest(year.mean, steady) <= 1e-12
 

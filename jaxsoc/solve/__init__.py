@@ -20,7 +20,11 @@ from .newton import newton_layered as newton_layered
 from .precision import require_x64 as require_x64
 from .sites import Sites as Sites
 from .sites import map_sites as map_sites
+from .stability import Stability as Stability
+from .stability import stability as stability
 from .statistics import AbstractStatistic as AbstractStatistic
+from .steady import Steady as Steady
+from .steady import steady_state as steady_state
 from .steppers import heun as heun
 from .steppers import rk4 as rk4
 from .steppers import rosenbrock as rosenbrock

@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxsoc.models.column import AbstractColumnModel, annual_litter
 from jaxsoc.physics.allocation import CM_PER_M
 from jaxsoc.physics.environment import averages, depth_scalar
 from jaxsoc.physics.safe import ratio
 from jaxsoc.physics.units import DAYS_PER_YEAR
-
-from .column import AbstractColumnModel, annual_litter
 
 # Depth above which the share of the input is told, cm.
 _SHALLOW = 5.0
