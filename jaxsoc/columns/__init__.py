@@ -11,6 +11,8 @@ from .feasibility import barrier as barrier
 from .feasibility import feasibility as feasibility
 from .feasibility import most_feasible as most_feasible
 from .feasibility import soil_per_microbes as soil_per_microbes
+from .matrices import Matrices as Matrices
+from .matrices import matrices as matrices
 from .seasons import Periodic as Periodic
 from .seasons import Seasonal as Seasonal
 from .seasons import periodic_state as periodic_state

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -11,7 +10,7 @@ from jaxtyping import Array, Float
 from jaxsoc.models.column import AbstractColumnModel, Surroundings, annual_litter
 from jaxsoc.physics.units import DAYS_PER_YEAR
 
-from .checks import one_column
+from .checks import one_site
 from .network import flows, network
 
 
@@ -31,6 +30,7 @@ class Ages(NamedTuple):
     transit_time: Any
 
 
+@one_site("the age of soil carbon")
 def mean_ages(model: AbstractColumnModel, params: Any) -> Ages:
     """Exact mean ages and transit time of a linear column at its steady state.
 
@@ -46,11 +46,6 @@ def mean_ages(model: AbstractColumnModel, params: Any) -> Ages:
     Source: Rasmussen et al. (2016), doi:10.1007/s00285-016-0990-8; Metzler and Sierra
     (2018), doi:10.1007/s11004-017-9690-1.
     """
-    return _mean_ages(*one_column("ages of soil carbon", model, params))
-
-
-@eqx.filter_jit
-def _mean_ages(model, params):
     around = model.surroundings(params)
     X = linear_response(model, around, params, around.source)
     Y = linear_response(model, around, params, X._asdict())

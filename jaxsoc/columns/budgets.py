@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxsoc.models.column import AbstractColumnModel, Surroundings
 from jaxsoc.physics.units import DAYS_PER_YEAR
 
-from .checks import one_column
+from .checks import one_site
 
 
 class PoolBudget(NamedTuple):
@@ -72,18 +72,13 @@ def layer_budget(
     )
 
 
+@one_site("the budget of a soil column")
 def column_budget(model: AbstractColumnModel, params: Any, state: Any) -> PoolBudget:
     """Budget of each pool in the whole column, gC m⁻² yr⁻¹.
 
     **Arguments:** `state`: pools, gC m⁻³.
     **Raises:** as `steady_state` for numbers of several sites.
     """
-    model, params = one_column("the budget of a soil column", model, params)
-    return _column_budget(model, params, jax.tree.map(jnp.asarray, state))
-
-
-@eqx.filter_jit
-def _column_budget(model, params, state):
     layers = layer_budget(model, model.surroundings(params), params, state)
     return whole_column(model, layers)
 

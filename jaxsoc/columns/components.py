@@ -13,6 +13,8 @@ from jaxsoc.physics.environment import averages, depth_scalar
 from jaxsoc.physics.safe import ratio
 from jaxsoc.physics.units import DAYS_PER_YEAR
 
+from .checks import one_site
+
 # Depth above which the share of the input is told, cm.
 _SHALLOW = 5.0
 
@@ -44,6 +46,7 @@ class Components(NamedTuple):
     litter_to_soil: Any
 
 
+@one_site("the components of a soil column")
 def components(
     model: AbstractColumnModel,
     params: Any,

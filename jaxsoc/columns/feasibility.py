@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
@@ -15,7 +14,7 @@ from jaxsoc.models.compas_parameters import COMPASParameters
 from jaxsoc.physics.parameters import from_unit, to_unit
 from jaxsoc.solve.precision import require_x64
 
-from .checks import one_column
+from .checks import one_site
 from .steady import steady_pools, upstream
 
 SOIL_PER_MICROBES = 10.0
@@ -25,7 +24,8 @@ SOIL_PER_MICROBES = 10.0
 _FAR = 50.0
 
 
-def feasibility(model: AbstractClosedForm, params: Any) -> Any:
+@one_site("the feasibility of a soil column")
+def feasibility(model: AbstractColumnModel, params: Any) -> Any:
     """How far each layer of a column is from losing its steady state.
 
     All pools are positive where all margins are, which are logarithms of what there is
@@ -40,11 +40,6 @@ def feasibility(model: AbstractClosedForm, params: Any) -> Any:
             "feasibility is known for models whose steady state has a closed form, "
             f"such as COMPAS, got {type(model).__name__}"
         )
-    return _margins(*one_column("the feasibility of a soil column", model, params))
-
-
-@eqx.filter_jit
-def _margins(model, params):
     around = model.surroundings(params)
     _, inflow = upstream(model, around, params)
     return model.feasibility(around.environment, inflow, params)

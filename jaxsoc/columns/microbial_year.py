@@ -33,9 +33,11 @@ class LitterYear(NamedTuple):
     course: Course
 
 
-def litter_year(net: Network, year: LinearYear, start: Any) -> LitterYear:
+def litter_year(
+    net: Network, year: LinearYear, start: Any, steps: tuple[float, ...] = STEPS
+) -> LitterYear:
     """The year of the linear pools, exact at the ends of steps, and their means."""
-    lengths = jnp.asarray(np.diff((0.0, *STEPS))) * year.month
+    lengths = jnp.asarray(np.diff((0.0, *steps))) * year.month
     add = lambda x, y: jax.tree.map(jnp.add, x, y)
 
     def month(gone, now):

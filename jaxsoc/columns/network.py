@@ -85,9 +85,7 @@ class Network(NamedTuple):
     ) -> Float[Array, "row row"]:
         """M as one matrix, `pools` (by default as in `pools`) leading layers."""
         names = self.pools if pools is None else pools
-        one = jnp.eye(flows.exchange.above.size)
-        # Columns: what the exchange makes of carbon in one layer.
-        V = jax.vmap(flows.exchange, in_axes=1, out_axes=1)(one)
+        V = dense_exchange(flows.exchange)
         none = jnp.zeros_like(flows.exchange.above)
 
         def block(i, j):
@@ -121,6 +119,11 @@ class Network(NamedTuple):
             for group, values in zip(stage, solved, strict=True)
             for pool, x in zip(group, values, strict=True)
         }
+
+
+def dense_exchange(exchange: Exchange) -> Float[Array, "layer layer"]:
+    """What a pool gains in each layer per carbon in each other, its columns, 1/d."""
+    return jax.vmap(exchange, in_axes=1, out_axes=1)(jnp.eye(exchange.above.size))
 
 
 def _block(group, flows, shift):

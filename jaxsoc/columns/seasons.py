@@ -18,8 +18,8 @@ from jaxsoc.physics.units import DAYS_PER_YEAR
 from jaxsoc.solve.periodic import Course, LinearYear, linear_course, linear_orbit
 from jaxsoc.solve.shooting import shoot
 
-from .checks import one_column
-from .microbial_year import litter_year, microbial_course
+from .checks import one_site
+from .microbial_year import STEPS, litter_year, microbial_course
 from .network import flows, litter_on, network
 from .steady import steady_pools
 
@@ -91,7 +91,6 @@ def periodic_state(model: AbstractColumnModel, params: Any) -> Periodic:
     pools that are mixed, numbers of several sites, and, outside `jit`, where there is
     no such year.
     """
-    model, params = _ready("the periodic state of a soil column", model, params)
     year, found = _periodic(model, params)
     if not isinstance(found, Tracer) and not found:
         raise ValueError(
@@ -102,15 +101,16 @@ def periodic_state(model: AbstractColumnModel, params: Any) -> Periodic:
     return year
 
 
-@eqx.filter_jit
-def _periodic(model, params):
+@one_site("the periodic state of a soil column")
+def _periodic(model, params, *, steps=STEPS):
+    _refuse_months(model, params)
     around, net, year = _months(model, params)
     linear = linear_orbit(net, year)
     guess = None
     if len(net.pools) < len(model.pools._fields):
         mean = jax.tree.map(lambda x: jnp.mean(x, axis=0), around)
         guess = jax.tree.map(_or_some, steady_pools(model, mean, params))
-    found = _year(model, params, around, net, year, linear, guess, closed=True)
+    found = _year(model, params, around, net, year, linear, guess, steps, closed=True)
     thickness = model.forcing.column.thickness
     drift = jax.tree.map(lambda x: jnp.abs(jnp.sum(x * thickness)), found.change)
     start = jax.tree.map(lambda x: x[0], found.starts)
@@ -120,6 +120,7 @@ def _periodic(model, params):
     return jax.tree.map(lambda x: jnp.where(sound, x, jnp.nan), whole), sound
 
 
+@one_site("a year of a soil column")
 def step_year(model: AbstractColumnModel, params: Any, pools: Any) -> tuple[Any, Any]:
     """Pools a year later, and their mean over the year, gC m⁻³.
 
@@ -127,24 +128,18 @@ def step_year(model: AbstractColumnModel, params: Any, pools: Any) -> tuple[Any,
 
     **Raises:** as `periodic_state`, but for years that do not end as they began.
     """
-    model, params = _ready("a year of a soil column", model, params)
-    return _step_year(model, params, jax.tree.map(jnp.asarray, pools))
-
-
-@eqx.filter_jit
-def _step_year(model, params, pools):
+    _refuse_months(model, params)
     around, net, year = _months(model, params)
     linear = {name: getattr(pools, name) for name in net.pools}
-    found = _year(model, params, around, net, year, linear, pools)
+    found = _year(model, params, around, net, year, linear, pools, STEPS)
     end = jax.tree.map(lambda x, change: x + change, pools, found.change)
     return end, _mean(found)
 
 
-def _ready(what, model, params):
-    model, params = one_column(what, model, params)
+def _refuse_months(model, params):
     if model.forcing.temperature.shape[-1] != MONTHS:
         raise ValueError(
-            f"{what} needs a forcing of {MONTHS} months, got "
+            f"a year of a soil column needs a forcing of {MONTHS} months, got "
             f"{model.forcing.temperature.shape[-1]}"
         )
     if (set(model.pools._fields) - {*network(model, params).pools}) & model.mixed:
@@ -153,7 +148,6 @@ def _ready(what, model, params):
             "here: its layers depend on each other; use mixes_soil=False, or step it "
             "with jaxsoc.solve.integrate and Seasonal"
         )
-    return model, params
 
 
 def _or_some(pool):
@@ -198,13 +192,13 @@ def _months(model, params):
     return around, net, LinearYear(numbers, source, jnp.asarray(MONTH))
 
 
-def _year(model, params, around, net, year, linear, pools, closed=False):
+def _year(model, params, around, net, year, linear, pools, steps, closed=False):
     """The year from given pools, or for microbial ones the one that closes."""
     soil = tuple(name for name in model.pools._fields if name not in net.pools)
     if not soil:
         courses = [linear_course(net, year, linear)]
     else:
-        litter = litter_year(net, year, linear)
+        litter = litter_year(net, year, linear, steps)
         given = (model, params, around, litter)
         start = tuple(getattr(pools, name) for name in soil)
         if closed:

@@ -11,6 +11,7 @@ import xarray as xr
 
 from jaxsoc.columns.budgets import PoolBudget, layer_budget, whole_column
 from jaxsoc.columns.components import components
+from jaxsoc.columns.matrices import DIMS, UNITS, Matrices
 from jaxsoc.models.column import AbstractColumnModel
 from jaxsoc.physics.columns import SoilColumn
 from jaxsoc.physics.parameters import declarations
@@ -65,6 +66,27 @@ def column_dataset(
     return xr.Dataset(
         variables | depth_bounds(model.forcing.column),
         _coordinates(model, depths),
+        {name: plain(value) for name, value in known.items()},
+    )
+
+
+def matrices_dataset(
+    model: AbstractColumnModel, params: Any, found: Matrices
+) -> xr.Dataset:
+    """The matrices of a column at rest as a dataset over pool and layer.
+
+    **Arguments:** `found`: `jaxsoc.columns.matrices(model, params)`.
+    """
+    arrays = {
+        name: (dims, np.asarray(getattr(found, name)), _about(UNITS[name], name))
+        for name, dims in DIMS.items()
+    }
+    pools = list(found.pools)
+    labels = {"pool": ("pool", pools), "receiver": ("receiver", pools)}
+    known = column_provenance(model, params)
+    return xr.Dataset(
+        arrays,
+        labels | depth_coordinate(model.forcing.column),
         {name: plain(value) for name, value in known.items()},
     )
 

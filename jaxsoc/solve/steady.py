@@ -155,7 +155,8 @@ def _root(tendency, start, given):
     )
     # Only what the tendency is given carries derivatives.
     last = correction(end.x, tendency(end.x, given), jnp.zeros_like(first))
-    return jnp.where(met(end), end.x + last, jnp.nan)
+    lasts = jnp.all((end.x > least) | (start <= 0))
+    return jnp.where(met(end) & lasts, end.x + last, jnp.nan)
 
 
 def _name(model: Any) -> str:
