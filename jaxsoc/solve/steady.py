@@ -67,7 +67,7 @@ def steady_state(
     if throw and not isinstance(found.found, Tracer) and not found.found:
         raise ValueError(
             f"no steady state of {_name(model)} was found from this start: some stock "
-            "grows without end, dies out, or depends on where it began"
+            "grows without end, or depends on where it began"
         )
     return found.pools if throw else found
 
@@ -153,10 +153,11 @@ def _root(tendency, start, given):
     end = lax.while_loop(
         goes_on, step, _Iterate(start, first, jnp.full_like(first, jnp.inf), 0)
     )
-    # Only what the tendency is given carries derivatives.
-    last = correction(end.x, tendency(end.x, given), jnp.zeros_like(first))
-    lasts = jnp.all((end.x > least) | (start <= 0))
-    return jnp.where(met(end) & lasts, end.x + last, jnp.nan)
+    # What died out is gone; where the rest then depends on where it began, the Jacobian
+    # is singular and the last step no number. Only `given` carries derivatives.
+    x = jnp.where(jnp.abs(end.x) <= least, 0.0, end.x)
+    last = correction(x, tendency(x, given), jnp.zeros_like(first))
+    return jnp.where(met(end), x + last, jnp.nan)
 
 
 def _name(model: Any) -> str:
