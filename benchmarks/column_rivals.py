@@ -1,4 +1,4 @@
-"""The dense road to a linear column at rest: one matrix a site, solved by LAPACK."""
+"""The dense way to a linear column at rest: one matrix a site, solved by LAPACK."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsoc.models.equilibrium import linear_block
+from jaxsoc.columns.network import flows, litter_on, network
 from jaxsoc.physics.parameters import from_vector
 from jaxsoc.solve.ensembles import map_members
 
@@ -18,21 +18,10 @@ CHUNK = 128
 
 def dense_system(model: Any, params: Any) -> tuple[jax.Array, jax.Array]:
     """M and b of M X = b, pools leading layers, of a linear model at one site."""
-    around = model.surroundings(params)
-    rates = model.rates(around.environment, params)
-    names, layers = model.pools._fields, model.forcing.column.layers
-    rows = linear_block(names, model, model.transfers(params), rates)
-    fill = lambda entry: jnp.broadcast_to(jnp.asarray(entry, float), (layers,))
-    block = jnp.stack([jnp.stack([fill(entry) for entry in row]) for row in rows])
-    above, below = around.exchange
-    V = jnp.diag(above + below) - jnp.diag(above[1:], -1) - jnp.diag(below[:-1], 1)
-    moves = np.diag([float(name in model.mixed) for name in names])
-    own = block[:, :, :, None] * np.eye(layers)[None, None]
-    M = own + moves[:, :, None, None] * V[None, None]
-    size = len(names) * layers
-    none = jnp.zeros(layers)
-    b = jnp.concatenate([around.source.get(name, none) for name in names])
-    return jnp.transpose(M, (0, 2, 1, 3)).reshape(size, size), b
+    around, net = model.surroundings(params), network(model, params)
+    names, litter = model.pools._fields, litter_on(net, around)
+    M = -net.dense(flows(net, model, around, params), names)
+    return M, jnp.concatenate([litter[name] for name in names])
 
 
 def _soil(model: type, x: Any) -> Any:

@@ -18,9 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsoc.models import CLM5, COMPAS, column_steady_state, margins
-from jaxsoc.models.feasibility import smallest
-from jaxsoc.models.seasons import periodic_state, step_year
+from jaxsoc import steady_state
+from jaxsoc.columns import feasibility
+from jaxsoc.columns.feasibility import smallest
+from jaxsoc.columns.seasons import periodic_state, step_year
+from jaxsoc.models import CLM5, COMPAS
 from jaxsoc.physics.forcing import Forcing, idealised
 from jaxsoc.physics.parameters import declarations, from_unit, from_vector, to_vector
 from jaxsoc.solve import Sites, map_sites, use_all_cores
@@ -78,7 +80,7 @@ def case(model: type, count: int) -> Case:
 def profile(model: type, vector: Any, forcing: Forcing) -> jax.Array:
     """Soil organic carbon by layer of one site, gC m⁻³."""
     made = model(forcing)
-    pools = column_steady_state(made, from_vector(model.parameters, vector))
+    pools = steady_state(made, from_vector(model.parameters, vector))
     return made.organic_carbon(pools)
 
 
@@ -228,7 +230,9 @@ def _drift(before: Any, after: Any, column: Any) -> jax.Array:
 
 def _feasible(made: Case, count: int) -> Case:
     """The first sites that have a steady state."""
-    least = lambda v, f: smallest(margins(COMPAS(f), from_vector(COMPAS.parameters, v)))
+    least = lambda v, f: smallest(
+        feasibility(COMPAS(f), from_vector(COMPAS.parameters, v))
+    )
     thawed = np.asarray(made.forcing.active_layer)[:, 0] > 0
     found = np.asarray(jax.jit(jax.vmap(least))(made.vectors, made.forcing)) > 0
     chosen = np.flatnonzero(found & thawed)[:count]

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsoc.models.equilibrium import linear_block
+from jaxsoc.columns.network import flows, litter_on, network
 from jaxsoc.physics.forcing import Forcing, idealised
 from jaxsoc.physics.parameters import declarations, from_unit
 
@@ -42,34 +42,10 @@ def stocks(model, profile, depths=(0.3, 1.0, 2.0, 8.6)) -> np.ndarray:
     return np.asarray(model.forcing.column.share_above(depths) @ profile)
 
 
-def assembled(model, params):
-    """Exchange, source by pool, and -A K ξ of the linear pools, by layer."""
-    around = model.surroundings(params)
-    rates = model.rates(around.environment, params)
-    pools = linear_pools_of(model)
-    layers = (model.forcing.column.layers,)
-    none = jnp.zeros(layers)
-    source = jnp.stack([around.source.get(pool, none) for pool in pools])
-    rows = linear_block(pools, model, model.transfers(params), rates)
-    fill = lambda entry: jnp.broadcast_to(jnp.asarray(entry, float), layers)
-    block = jnp.stack([jnp.stack([fill(entry) for entry in row]) for row in rows])
-    moves = jnp.array([float(pool in model.mixed) for pool in pools])
-    return tuple(around.exchange), source, block, moves
-
-
-def linear_pools_of(model) -> tuple[str, ...]:
-    return tuple(p for p in model.pools._fields if p in model.linear)
-
-
-def dense_form(parts) -> tuple[np.ndarray, np.ndarray]:
+def dense_form(model, params) -> tuple[jax.Array, jax.Array]:
     """The linear pools as one matrix and right side, M X = b, pools leading layers."""
-    (above, below), source, block, moves = jax.tree.map(np.asarray, parts)
-    pools, layers = source.shape
-    V = np.diag(above + below) - np.diag(above[1:], -1) - np.diag(below[:-1], 1)
-    M, z = np.zeros((pools, layers, pools, layers)), np.arange(layers)
-    for i in range(pools):
-        for j in range(pools):
-            M[i, z, j, z] = block[i, j]
-        M[i, :, i, :] += moves[i] * V
-    size = pools * layers
-    return M.reshape(size, size), source.ravel()
+    around, net = model.surroundings(params), network(model, params)
+    names = tuple(p for p in model.pools._fields if p in net.pools)
+    numbers = flows(net, model, around, params)
+    litter = litter_on(net, around)
+    return -net.dense(numbers, names), jnp.concatenate([litter[p] for p in names])

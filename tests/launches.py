@@ -20,7 +20,8 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxsoc.models import CLM5, Pools, TwoPool, TwoPoolParameters, column_steady_state
+from jaxsoc import steady_state
+from jaxsoc.models import CLM5, Pools, TwoPool, TwoPoolParameters
 from jaxsoc.physics.forcing import idealised
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.physics.parameters import declarations, from_vector
@@ -171,7 +172,7 @@ def columns(sites: int) -> Case:
 
     def one(vector, forcing):
         model = CLM5(forcing)
-        pools = column_steady_state(model, from_vector(numbers, vector))
+        pools = steady_state(model, from_vector(numbers, vector))
         return model.organic_carbon(pools)
 
     every = lambda *given: map_sites(one, *map(Sites.of, given), devices=1)

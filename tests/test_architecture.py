@@ -15,11 +15,12 @@ TABLE = {
     "physics": (set(), CORE),
     "solve": (set(), CORE | {"diffrax"}),
     "models": ({"physics", "solve"}, CORE | {"optimistix"}),
+    "columns": ({"physics", "solve", "models"}, CORE | {"optimistix"}),
     "upscale": ({"physics", "solve"}, CORE | {"optax"}),
     "experiments": ({"physics", "solve", "models", "upscale"}, CORE),
     "fitting": ({"physics", "solve", "models"}, CORE | {"scipy"}),
     "io": (
-        {"physics", "models", "upscale", "experiments", "fitting"},
+        {"physics", "models", "columns", "upscale", "experiments", "fitting"},
         {"jax", "numpy", "scipy", "pandas", "xarray", "h5py", "zarr"},
     ),
     "plots": (set(), {"numpy", "matplotlib"}),
@@ -28,6 +29,7 @@ TABLE = {
             "physics",
             "solve",
             "models",
+            "columns",
             "upscale",
             "experiments",
             "fitting",
@@ -37,7 +39,7 @@ TABLE = {
         {"jax", "numpy", "typer", "rich", "pydantic"},
     ),
     "__init__": (
-        {"physics", "solve", "models", "upscale", "experiments", "fitting"},
+        {"physics", "solve", "models", "columns", "upscale", "experiments", "fitting"},
         set(),
     ),
 }

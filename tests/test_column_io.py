@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from jaxsoc import steady_state
+from jaxsoc.columns.components import components
 from jaxsoc.io import save_dataset
 from jaxsoc.io.columns import column_dataset
 from jaxsoc.io.forcing import (
@@ -17,8 +19,7 @@ from jaxsoc.io.forcing import (
     forcing_to_dataset,
     load_forcing,
 )
-from jaxsoc.models import CLM5, CLM5Parameters, column_steady_state
-from jaxsoc.models.components import components
+from jaxsoc.models import CLM5, CLM5Parameters
 from jaxsoc.physics.columns import CLM5_COLUMN, SoilColumn
 from jaxsoc.physics.forcing import LITTER, Forcing, idealised
 from jaxsoc.plots.columns import draw_profiles, figure_columns
@@ -32,7 +33,7 @@ SMALL = SoilColumn((0.1, 0.3, 0.7, 1.5), below=2.5)
 @pytest.fixture(scope="module")
 def clm5():
     model, params = CLM5(idealised(column=SMALL)), CLM5Parameters()
-    return model, params, eqx.filter_jit(column_steady_state)(model, params)
+    return model, params, eqx.filter_jit(steady_state)(model, params)
 
 
 def same(a, b):

@@ -5,17 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
-from column_cases import assembled, dense_form, draws, sites, stocks
+from column_cases import dense_form, draws, sites, stocks
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxsoc.models import (
-    CLM5,
-    COMPAS,
-    CLM5Parameters,
-    COMPASParameters,
-    column_steady_state,
-)
+from jaxsoc import steady_state
+from jaxsoc.models import CLM5, COMPAS, CLM5Parameters, COMPASParameters
 from jaxsoc.physics.allocation import root_profile
 from jaxsoc.physics.columns import CLM5_COLUMN, SoilColumn
 from jaxsoc.physics.environment import water_availability
@@ -157,7 +152,7 @@ def test_litter_known_by_layer_is_kept_as_it_is(rng):
 
 def clm5_stocks(params=None, road="closed", **forcing):
     model = CLM5(idealised(**forcing), bedrock=road)
-    pools = column_steady_state(model, CLM5Parameters() if params is None else params)
+    pools = steady_state(model, CLM5Parameters() if params is None else params)
     return model, pools, stocks(model, model.organic_carbon(pools))
 
 
@@ -198,7 +193,7 @@ def test_without_mixing_the_input_profile_may_be_kept():
         oxygen=0.95, nitrogen=0.9, active_layer=0.0, profile=profile,
     )  # fmt: skip
     model = CLM5(kept)
-    soil = model.organic_carbon(column_steady_state(model, CLM5Parameters()))
+    soil = model.organic_carbon(steady_state(model, CLM5Parameters()))
     assert stocks(model, soil) == close(12447.071, 19766.939, 20734.462, 20784.010)
 
 
@@ -226,7 +221,7 @@ def test_the_published_bedrock_leaks_and_the_closed_one_does_not(bedrock, percen
 
 def _at_bedrock(layer, road):
     model = CLM5(idealised(bedrock=layer), bedrock=road)
-    return model, column_steady_state(model, CLM5Parameters())
+    return model, steady_state(model, CLM5Parameters())
 
 
 def test_sand_gives_the_customary_transfers():
@@ -234,8 +229,8 @@ def test_sand_gives_the_customary_transfers():
     np.testing.assert_allclose(params.f_s1_s2, 0.520, atol=1e-12)
     np.testing.assert_allclose(params.f_s1_s3, 0.004, rtol=1e-12)
     by_layer = CLM5(REFERENCE)
-    one = column_steady_state(by_layer, CLM5Parameters())
-    np.testing.assert_allclose(column_steady_state(by_layer, params), one, rtol=1e-13)
+    one = steady_state(by_layer, CLM5Parameters())
+    np.testing.assert_allclose(steady_state(by_layer, params), one, rtol=1e-13)
 
 
 @pytest.fixture(
@@ -244,19 +239,19 @@ def test_sand_gives_the_customary_transfers():
 def many(request):
     """Draws of CLM5 at sites that differ, structured, by draw."""
     params, forcing = draws(CLM5Parameters, request.param), sites(request.param)
-    solve = lambda p, f: column_steady_state(CLM5(f), p)
+    solve = lambda p, f: steady_state(CLM5(f), p)
     return params, forcing, jax.jit(jax.vmap(solve))(params, forcing)
 
 
 def test_structured_and_dense_solves_agree_over_the_prior(many):
     params, forcing, pools = many
-    parts = jax.jit(jax.vmap(lambda p, f: assembled(CLM5(f), p)))(params, forcing)
+    parts = jax.jit(jax.vmap(lambda p, f: dense_form(CLM5(f), p)))(params, forcing)
     upper = CLM5_COLUMN.bottom <= 2.3
     to_depth = CLM5_COLUMN.share_above((0.3, 1.0, 2.0, 8.6))
     profiles, sums, residuals = [], [], []
     parts, pools = jax.tree.map(np.asarray, (parts, np.stack(pools, axis=1)))
     for i, x in enumerate(pools):
-        M, b = dense_form(jax.tree.map(lambda leaf, i=i: leaf[i], parts))
+        M, b = (part[i] for part in parts)
         other = np.linalg.solve(M, b).reshape(7, 20)[4:].sum(0)
         mine = x[4:].sum(0)
         profiles.append(np.max(np.abs(mine / other - 1)[upper]))
@@ -284,8 +279,8 @@ def test_what_comes_in_goes_out_over_the_prior(many):
 def test_the_steady_state_is_where_time_ends():
     """exp(-M t) forgets where a column began, within 1e10 years, to 1e-8."""
     model, params = CLM5(REFERENCE), CLM5Parameters()
-    M, b = dense_form(assembled(model, params))
-    x = np.stack(column_steady_state(model, params)).ravel()
+    M, b = map(np.asarray, dense_form(model, params))
+    x = np.stack(steady_state(model, params)).ravel()
     # x + exp(-M t) (0 - x) is the column that began empty, if x is at rest.
     assert np.max(np.abs(M @ x - b) / (np.abs(M) @ x)) < 1e-14
     left = scipy.linalg.expm(-M * 1e10 * YEAR) @ -x
@@ -296,10 +291,10 @@ def test_a_shallow_column_fills_up_to_its_steady_state():
     """The exponential with its input, where 64 bits hold it: a metre in 1e6 years."""
     column = SoilColumn(CLM5_COLUMN.interfaces[:9])
     model, params = CLM5(idealised(column=column)), CLM5Parameters()
-    M, b = dense_form(assembled(model, params))
+    M, b = map(np.asarray, dense_form(model, params))
     size, time = b.size, 1e6 * YEAR
     whole = np.zeros((size + 1, size + 1))
     whole[:size, :size], whole[:size, size] = -M * time, b * time
     limit = scipy.linalg.expm(whole)[:size, size]
-    x = np.stack(column_steady_state(model, params)).ravel()
+    x = np.stack(steady_state(model, params)).ravel()
     np.testing.assert_allclose(limit, x, rtol=1e-8)

@@ -9,25 +9,20 @@ import numpy as np
 import pytest
 from scipy.interpolate import PchipInterpolator
 
-from jaxsoc.models import (
-    CLM5,
-    COMPAS,
-    CLM5Parameters,
-    COMPASParameters,
-    column_steady_state,
-)
-from jaxsoc.models.ages import linear_response, mean_ages
-from jaxsoc.models.budgets import column_budget, layer_budget
-from jaxsoc.models.column import AbstractColumnModel
-from jaxsoc.models.components import (
+from jaxsoc import steady_state
+from jaxsoc.columns.ages import linear_response, mean_ages
+from jaxsoc.columns.budgets import column_budget, layer_budget
+from jaxsoc.columns.components import (
     components,
     input_shape,
     mixing_rate,
     transfer_efficiency,
 )
+from jaxsoc.models import CLM5, COMPAS, CLM5Parameters, COMPASParameters
+from jaxsoc.models.column import AbstractColumnModel, litter_source, scalars
 from jaxsoc.physics.columns import CLM5_COLUMN, SoilColumn
 from jaxsoc.physics.forcing import Forcing, idealised
-from jaxsoc.physics.parameters import from_unit
+from jaxsoc.physics.parameters import AbstractParameters, from_unit
 from jaxsoc.physics.profiles import profile_at, stock, stock_between
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -40,7 +35,7 @@ SMALL = SoilColumn((0.1, 0.3, 0.7, 1.5))
 
 # Numbers that are not arrays are compiled in, once for each.
 arrays = lambda params: jax.tree.map(jnp.asarray, params)
-steady = eqx.filter_jit(column_steady_state)
+steady = eqx.filter_jit(steady_state)
 whole = eqx.filter_jit(components)
 budget_of = eqx.filter_jit(column_budget)
 efficiency_of = eqx.filter_jit(transfer_efficiency)
@@ -378,7 +373,7 @@ class TwoPools(NamedTuple):
     humus: jax.Array
 
 
-class Simple(eqx.Module):
+class Simple(AbstractParameters):
     bioturbation: float = 2e-4
     cryoturbation: float = 5e-4
     q10: float = 2.0
@@ -394,15 +389,23 @@ class TwoPoolColumn(AbstractColumnModel):
     mixed: frozenset = eqx.field(static=True, default=frozenset(TwoPools._fields))
     averaging: str = eqx.field(static=True, default="mean_of_product")
     bedrock: str = eqx.field(static=True, default="closed")
+    depth: float = 1.0
 
     pools: ClassVar = TwoPools
     processes: ClassVar = {"decay": "litter", "loss": "humus"}
     linear: ClassVar = frozenset(("decay", "loss"))
     litter: ClassVar = ("litter",) * 4
     soil: ClassVar = ("humus",)
+    parameters: ClassVar = Simple
 
     def efolding(self, params):
-        return 1.0
+        return self.depth
+
+    def environment(self, params):
+        return scalars(self, params)
+
+    def source(self, params):
+        return litter_source(self, params)
 
     def fluxes(self, pools, environment, params):
         return {
@@ -448,7 +451,7 @@ def test_components_have_gradients_alone_and_in_batches(request, which):
 
     def of(values):
         p = eqx.tree_at(where, params, tuple(values))
-        return jnp.stack(components(model, p, column_steady_state(model, p)))
+        return jnp.stack(components(model, p, steady_state(model, p)))
 
     values = jnp.asarray(where(params))
     many = jax.jit(jax.vmap(of, in_axes=-1, out_axes=-1))
@@ -496,7 +499,7 @@ def test_budgets_close_at_rest(request, which):
 def test_budgets_away_from_rest_add_up_to_the_tendency(request, rng, which):
     model, params, state = request.getfixturevalue(which)
     state = jax.tree.map(lambda x: x * rng.uniform(0.5, 2, x.shape), state)
-    change = layer_budget(model, params, state).change
+    change = layer_budget(model, model.surroundings(params), params, state).change
     tendency = model(0.0, state, params)
     for found, expected in zip(change, tendency, strict=True):
         scale = float(jnp.abs(expected).max()) * 365
@@ -560,7 +563,8 @@ def test_ages_are_those_of_the_whole_matrix(bedrock):
 def test_the_age_of_what_is_respired_is_the_transit_time(clm5):
     model, params, state = clm5
     ages = ages_of(model, params)
-    respired = layer_budget(model, params, state).respired
+    around = model.surroundings(params)
+    respired = layer_budget(model, around, params, state).respired
     weighted = jax.tree.map(
         lambda r, a: jnp.sum(r * a * COLUMN.thickness), respired, ages.layers
     )
@@ -571,19 +575,14 @@ def test_the_age_of_what_is_respired_is_the_transit_time(clm5):
 def test_one_pool_is_as_old_as_it_lives():
     """Without depth and mixing: litter 1/k; humus 1/k + τ/ξ."""
     forcing = Forcing(298.15, 1.0, [60.0, 180.0, 240.0, 120.0], column=SMALL)
-
-    class Even(TwoPoolColumn):
-        def efolding(self, params):
-            return 1e30
-
-    model = Even(forcing, mixed=frozenset())
+    model = TwoPoolColumn(forcing, mixed=frozenset(), depth=1e30)
     ages = ages_of(model, Simple(kept=0.25))
     np.testing.assert_allclose(ages.layers.litter, 1.0, rtol=1e-13)
     np.testing.assert_allclose(ages.layers.humus, 21.0, rtol=1e-13)
     assert float(ages.transit_time) == pytest.approx(1 + 0.25 * 20, rel=1e-13)
     assert float(ages.system) == pytest.approx((1 + 5 * 21) / 6, rel=1e-13)
     # Where rates are even, mixing brings old carbon down, but makes none older.
-    mixed = ages_of(Even(forcing), Simple(kept=0.25))
+    mixed = ages_of(TwoPoolColumn(forcing, depth=1e30), Simple(kept=0.25))
     assert np.all(np.diff(mixed.layers.humus) > 1)
     np.testing.assert_allclose(mixed.pools.humus, 21.0, rtol=1e-12)
 

@@ -7,13 +7,13 @@ import jaxtyping
 import numpy as np
 import pytest
 
+from jaxsoc import steady_state
 from jaxsoc.models import (
     CLM5,
     COMPAS,
     MIMICS,
     CLM5Parameters,
     COMPASParameters,
-    column_steady_state,
 )
 from jaxsoc.physics.columns import CLM5_COLUMN, SoilColumn
 from jaxsoc.physics.environment import environment
@@ -158,7 +158,7 @@ def test_columns_need_64_bits():
     jax.config.update("jax_enable_x64", False)
     try:
         with pytest.raises(RuntimeError, match="jax_enable_x64"):
-            column_steady_state(CLM5(idealised()), CLM5Parameters())
+            steady_state(CLM5(idealised()), CLM5Parameters())
     finally:
         jax.config.update("jax_enable_x64", True)
 
@@ -167,7 +167,7 @@ def test_forcing_can_be_made_inside_jit():
     def stock(warmth):
         forcing = Forcing(jnp.full((20, 12), 273.15) + warmth, 0.5, LITTER)
         model = CLM5(forcing)
-        return jnp.sum(column_steady_state(model, CLM5Parameters()).s3)
+        return jnp.sum(steady_state(model, CLM5Parameters()).s3)
 
     slope = jax.jit(jax.grad(stock))(8.0)
     step = 1e-3

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from column_cases import draws, sites
 
+from jaxsoc import steady_state
 from jaxsoc.models import (
     CLM5,
     COMPAS,
     Pools,
     TwoPool,
     TwoPoolParameters,
-    column_steady_state,
 )
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.solve import Sites, Steps, assume, integrate, map_members, map_sites
@@ -132,7 +132,7 @@ def test_columns_are_the_processors(model):
 
     def stock(params, forcing):
         made = model(forcing)
-        soil = made.organic_carbon(column_steady_state(made, params))
+        soil = made.organic_carbon(steady_state(made, params))
         return jnp.sum(soil * forcing.column.thickness), soil
 
     slope = jax.value_and_grad(stock, has_aux=True)

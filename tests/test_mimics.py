@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxsoc.models.equilibrium import column_steady_state, steady_pools
+from jaxsoc import steady_state
+from jaxsoc.columns.steady import steady_pools
 from jaxsoc.models.mimics import DENSITY, MIMICS, MIMICSPools
 from jaxsoc.models.mimics_parameters import MIMICSParameters
 from jaxsoc.physics.columns import CLM5_COLUMN, SoilColumn
@@ -73,7 +74,7 @@ def published(clay=30.0, **others):
 
 
 PARAMS = MIMICSParameters(efolding=np.inf)
-solved = jax.jit(column_steady_state)
+solved = jax.jit(steady_state)
 
 
 def numbers(**changed):

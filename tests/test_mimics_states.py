@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxsoc.models.equilibrium import linear_pools, steady_pools
+from jaxsoc.columns.steady import steady_pools, upstream
 from jaxsoc.models.mimics import MIMICS
 from jaxsoc.models.mimics_parameters import MIMICSParameters
 from jaxsoc.physics.forcing import idealised
@@ -45,7 +45,7 @@ def draws(number):
 def dynamics(model, params):
     """Tendency of all pools but coarse wood, its Jacobian by layer, the exchange."""
     around = model.surroundings(params)
-    cwd = linear_pools(model, around, params).pools["cwd"]
+    cwd = upstream(model, around, params)[0]["cwd"]
     change = lambda y: model.tendency(model.pools(cwd, *y), around, params)[1:]
     react = lambda y: tuple(
         model.reactions(model.pools(cwd, *y), around, params)[n] for n in NAMES
@@ -153,9 +153,7 @@ def integrated(model, params, starts, width=WIDTH):
 def found_and_guessed(model, params):
     def one(params):
         around = model.surroundings(params)
-        guess = model.first_guess(
-            around, linear_pools(model, around, params).inflow, params
-        )
+        guess = model.first_guess(around, upstream(model, around, params)[1], params)
         return steady_pools(model, around, params)[1:], guess[1:]
 
     return jax.vmap(one, in_axes=-1, out_axes=-1)(params)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from column_cases import assembled
 
+from jaxsoc import steady_state
 from jaxsoc.models import (
     CLM5,
     COMPAS,
     CLM5Parameters,
     COMPASParameters,
-    column_steady_state,
 )
 from jaxsoc.physics.columns import CLM5_COLUMN
 from jaxsoc.physics.forcing import idealised
@@ -111,7 +111,7 @@ def test_every_pool_of_every_layer_has_all_its_digits(
     cls, params, bedrock, rock, active
 ):
     model = cls(idealised(active_layer=active, bedrock=rock), bedrock=bedrock)
-    found = np.stack(column_steady_state(model, params))
+    found = np.stack(steady_state(model, params))
     expected = linear_pools(model, params, active, rock)
     np.testing.assert_allclose(found[: len(expected)], expected, rtol=1e-12)
 

@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxsoc import steady_state
+from jaxsoc.columns.structure import groups
 from jaxsoc.models.clm5 import CLM5
 from jaxsoc.models.clm5_parameters import CLM5Parameters
 from jaxsoc.models.compas import COMPAS
 from jaxsoc.models.compas_parameters import COMPASParameters
-from jaxsoc.models.equilibrium import column_steady_state
 from jaxsoc.models.mimics import MIMICS
 from jaxsoc.models.mimics_parameters import MIMICSParameters
-from jaxsoc.models.structure import groups
 from jaxsoc.physics.forcing import idealised
 from jaxsoc.solve.layered import small_inverse
 from jaxsoc.solve.newton import newton_layered
@@ -113,9 +113,9 @@ def test_implicit_derivatives_are_those_of_the_root():
 @pytest.mark.parametrize("start", [0.1, 1.0, 3.0])
 def test_newton_agrees_with_the_closed_form_of_compas(start):
     model, params = COMPAS(idealised()), COMPASParameters()
-    closed = column_steady_state(model, params)
+    closed = steady_state(model, params)
     began = jax.tree.map(lambda x: start * x, closed)
-    found = column_steady_state(model, params, road="newton", start=began)
+    found = steady_state(model, params, method="newton", start=began)
     for name, own, other in zip(closed._fields, closed, found, strict=True):
         np.testing.assert_allclose(own, other, rtol=1e-10, err_msg=name)
 

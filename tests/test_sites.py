@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 from column_cases import draws, sites
 
-from jaxsoc.models import (
-    CLM5,
-    COMPAS,
-    CLM5Parameters,
-    COMPASParameters,
-    column_steady_state,
-)
+from jaxsoc import steady_state
+from jaxsoc.models import CLM5, COMPAS, CLM5Parameters, COMPASParameters
 from jaxsoc.solve import Sites, map_sites
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -34,7 +29,7 @@ def test_blocks_are_laid_out_and_back(rng, block):
 @pytest.mark.parametrize(("name", "cls", "numbers"), CASES)
 def test_sites_are_each_by_itself(name, cls, numbers):
     params, forcing = draws(numbers, 11, seed=1), sites(11, seed=2)
-    solve = lambda p, f: column_steady_state(cls(f), p)
+    solve = lambda p, f: steady_state(cls(f), p)
     found = jax.jit(lambda p, f: map_sites(solve, p, f))(
         Sites.of(params, block=4), Sites.of(forcing, block=4)
     ).leading()

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxsoc.models import Pools, TwoPool, TwoPoolParameters, steady_state
+from jaxsoc import steady_state
+from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
 from jaxsoc.physics.kinetics import (
     KINETICS,
     ECAConstants,

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxsoc.models import Pools, TwoPool, TwoPoolParameters, steady_state
+from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
 from jaxsoc.physics.grids import warn_above_largest
 from jaxsoc.physics.mortality import linear_mortality, power_mortality
-from jaxsoc.solve import map_members
+from jaxsoc.solve import map_members, steady_state
 from jaxsoc.upscale.distributions import sample_constants
 from jaxsoc.upscale.fields import Fields, Generator, Recipe
 from jaxsoc.upscale.spectral import check_shape

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsoc.models import Pools, TwoPool, TwoPoolParameters, steady_state
-from jaxsoc.solve import require_x64
+from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
+from jaxsoc.solve import require_x64, steady_state
 from jaxsoc.upscale.distributions import AbstractDistribution
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from jaxsoc.models.budgets import PoolBudget, column_budget, layer_budget
+from jaxsoc.columns.budgets import PoolBudget, layer_budget, whole_column
+from jaxsoc.columns.components import components
+from jaxsoc.columns.matrices import DIMS, UNITS, Matrices
 from jaxsoc.models.column import AbstractColumnModel
-from jaxsoc.models.components import components
 from jaxsoc.physics.columns import SoilColumn
 from jaxsoc.physics.parameters import declarations
 from jaxsoc.physics.profiles import stock
@@ -56,7 +57,8 @@ def column_dataset(
     """
     options = dict(options or {})
     whole = components(model, params, state, **options)._asdict()
-    variables = _by_layer(model, params, state) | _stocks(model, params, state, depths)
+    layers = layer_budget(model, model.surroundings(params), params, state)
+    variables = _by_layer(model, layers, state) | _stocks(model, layers, state, depths)
     for name, value in whole.items():
         variables[name] = ((), float(value), _about(*COMPONENTS[name]))
     known = column_provenance(model, params) | {"component_options": options}
@@ -64,6 +66,27 @@ def column_dataset(
     return xr.Dataset(
         variables | depth_bounds(model.forcing.column),
         _coordinates(model, depths),
+        {name: plain(value) for name, value in known.items()},
+    )
+
+
+def matrices_dataset(
+    model: AbstractColumnModel, params: Any, found: Matrices
+) -> xr.Dataset:
+    """The matrices of a column at rest as a dataset over pool and layer.
+
+    **Arguments:** `found`: `jaxsoc.columns.matrices(model, params)`.
+    """
+    arrays = {
+        name: (dims, np.asarray(getattr(found, name)), _about(UNITS[name], name))
+        for name, dims in DIMS.items()
+    }
+    pools = list(found.pools)
+    labels = {"pool": ("pool", pools), "receiver": ("receiver", pools)}
+    known = column_provenance(model, params)
+    return xr.Dataset(
+        arrays,
+        labels | depth_coordinate(model.forcing.column),
         {name: plain(value) for name, value in known.items()},
     )
 
@@ -110,8 +133,8 @@ def depth_bounds(column: SoilColumn) -> dict[str, Any]:
     }
 
 
-def _by_layer(model, params, state):
-    carbon, respired = np.stack(state), layer_budget(model, params, state).respired
+def _by_layer(model, layers, state):
+    carbon, respired = np.stack(state), layers.respired
     return {
         "carbon": (("pool", "layer"), carbon, _about(_DENSITY, "carbon")),
         "soil_organic_carbon": (
@@ -127,10 +150,10 @@ def _by_layer(model, params, state):
     }
 
 
-def _stocks(model, params, state, depths):
+def _stocks(model, layers, state, depths):
     column = model.forcing.column
     ends = (*depths, column.interfaces[-1])
-    budget = column_budget(model, params, state)
+    budget = whole_column(model, layers)
     return {
         "soil_stock": (
             "stock_depth",

@@ -9,10 +9,11 @@ from jaxtyping import Array
 from jaxsoc.physics.environment import Averaging, Environment
 from jaxsoc.physics.forcing import Forcing
 from jaxsoc.physics.mixing import Bedrock
+from jaxsoc.physics.parameters import AbstractParameters
 from jaxsoc.physics.units import DAYS_PER_YEAR
 
 from .clm5_parameters import CLM5Parameters
-from .column import AbstractColumnModel, Transfers
+from .column import AbstractColumnModel, Transfers, litter_source, scalars
 
 
 class CLM5Pools(NamedTuple):
@@ -47,7 +48,7 @@ class CLM5(AbstractColumnModel):
     linear: ClassVar[frozenset[str]] = frozenset(CLM5Pools._fields)
     litter: ClassVar[tuple[str, str, str, str]] = ("cwd", "l1", "l2", "l3")
     soil: ClassVar[tuple[str, ...]] = ("s1", "s2", "s3")
-    parameters: ClassVar[type] = CLM5Parameters
+    parameters: ClassVar[type[AbstractParameters]] = CLM5Parameters
 
     @property
     def mixed(self) -> frozenset[str]:
@@ -57,6 +58,14 @@ class CLM5(AbstractColumnModel):
     def efolding(self, params: CLM5Parameters) -> Any:
         """E-folding depth of decomposition, m."""
         return params.efolding
+
+    def environment(self, params: CLM5Parameters) -> Environment:
+        """ξ by layer, of soil pools and of litter."""
+        return scalars(self, params)
+
+    def source(self, params: CLM5Parameters) -> dict[str, Array]:
+        """b: litter input by pool, gC m⁻³ d⁻¹."""
+        return litter_source(self, params)
 
     def fluxes(
         self, pools: CLM5Pools, environment: Environment, params: CLM5Parameters

@@ -15,14 +15,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxsoc.physics.allocation import allocation
-from jaxsoc.physics.environment import Averaging, environment
+from jaxsoc.physics.environment import Averaging, Environment, environment
 from jaxsoc.physics.forcing import MONTHS, Forcing, check_one_site
 from jaxsoc.physics.mixing import Bedrock, Exchange, mixing
 from jaxsoc.physics.options import check_option
+from jaxsoc.physics.parameters import AbstractParameters
 from jaxsoc.physics.units import DAYS_PER_YEAR
-
-# gC m⁻³, of every pool.
-_FIRST_GUESS = 100.0
 
 Transfers = Mapping[tuple[str, str], Any]
 
@@ -45,8 +43,11 @@ class AbstractColumnModel(eqx.Module):
     A model declares `pools`, a named tuple class; `processes`, the donor of each
     process; `linear`, the processes that are of first order in their donor and feel no
     other pool; `litter`, the pools that receive coarse wood, metabolic, cellulose and
-    lignin litter; `soil`, those that are counted as
-    soil organic carbon. Stocks are in gC m⁻³, time in days.
+    lignin litter; `soil`, those that are counted as soil organic carbon; `parameters`,
+    the class of its numbers. Stocks are in gC m⁻³, time in days. One whose pools are
+    not all linear is an `AbstractMicrobialModel`.
+
+    **Raises:** `ValueError` for an unknown `averaging` or `bedrock`.
     """
 
     pools: ClassVar[type]
@@ -54,6 +55,7 @@ class AbstractColumnModel(eqx.Module):
     linear: ClassVar[frozenset[str]]
     litter: ClassVar[tuple[str, str, str, str]]
     soil: ClassVar[tuple[str, ...]]
+    parameters: ClassVar[type[AbstractParameters]]
     forcing: eqx.AbstractVar[Forcing]
     averaging: eqx.AbstractVar[Averaging]
     bedrock: eqx.AbstractVar[Bedrock]
@@ -82,6 +84,14 @@ class AbstractColumnModel(eqx.Module):
     def efolding(self, params: Any) -> Any:
         """E-folding depth of decomposition, m."""
 
+    @abstractmethod
+    def environment(self, params: Any) -> Any:
+        """ξ: what the processes feel, by layer; see `scalars`."""
+
+    @abstractmethod
+    def source(self, params: Any) -> dict[str, Float[Array, " layer"]]:
+        """b: input by pool, gC m⁻³ d⁻¹; see `litter_source`."""
+
     def surroundings(self, params: Any) -> Surroundings:
         """Scalars, mixing and litter input for these parameters.
 
@@ -102,16 +112,6 @@ class AbstractColumnModel(eqx.Module):
             source=self.source(params),
         )
 
-    def environment(self, params: Any) -> Any:
-        """ξ: what the processes feel, by layer."""
-        return environment(
-            self.forcing,
-            params.q10,
-            params.water_scaling,
-            self.efolding(params),
-            self.averaging,
-        )
-
     def input_profile(self, params: Any) -> Float[Array, "litter layer"]:
         """B: share of each litter that enters each layer."""
         forcing = self.forcing
@@ -119,17 +119,6 @@ class AbstractColumnModel(eqx.Module):
             return forcing.profile
         shares = allocation(params.beta, forcing.frozen, forcing.column)
         return jnp.stack([shares] * len(self.litter))
-
-    def source(self, params: Any) -> dict[str, Float[Array, " layer"]]:
-        """b: litter input by pool, gC m⁻³ d⁻¹."""
-        profile = self.input_profile(params)
-        thickness = self.forcing.column.thickness
-        annual = annual_litter(self.forcing)
-        source: dict[str, Any] = {}
-        for place, pool in enumerate(self.litter):
-            falls = annual[place] / DAYS_PER_YEAR * profile[place] / thickness
-            source[pool] = source[pool] + falls if pool in source else falls
-        return source
 
     def __call__(self, t: Any, state: Any, params: Any) -> Any:
         """Tendency of the pools in the mean year, gC m⁻³ d⁻¹."""
@@ -181,13 +170,6 @@ class AbstractColumnModel(eqx.Module):
             (getattr(state, pool) for pool in self.soil), jnp.zeros_like(state[0])
         )
 
-    def first_guess(self, around: Surroundings, inflow: Any, params: Any) -> Any:
-        """Pools that Newton's method starts from, gC m⁻³."""
-        return self.pools(
-            *(jnp.full_like(around.exchange.above, _FIRST_GUESS),)
-            * (len(self.pools._fields))
-        )
-
     def rates(self, environment: Any, params: Any) -> dict[str, Any]:
         """K ξ: rates of the linear processes by layer, 1/d."""
         ones = self.pools(*(1.0 for _ in self.pools._fields))
@@ -197,6 +179,59 @@ class AbstractColumnModel(eqx.Module):
             for process in self.processes
             if process in self.linear
         }
+
+
+class AbstractMicrobialModel(AbstractColumnModel):
+    """A soil model with pools whose kinetics are not of first order."""
+
+    @abstractmethod
+    def first_guess(self, around: Surroundings, inflow: Any, params: Any) -> Any:
+        """Positive pools that Newton's method starts from, gC m⁻³.
+
+        **Arguments:** `inflow`: by pool, from litter and linear pools, gC m⁻³ d⁻¹.
+        """
+
+
+class AbstractClosedForm(AbstractMicrobialModel):
+    """A microbial model whose steady state, without mixing, is known in closed form."""
+
+    @abstractmethod
+    def soil_equilibrium(
+        self, environment: Any, inflow: Mapping[str, Any], params: Any
+    ) -> dict[str, Any]:
+        """Microbial pools at rest at a point, NaN where there are none.
+
+        **Arguments:** see `first_guess`.
+        """
+
+    @abstractmethod
+    def feasibility(self, environment: Any, inflow: Mapping, params: Any) -> Any:
+        """Margins, a named tuple: a layer has a steady state where all are positive."""
+
+
+def scalars(model: AbstractColumnModel, params: Any) -> Environment:
+    """ξ of temperature, water, oxygen, nitrogen and depth, by layer."""
+    return environment(
+        model.forcing,
+        params.q10,
+        params.water_scaling,
+        model.efolding(params),
+        model.averaging,
+    )
+
+
+def litter_source(
+    model: AbstractColumnModel, params: Any
+) -> dict[str, Float[Array, " layer"]]:
+    """b: litter input by pool, gC m⁻³ d⁻¹."""
+    profile = model.input_profile(params)
+    thickness = model.forcing.column.thickness
+    annual = annual_litter(model.forcing)
+    source: dict[str, Any] = {}
+    for place, pool in enumerate(model.litter):
+        falls = annual[place] / DAYS_PER_YEAR * profile[place] / thickness
+        source[pool] = source[pool] + falls if pool in source else falls
+    return source
 
 
 def annual_litter(forcing: Forcing) -> Float[Array, " litter"]:

@@ -12,14 +12,23 @@ from jaxsoc.physics.forcing import Forcing
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.physics.mixing import Bedrock
 from jaxsoc.physics.options import check_option
+from jaxsoc.physics.parameters import AbstractParameters
 from jaxsoc.physics.units import DAYS_PER_YEAR
 
-from .column import AbstractColumnModel, Surroundings, Transfers
+from .column import (
+    AbstractClosedForm,
+    Surroundings,
+    Transfers,
+    litter_source,
+    scalars,
+)
 from .compas_parameters import COMPASParameters
 
 EFOLDING = 0.5
 """E-folding depth of decomposition, fixed in COMPAS, m."""
 
+# gC m⁻³, of pools for which nothing better is known.
+_FIRST_GUESS = 100.0
 # Kinetics whose rate grows with the substrate without end.
 _UNLIMITED = ("linear", "multiplicative", "inverse_michaelis_menten")
 
@@ -54,7 +63,7 @@ class Rates(NamedTuple):
         return self.death + self.production
 
 
-class Margins(NamedTuple):
+class Feasibility(NamedTuple):
     """How far a layer is from losing its steady state: feasible where both are > 0.
 
     `assimilation`: ln of the largest uptake per uptake needed; `decomposition`: ln of
@@ -66,7 +75,7 @@ class Margins(NamedTuple):
     decomposition: Float[Array, " layer"]
 
 
-class COMPAS(AbstractColumnModel):
+class COMPAS(AbstractClosedForm):
     """COMPAS's soil carbon in a column: 8 pools, microbial.
 
     dC/dt = u_DOC + (1 - p) k_d x M + k_e x E + D - U
@@ -97,7 +106,7 @@ class COMPAS(AbstractColumnModel):
     linear: ClassVar[frozenset[str]] = frozenset(("cwd", "l1", "l2", "l3"))
     litter: ClassVar[tuple[str, str, str, str]] = ("cwd", "l1", "l2", "l3")
     soil: ClassVar[tuple[str, ...]] = ("doc", "mic", "enz", "msoc")
-    parameters: ClassVar[type] = COMPASParameters
+    parameters: ClassVar[type[AbstractParameters]] = COMPASParameters
 
     def __check_init__(self):
         check_option("kinetics", self.kinetics, KINETICS)
@@ -111,6 +120,14 @@ class COMPAS(AbstractColumnModel):
     def efolding(self, params: COMPASParameters) -> float:
         """E-folding depth of decomposition, m, fixed."""
         return EFOLDING
+
+    def environment(self, params: COMPASParameters) -> Environment:
+        """ξ by layer, of soil pools and of litter."""
+        return scalars(self, params)
+
+    def source(self, params: COMPASParameters) -> dict[str, Array]:
+        """b: litter input by pool, gC m⁻³ d⁻¹."""
+        return litter_source(self, params)
 
     def microbial_rates(self, params: COMPASParameters) -> Rates:
         """Rates of the microbial pools, 1/d."""
@@ -194,24 +211,31 @@ class COMPAS(AbstractColumnModel):
         and S and C from the kinetics at D and U.
 
         **Arguments:** `inflow`: u, from litter into each soil pool, gC m⁻³ d⁻¹.
-        **Returns:** the pools; negative or infinite where `margins` are not positive,
-        and zero where no litter enters.
+        **Returns:** the pools; NaN for substrates of which not enough can be
+        decomposed, see `feasibility`, and zero where no litter enters.
         Source: Tao et al. (2024), doi:10.1111/gcb.17297, Eq. 9, there for
         Michaelis-Menten kinetics.
         """
         x = environment.soil
         mic, enz, uptake, decomposition = self._flows(x, inflow, params)
-        solved = KINETICS[self.kinetics].substrate_at
         assimilate, decompose = self.constants(x, params)
-        empty = mic <= 0
-        some = jnp.where(empty, 1.0, mic), jnp.where(empty, 1.0, enz)
-        at = lambda flux, by, law: jnp.where(empty, 0.0, solved(flux, by, law))
+        k = self.microbial_rates(params)
         return {
-            "doc": at(uptake, some[0], assimilate),
+            "doc": self._substrate(uptake, mic, k.uptake * x, assimilate),
             "mic": mic,
             "enz": enz,
-            "msoc": at(decomposition, some[1], decompose),
+            "msoc": self._substrate(decomposition, enz, k.decomposition * x, decompose),
         }
+
+    def _substrate(self, flux, by, rate, constants):
+        """What is decomposed at this flux, `by` microbes or enzymes."""
+        empty, most = by <= 0, rate * by
+        enough = empty | (flux < most) | (self.kinetics in _UNLIMITED)
+        # Derivatives are finite where there is none, too.
+        flux = jnp.where(enough, flux, 0.5 * most)
+        solve = KINETICS[self.kinetics].substrate_at
+        found = solve(flux, jnp.where(empty, 1.0, by), constants)
+        return jnp.where(enough, jnp.where(empty, 0.0, found), jnp.nan)
 
     def _flows(self, x, inflow, params):
         """Microbes and enzymes at rest, the uptake and the decomposition they need."""
@@ -224,18 +248,22 @@ class COMPAS(AbstractColumnModel):
 
     def first_guess(self, around: Surroundings, inflow: Any, params: Any) -> Any:
         """The steady state without mixing, where there is one."""
-        guess = super().first_guess(around, inflow, params)
-        closed = self.soil_equilibrium(around.environment, inflow, params)
-        sound = lambda x: (x > 0) & jnp.isfinite(x)
-        better = {
-            name: jnp.where(sound(x), x, getattr(guess, name))
-            for name, x in closed.items()
-        }
-        return guess._replace(**better)
+        found = self.soil_equilibrium(around.environment, inflow, params)
+        sound = lambda x: jnp.where((x > 0) & jnp.isfinite(x), x, _FIRST_GUESS)
+        litter = dict.fromkeys(self.linear, jnp.zeros_like(around.exchange.above))
+        return COMPASPools(**litter, **{name: sound(x) for name, x in found.items()})
 
-    def margins(self, around: Surroundings, inflow: Mapping, params: Any) -> Margins:
-        """How far each layer is from losing its steady state."""
-        x = around.environment.soil
+    def feasibility(
+        self, environment: Environment, inflow: Mapping[str, Any], params: Any
+    ) -> Feasibility:
+        """How far a point is from losing its steady state.
+
+        h_2 = ln[v_a (u_MIC + η (u_DOC + u_SOC)) / (k_MIC (u_MIC + u_DOC + u_SOC))],
+        h_3 = ln[(v_d k_p / k_e) / (p k_d + u_SOC k_MIC / g)]
+
+        Source: conditions of Eq. 9 of Tao et al. (2024), doi:10.1111/gcb.17297.
+        """
+        x = environment.soil
         mic, enz, uptake, decomposition = self._flows(x, inflow, params)
         unlimited = self.kinetics in _UNLIMITED
         k = self.microbial_rates(params)
@@ -246,7 +274,7 @@ class COMPAS(AbstractColumnModel):
             log = jnp.log(most) - jnp.log(jnp.where(empty, 1.0, needed))
             return jnp.where(empty | unlimited, jnp.inf, log)
 
-        return Margins(
+        return Feasibility(
             margin(k.uptake, mic, uptake), margin(k.decomposition, enz, decomposition)
         )
 

@@ -16,7 +16,13 @@ from jaxsoc.physics.mixing import Bedrock
 from jaxsoc.physics.units import DAYS_PER_YEAR, HOURS_PER_DAY
 from jaxsoc.solve.layered import LayeredSystem, solve_layered
 
-from .column import AbstractColumnModel, Surroundings, Transfers, annual_litter
+from .column import (
+    AbstractMicrobialModel,
+    Surroundings,
+    Transfers,
+    annual_litter,
+    litter_source,
+)
 from .mimics_parameters import MIMICSParameters
 from .numbers import Scalar
 
@@ -57,7 +63,7 @@ class MIMICSEnvironment(NamedTuple):
     scalar: Any
 
 
-class MIMICS(AbstractColumnModel):
+class MIMICS(AbstractMicrobialModel):
     """MIMICS's soil carbon in a column: 8 pools, two kinds of microbes.
 
     U_ij = x Vmax_ij M_j S_i / (Km_ij + S_i), i = LITm, LITs, SOMa, j = r, K
@@ -209,7 +215,7 @@ class MIMICS(AbstractColumnModel):
 
     def source(self, params: MIMICSParameters) -> dict[str, Float[Array, " layer"]]:
         """b: litter by pool, some past the microbes and as microbes, gC m⁻³ d⁻¹."""
-        p, source, column = params, super().source(params), self.forcing.column
+        p, source, column = params, litter_source(self, params), self.forcing.column
         stays = 1 - self.immigration
         litm, lits = stays * source["litm"], stays * source["lits"]
         # Microbes come to all depths alike.

@@ -28,6 +28,7 @@ from jaxsoc.physics.parameters import (
 from jaxsoc.physics.shapes import Number
 from jaxsoc.physics.units import FGC_PER_CELL
 from jaxsoc.solve.pointwise import AbstractBounded, AbstractStocks
+from jaxsoc.solve.steady import Steady, steady_state
 
 # Where the slopes of a law of which nothing is known are looked for, as shares of the
 # most substrate; and how much larger they may be in between.
@@ -147,7 +148,10 @@ class TwoPool(AbstractBounded, AbstractStocks):
         return D_S + jnp.abs(Y) * D_B + jnp.abs(T_B)
 
 
-def steady_state(model: TwoPool, params: TwoPoolParameters) -> Pools:
+@steady_state.register(TwoPool)
+def _(
+    model: TwoPool, params: TwoPoolParameters, *, start: Any = None, throw: bool = True
+) -> Pools | Steady:
     """Steady state of each cell: closed form for the known laws, else a root of D.
 
     D* = I / (1 - Y),  T(B*) = Y D*,  D(S*, B*) = D*
@@ -157,32 +161,31 @@ def steady_state(model: TwoPool, params: TwoPoolParameters) -> Pools:
     With linear mortality B* = Y I / ((1 - Y) m); S* of each law as in Table 1 of
     Chakrawal et al. (2020), doi:10.5194/gmd-13-1399-2020, extended.
 
-    **Arguments:** `params`: scalars or cell fields that broadcast.
+    **Arguments:** `params`: scalars or cell fields that broadcast; `throw`: False to be
+    told by cell what was `found` in place of errors.
     **Returns:** `Pools` in mgC/g, with `co2` zero.
     **Raises:** `ValueError` where no steady state exists: no input, or decomposition
     that cannot keep up with mortality at any substrate (Y k ≤ m for Michaelis-Menten,
     ECA and the quadratic law). Inside `jit` the same check raises at run time.
     """
+    params = jax.tree.map(jnp.asarray, params)
+    pools, fed, reachable = _cells(model, params)
+    if not throw:
+        found = fed & reachable
+        return Steady(
+            jax.tree.map(lambda x: jnp.where(found, x, jnp.nan), pools), found
+        )
     Y, I = params.carbon_use_efficiency, params.input
-    decomposition = jnp.asarray(I / (1 - Y))
-    params = _refuse(
-        params,
-        jnp.any(decomposition <= 0),
+    pools = _refuse(
+        pools,
+        ~jnp.all(fed),
         lambda: (
             f"no unique steady state without input: got input {_span(I)} mgC/g/h; "
             "the only attractor is zero biomass"
         ),
     )
-    biomass = _steady_biomass(model, Y * decomposition, params.mortality)
-    known = [k for k in KINETICS.values() if k.law is model.decomposition]
-    constants = params.decomposition
-    if known:
-        substrate = known[0].substrate_at(decomposition, biomass, constants)
-    else:
-        substrate = _substrate_root(model, decomposition, biomass, constants)
-    reachable = (substrate > 0) & (substrate < jnp.inf)
-    substrate = _refuse(
-        substrate,
+    return _refuse(
+        pools,
         ~jnp.all(reachable),
         lambda: (
             "no steady state: decomposition cannot keep up with mortality at any "
@@ -191,8 +194,24 @@ def steady_state(model: TwoPool, params: TwoPoolParameters) -> Pools:
             f"Y {_span(Y)}, {_named(params.decomposition)}, {_named(params.mortality)}"
         ),
     )
+
+
+@eqx.filter_jit
+def _cells(model, params):
+    """Pools of each cell, whether it is fed, and whether its substrate is finite."""
+    Y, I = params.carbon_use_efficiency, params.input
+    fed = jnp.asarray(I / (1 - Y)) > 0
+    decomposition = jnp.where(fed, I / (1 - Y), 1.0)
+    biomass = _steady_biomass(model, Y * decomposition, params.mortality)
+    known = [k for k in KINETICS.values() if k.law is model.decomposition]
+    constants = params.decomposition
+    if known:
+        substrate = known[0].substrate_at(decomposition, biomass, constants)
+    else:
+        substrate = _substrate_root(model, decomposition, biomass, constants)
     substrate, biomass = jnp.broadcast_arrays(substrate, biomass)
-    return Pools(substrate, biomass, jnp.zeros_like(substrate))
+    pools = Pools(substrate, biomass, jnp.zeros_like(substrate))
+    return pools, fed, (substrate > 0) & (substrate < jnp.inf)
 
 
 def _steady_biomass(model, mortality, constants):

@@ -24,7 +24,11 @@ from .precision import require_x64 as require_x64
 from .sites import Sites as Sites
 from .sites import map_sites as map_sites
 from .soundness import IntegrationError as IntegrationError
+from .stability import Stability as Stability
+from .stability import stability as stability
 from .statistics import AbstractStatistic as AbstractStatistic
+from .steady import Steady as Steady
+from .steady import steady_state as steady_state
 from .steppers import heun as heun
 from .steppers import rk4 as rk4
 from .steppers import rodas3 as rodas3

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from . import devices
 from .devices import accelerated
 from .steppers import Step
 
@@ -43,7 +44,7 @@ def together() -> int:
     Two on a processor, where XLA copies what a pass of a loop reads after writing it;
     eight on an accelerator, where a pass costs a launch.
     """
-    return 8 if accelerated() else 2
+    return devices.UNROLL if accelerated() else 2
 
 
 def equal_steps(step: Step, count: int, length: int) -> Advance:

@@ -8,12 +8,14 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Float
 
+from jaxsoc.models.column import AbstractClosedForm, AbstractColumnModel
+from jaxsoc.models.compas import COMPAS
+from jaxsoc.models.compas_parameters import COMPASParameters
 from jaxsoc.physics.parameters import from_unit, to_unit
 from jaxsoc.solve.precision import require_x64
 
-from .compas import COMPAS, Margins
-from .compas_parameters import COMPASParameters
-from .equilibrium import column_steady_state, linear_pools
+from .checks import one_site
+from .steady import steady_pools, upstream
 
 SOIL_PER_MICROBES = 10.0
 """Least soil carbon per microbial carbon, in the column, that PRODA accepts."""
@@ -22,25 +24,33 @@ SOIL_PER_MICROBES = 10.0
 _FAR = 50.0
 
 
-def margins(model: COMPAS, params: COMPASParameters) -> Margins:
+@one_site("the feasibility of a soil column")
+def feasibility(model: AbstractColumnModel, params: Any) -> Any:
     """How far each layer of a column is from losing its steady state.
 
-    h_2 = ln[v_a (u_MIC + η (u_DOC + u_SOC)) / (k_MIC (u_MIC + u_DOC + u_SOC))],
-    h_3 = ln[(v_d k_p / k_e) / (p k_d + u_SOC k_MIC / g)]
+    All pools are positive where all margins are, which are logarithms of what there is
+    at most per what is needed; of COMPAS see `COMPAS.feasibility`.
 
-    All pools are positive where both are; see `Margins`.
-    Source: conditions of Eq. 9 of Tao et al. (2024), doi:10.1111/gcb.17297.
+    **Returns:** margins by kind, a named tuple of (layer,).
+    **Raises:** `ValueError` for a model without a closed form, and as `steady_state`
+    for numbers of several sites.
     """
+    if not isinstance(model, AbstractClosedForm):
+        raise ValueError(
+            "feasibility is known for models whose steady state has a closed form, "
+            f"such as COMPAS, got {type(model).__name__}"
+        )
     around = model.surroundings(params)
-    return model.margins(around, linear_pools(model, around, params).inflow, params)
+    _, inflow = upstream(model, around, params)
+    return model.feasibility(around.environment, inflow, params)
 
 
-def smallest(margins: Margins) -> Float[Array, ""]:
+def smallest(margins: Any) -> Float[Array, ""]:
     """The smallest margin of a column, of any kind and in any layer."""
     return jnp.min(jnp.stack([jnp.min(margin) for margin in margins]))
 
 
-def barrier(margins: Margins, *, width: float = 0.1) -> Float[Array, ""]:
+def barrier(margins: Any, *, width: float = 0.1) -> Float[Array, ""]:
     """A smooth penalty on losing the steady state, for gradients on both sides.
 
     Σ log(1 + exp(-h / width)): almost nothing where margins are several widths above
@@ -52,7 +62,7 @@ def barrier(margins: Margins, *, width: float = 0.1) -> Float[Array, ""]:
     return sum((jnp.sum(jax.nn.softplus(-h)) for h in near), jnp.zeros(()))
 
 
-def soil_per_microbes(model: COMPAS, state: Any) -> Float[Array, ""]:
+def soil_per_microbes(model: AbstractColumnModel, state: Any) -> Float[Array, ""]:
     """Soil organic carbon of a column per carbon of its microbes.
 
     PRODA takes less than 10 for no solution, which no equation says.
@@ -101,9 +111,12 @@ def most_feasible(
 
 def _all_margins(model, params):
     around = model.surroundings(params)
-    found = model.margins(around, linear_pools(model, around, params).inflow, params)
-    state = column_steady_state(model, params)
-    # Where margins are negative the ratio means nothing; it must not win there.
-    ratio = jnp.maximum(soil_per_microbes(model, state), 1e-3)
+    found = model.feasibility(
+        around.environment, upstream(model, around, params)[1], params
+    )
+    state = steady_pools(model, around, params)
+    # Without a steady state there is no ratio; it must not win there.
+    ratio = soil_per_microbes(model, state)
+    ratio = jnp.where(ratio > 1e-3, ratio, 1e-3)
     capped = [jnp.minimum(margin, _FAR) for margin in found]
     return [*capped, jnp.log(ratio / SOIL_PER_MICROBES)[None]]

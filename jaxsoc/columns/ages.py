@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxsoc.models.column import AbstractColumnModel, Surroundings, annual_litter
 from jaxsoc.physics.units import DAYS_PER_YEAR
-from jaxsoc.solve.precision import require_x64
 
-from .column import AbstractColumnModel, Surroundings, annual_litter
-from .equilibrium import steady_pools
+from .checks import one_site
+from .network import flows, network
 
 
 class Ages(NamedTuple):
@@ -30,6 +30,7 @@ class Ages(NamedTuple):
     transit_time: Any
 
 
+@one_site("the age of soil carbon")
 def mean_ages(model: AbstractColumnModel, params: Any) -> Ages:
     """Exact mean ages and transit time of a linear column at its steady state.
 
@@ -45,7 +46,6 @@ def mean_ages(model: AbstractColumnModel, params: Any) -> Ages:
     Source: Rasmussen et al. (2016), doi:10.1007/s00285-016-0990-8; Metzler and Sierra
     (2018), doi:10.1007/s11004-017-9690-1.
     """
-    require_x64("ages of soil carbon")
     around = model.surroundings(params)
     X = linear_response(model, around, params, around.source)
     Y = linear_response(model, around, params, X._asdict())
@@ -83,8 +83,9 @@ def linear_response(
             f"{type(model).__name__} is not linear ({', '.join(others)} are not of "
             "first order): ages and responses are for linear models"
         )
-    fed = Surroundings(around.environment, around.exchange, dict(source))
-    return steady_pools(model, fed, params)
+    net, none = network(model, params), jnp.zeros_like(around.exchange.above)
+    right = {pool: source.get(pool, none) for pool in net.pools}
+    return model.pools(**net.solve(flows(net, model, around, params), 0.0, right))
 
 
 def _age(aged, carbon):

@@ -2,13 +2,14 @@
 
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
+from jaxsoc.models.column import AbstractColumnModel, Surroundings
 from jaxsoc.physics.units import DAYS_PER_YEAR
 
-from .column import AbstractColumnModel
+from .checks import one_site
 
 
 class PoolBudget(NamedTuple):
@@ -43,12 +44,14 @@ class PoolBudget(NamedTuple):
         return PoolBudget(*(sum(term[1:], term[0]) for term in self))
 
 
-def layer_budget(model: AbstractColumnModel, params: Any, state: Any) -> PoolBudget:
+@eqx.filter_jit
+def layer_budget(
+    model: AbstractColumnModel, around: Surroundings, params: Any, state: Any
+) -> PoolBudget:
     """Budget of each pool in each layer, gC m⁻³ yr⁻¹.
 
-    **Arguments:** `state`: pools, gC m⁻³.
+    **Arguments:** `around`: `model.surroundings(params)`; `state`: pools, gC m⁻³.
     """
-    around = model.surroundings(params)
     fluxes = model.fluxes(state, around.environment, params)
     zero, names = jnp.zeros_like(state[0]), model.pools._fields
     received, passed_on = dict.fromkeys(names, zero), dict.fromkeys(names, zero)
@@ -69,14 +72,18 @@ def layer_budget(model: AbstractColumnModel, params: Any, state: Any) -> PoolBud
     )
 
 
+@one_site("the budget of a soil column")
 def column_budget(model: AbstractColumnModel, params: Any, state: Any) -> PoolBudget:
     """Budget of each pool in the whole column, gC m⁻² yr⁻¹.
 
     **Arguments:** `state`: pools, gC m⁻³.
+    **Raises:** as `steady_state` for numbers of several sites.
     """
+    layers = layer_budget(model, model.surroundings(params), params, state)
+    return whole_column(model, layers)
+
+
+def whole_column(model: AbstractColumnModel, layers: PoolBudget) -> PoolBudget:
+    """A budget by layer, gC m⁻³ yr⁻¹, summed over the column, gC m⁻² yr⁻¹."""
     thickness = model.forcing.column.thickness
-
-    def column(values: Float[Array, " layer"]) -> Float[Array, ""]:
-        return jnp.sum(values * thickness)
-
-    return jax.tree.map(column, layer_budget(model, params, state))
+    return jax.tree.map(lambda values: jnp.sum(values * thickness), layers)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from .column import AbstractColumnModel, Transfers
+from jaxsoc.models.column import AbstractColumnModel, Transfers
 
 
 class Group(NamedTuple):

@@ -1,23 +1,28 @@
 """The linear pools of a column as a network: who loses, who feeds whom, who is mixed.
 
-For what steady states do not need: the product M X, and solutions at shifted rates.
+M = A K ξ - V of the pools that feel no others than linear ones upstream, assembled,
+ordered and solved here alone: at rest, and at shifted rates.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
+from jaxsoc.models.column import AbstractColumnModel, Surroundings
 from jaxsoc.physics.mixing import Exchange
 from jaxsoc.solve.layered import LayeredSystem, solve_layered
 
-from .column import AbstractColumnModel, Surroundings
 from .structure import groups
+
+Pools = Mapping[str, Any]
 
 
 class Flows(NamedTuple):
-    """M of dX/dt = M X + b by layer, 1/d.
+    """M of dX/dt = M X + b by layer, 1/d, and what linear pools pass on to others.
 
     `loss`: of each pool; `feeds`: by (receiver, donor), of the donor; `exchange`: V.
     """
@@ -42,29 +47,53 @@ class Network(NamedTuple):
         """All of its pools."""
         return tuple(p for stage in self.stages for group in stage for p in group)
 
-    def apply(self, flows: Flows, pools: dict[str, Any]) -> dict[str, Any]:
+    def apply(self, flows: Flows, pools: Pools) -> dict[str, Any]:
         """M X by pool."""
         change = {name: -flows.loss[name] * x for name, x in pools.items()}
         for (receiver, donor), rate in flows.feeds.items():
-            change[receiver] = change[receiver] + rate * pools[donor]
+            if receiver in change:
+                change[receiver] = change[receiver] + rate * pools[donor]
         for name in change:
             if name in self.mixed:
                 change[name] = change[name] + flows.exchange(pools[name])
         return change
 
-    def solve(self, flows: Flows, shift: Any, right: dict[str, Any]) -> dict[str, Any]:
+    def solve(self, flows: Flows, shift: Any, right: Pools) -> dict[str, Any]:
         """(shift - M)⁻¹ right by pool, complex where the shift is."""
         kind = jnp.result_type(shift)
         cast = lambda x: lax.convert_element_type(x, kind)
-        flows, right = jax.tree.map(cast, (flows, right))
+        flows, inflow = jax.tree.map(cast, (flows, dict(right)))
         found: dict[str, Any] = {}
         for stage in self.stages:
-            solved = self._stage(stage, flows, shift, right)
+            solved = self._stage(stage, flows, shift, inflow)
             found |= solved
             for (receiver, donor), rate in flows.feeds.items():
-                if donor in solved and receiver not in found:
-                    right[receiver] = right[receiver] + rate * found[donor]
+                if donor in solved and receiver in inflow and receiver not in found:
+                    inflow[receiver] = inflow[receiver] + rate * found[donor]
         return found
+
+    def inflow(self, flows: Flows, pools: Pools, source: Pools) -> dict[str, Any]:
+        """What litter and linear pools bring to the other pools, gC m⁻³ d⁻¹."""
+        inflow = {name: b for name, b in source.items() if name not in flows.loss}
+        for (receiver, donor), rate in flows.feeds.items():
+            if receiver not in flows.loss:
+                inflow[receiver] = inflow.get(receiver, 0.0) + rate * pools[donor]
+        return inflow
+
+    def dense(
+        self, flows: Flows, pools: tuple[str, ...] | None = None
+    ) -> Float[Array, "row row"]:
+        """M as one matrix, `pools` (by default as in `pools`) leading layers."""
+        names = self.pools if pools is None else pools
+        V = dense_exchange(flows.exchange)
+        none = jnp.zeros_like(flows.exchange.above)
+
+        def block(i, j):
+            if i == j:
+                return (V if i in self.mixed else 0.0) - jnp.diag(flows.loss[i])
+            return jnp.diag(flows.feeds.get((i, j), none))
+
+        return jnp.block([[block(i, j) for j in names] for i in names])
 
     def _stage(self, stage, flows, shift, right):
         blocks = [_block(group, flows, shift) for group in stage]
@@ -92,6 +121,11 @@ class Network(NamedTuple):
         }
 
 
+def dense_exchange(exchange: Exchange) -> Float[Array, "layer layer"]:
+    """What a pool gains in each layer per carbon in each other, its columns, 1/d."""
+    return jax.vmap(exchange, in_axes=1, out_axes=1)(jnp.eye(exchange.above.size))
+
+
 def _block(group, flows, shift):
     """Rows of shift - M of a group, without what is mixed."""
     entry = lambda i, j: (
@@ -103,22 +137,14 @@ def _block(group, flows, shift):
 
 
 def network(model: AbstractColumnModel, params: Any) -> Network:
-    """The linear pools of a model in the order in which they can be solved.
-
-    **Raises:** `ValueError` for a model whose linear pools are fed by others.
-    """
+    """The linear pools fed by none but linear ones, in the order of their solution."""
     transfers = model.transfers(params)
     linear = [g.pools for g in groups(model, transfers) if g.linear]
     feeds = {(r, model.processes[p]) for r, p in transfers}
-    known = {pool for group in linear for pool in group}
-    if any(r in known and d not in known for r, d in feeds):
-        raise ValueError(
-            f"the linear pools of {type(model).__name__} are fed by pools that are not "
-            "linear; only models whose linear pools lie upstream have seasons"
-        )
-    stages, found = [], set()
-    while linear:
-        ready = [g for g in linear if _donors(g, feeds) <= {*found, *g}]
+    stages: list[tuple[tuple[str, ...], ...]] = []
+    found: set[str] = set()
+    fed = lambda g: {d for r, d in feeds if r in g} <= {*found, *g}
+    while ready := [g for g in linear if fed(g)]:
         # What does not move comes first, so that more of what does can go together.
         ready = [g for g in ready if not set(g) & model.mixed] or ready
         kind = lambda g: tuple(pool in model.mixed for pool in g)
@@ -126,35 +152,29 @@ def network(model: AbstractColumnModel, params: Any) -> Network:
         stages.append(stage)
         found |= {pool for group in stage for pool in group}
         linear = [g for g in linear if g not in stage]
-    return Network(tuple(stages), frozenset(model.mixed) & known)
+    return Network(tuple(stages), frozenset(model.mixed) & found)
 
 
-def flows(model: AbstractColumnModel, around: Surroundings, params: Any) -> Flows:
+def flows(
+    net: Network, model: AbstractColumnModel, around: Surroundings, params: Any
+) -> Flows:
     """Rates of the linear pools in given surroundings."""
     rates = model.rates(around.environment, params)
     some = jnp.zeros_like(around.exchange.above)
-    loss: dict[str, Any] = {}
+    loss: dict[str, Any] = {pool: some for pool in net.pools}
     feeds: dict[tuple[str, str], Any] = {}
     for process, rate in rates.items():
-        donor = model.processes[process]
-        loss[donor] = loss.get(donor, some) + rate
+        if (donor := model.processes[process]) in loss:
+            loss[donor] = loss[donor] + rate
     for (receiver, process), share in model.transfers(params).items():
-        donor = model.processes[process]
-        if process in rates and receiver in loss:
+        if (donor := model.processes[process]) in loss:
             fed = share * rates[process] + some
             key = (receiver, donor)
             feeds[key] = feeds[key] + fed if key in feeds else fed
-    pools = {p for p in loss if _is_linear(model, p)}
-    return Flows(
-        {p: loss[p] for p in pools},
-        {(r, d): rate for (r, d), rate in feeds.items() if {r, d} <= pools},
-        around.exchange,
-    )
+    return Flows(loss, feeds, around.exchange)
 
 
-def _donors(group, feeds):
-    return {donor for receiver, donor in feeds if receiver in group}
-
-
-def _is_linear(model, pool):
-    return all(p in model.linear for p, d in model.processes.items() if d == pool)
+def litter_on(net: Network, around: Surroundings) -> dict[str, Any]:
+    """b of the linear pools, gC m⁻³ d⁻¹, nothing where no litter falls."""
+    none = jnp.zeros_like(around.exchange.above)
+    return {pool: around.source.get(pool, none) for pool in net.pools}

@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxsoc.models.column import AbstractColumnModel, annual_litter
 from jaxsoc.physics.allocation import CM_PER_M
 from jaxsoc.physics.environment import averages, depth_scalar
 from jaxsoc.physics.options import check_option
 from jaxsoc.physics.safe import ratio
 from jaxsoc.physics.units import DAYS_PER_YEAR
 
-from .column import AbstractColumnModel, annual_litter
+from .checks import one_site
 
 # Depth above which the share of the input is told, cm.
 _SHALLOW = 5.0
@@ -40,6 +41,7 @@ class Components(NamedTuple):
     litter_to_soil: Any
 
 
+@one_site("the components of a soil column")
 def components(
     model: AbstractColumnModel,
     params: Any,

@@ -1,0 +1,199 @@
+"""Steady states of soil columns, by the structure of the model."""
+
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.core import Tracer
+
+from jaxsoc.models.column import (
+    AbstractClosedForm,
+    AbstractColumnModel,
+    AbstractMicrobialModel,
+    Surroundings,
+)
+from jaxsoc.physics.options import check_option
+from jaxsoc.solve.newton import newton_layered
+from jaxsoc.solve.steady import Steady, steady_state
+
+from .checks import one_column
+from .network import flows, litter_on, network
+
+Method = Literal["closed_form", "newton"]
+
+# What comes in and what leaves may differ by so much of what comes in.
+_CLOSURE = 1e-6
+
+
+@steady_state.register(AbstractColumnModel)
+def _(
+    model: AbstractColumnModel,
+    params: Any,
+    *,
+    start: Any = None,
+    method: Method = "closed_form",
+    throw: bool = True,
+) -> Any:
+    """Pools at which a soil column stays as it is.
+
+    A F(X) + b - V X = 0
+
+    Groups of linear pools are solved one after the other, upstream first: pools that do
+    not move layer by layer, the others down the column, a tridiagonal or
+    block-tridiagonal system for each group. Pools with other kinetics follow in closed
+    form where the model has one, else by Newton's method. Batch it with `vmap`, over
+    the last axis for speed (`map_sites`).
+
+    **Arguments:** `model`: with its forcing, of one site; `params`: its numbers;
+    `start`: pools to start Newton's method from; `method`: "newton" solves for the
+    pools with other kinetics by Newton's method even where there is a closed form;
+    `throw`: False for a `Steady`, whose `found` says whether there is one.
+    **Returns:** the pools, gC m⁻³ by layer, differentiable, all of them NaN inside
+    `jit` where there is no steady state.
+    **Raises:** `RuntimeError` where JAX is set to 32 bits; `ValueError` for numbers of
+    several sites or an unknown method, and, outside `jit`, that names the layer and the
+    margin where there is no steady state, or what else is not at rest.
+    """
+    check_option("method", method, Method)
+    model, params = one_column("the steady state of a soil column", model, params)
+    start = jax.tree.map(jnp.asarray, start)
+    found, pools, kept = _solved(model, params, start, method)
+    if throw and not isinstance(found.found, Tracer) and not found.found:
+        known = lax.stop_gradient((model, params, pools, kept))
+        raise ValueError(_why_not(*known))
+    return found.pools if throw else found
+
+
+def steady_pools(
+    model: AbstractColumnModel,
+    around: Surroundings,
+    params: Any,
+    *,
+    start: Any = None,
+    method: Method = "closed_form",
+) -> Any:
+    """Pools at rest in given surroundings, without the checks of `steady_state`."""
+    found, inflow = upstream(model, around, params)
+    others = tuple(inflow)
+    if others:
+        known = isinstance(model, AbstractClosedForm) and not {*others} & model.mixed
+        if known and method == "closed_form":
+            found |= model.soil_equilibrium(around.environment, inflow, params)
+        else:
+            found |= _by_newton(others, model, around, params, found, inflow, start)
+    return model.pools(**found)
+
+
+def upstream(
+    model: AbstractColumnModel, around: Surroundings, params: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Linear pools at rest, gC m⁻³, and what comes into each other pool, gC m⁻³ d⁻¹."""
+    net = network(model, params)
+    numbers = flows(net, model, around, params)
+    found = net.solve(numbers, 0.0, litter_on(net, around))
+    inflow, none = net.inflow(numbers, found, around.source), around.exchange.above * 0
+    others = (name for name in model.pools._fields if name not in found)
+    return found, {name: inflow.get(name, none) + none for name in others}
+
+
+@eqx.filter_jit
+def _solved(model, params, start, method):
+    """What is found, the pools anyway, and which share of the input never leaves."""
+    around = model.surroundings(params)
+    pools = steady_pools(model, around, params, start=start, method=method)
+    column = lambda x: jnp.sum(x * model.forcing.column.thickness)
+    came = sum((column(b) for b in around.source.values()), jnp.zeros(()))
+    left = column(model.respiration(pools, around, params))
+    if model.bedrock != "closed":
+        moved = (column(around.exchange(getattr(pools, p))) for p in model.mixed)
+        left = left - sum(moved, jnp.zeros(()))
+    positive = jnp.all(jnp.stack([jnp.min(pool) >= 0 for pool in pools]))
+    found = positive & (jnp.abs(came - left) <= _CLOSURE * came)
+    told = jax.tree.map(lambda x: jnp.where(found, x, jnp.nan), pools)
+    return Steady(told, found), pools, 1 - left / came
+
+
+def _why_not(model, params, pools, kept):
+    """Why there is no steady state, in a sentence."""
+    name = type(model).__name__
+    # Layers that exchange soil carbon may stand where one by itself could not.
+    if isinstance(model, AbstractClosedForm) and not {*model.soil} & model.mixed:
+        around = model.surroundings(params)
+        _, inflow = upstream(model, around, params)
+        margins = model.feasibility(around.environment, inflow, params)
+        for kind, margin in margins._asdict().items():
+            if np.any(margin <= 0):
+                layer, node = int(np.argmin(margin)), model.forcing.column.nodes
+                return (
+                    f"no steady state in layer {layer + 1} ({node[layer]:g} m) and "
+                    f"{int(np.sum(margin <= 0)) - 1} others: {kind} reaches at most "
+                    f"{np.exp(margin[layer]):.3g} times what is needed there (margin "
+                    f"{margin[layer]:.3g}, expected more than 0)"
+                )
+    if np.isfinite(kept) and np.abs(kept) > _CLOSURE:
+        return (
+            f"no steady state of {name}: {kept:.3g} of the carbon that comes in never "
+            "leaves as CO₂, expected 0: the shares that pools pass on must leave some "
+            "to be respired"
+        )
+    sound = lambda pool: np.all(np.isfinite(pool) & (np.asarray(pool) >= 0))
+    lost = [pool for pool, x in pools._asdict().items() if not sound(x)]
+    return (
+        f"no steady state of {name} was found: {', '.join(lost)} are negative or have "
+        "no finite values; try another `start`, or parameters further from the ends of "
+        "their priors"
+    )
+
+
+def _by_newton(names, model, around, params, found, inflow, start):
+    """Pools with kinetics of their own, what is upstream being known."""
+    if start is None and not isinstance(model, AbstractMicrobialModel):
+        raise ValueError(
+            f"{type(model).__name__} has pools that are not linear: make it an "
+            "AbstractMicrobialModel, with a first guess, or give a `start`"
+        )
+    if start is None:
+        start = model.first_guess(around, inflow, params)
+    mixed = tuple(pool in model.mixed for pool in names)
+    lives = _reached(around.exchange, inflow) if any(mixed) else _fed(inflow)
+
+    def local(values, given):
+        model, around, params, upstream = given
+        state = model.pools(**upstream, **dict(zip(names, values, strict=True)))
+        change = model.reactions(state, around, params)
+        # Where nothing ever comes, an equation that has a root stands in.
+        return tuple(
+            jnp.where(lives, change[pool], 1.0 - x)
+            for pool, x in zip(names, values, strict=True)
+        )
+
+    values = newton_layered(
+        local,
+        tuple(jnp.where(lives, getattr(start, pool), 1.0) for pool in names),
+        (model, around, params, found),
+        tuple(around.exchange),
+        mixed=mixed,
+    )
+    return {
+        pool: jnp.where(lives, x, 0.0) for pool, x in zip(names, values, strict=True)
+    }
+
+
+def _fed(inflow):
+    """Layers into which something comes."""
+    return sum(inflow.values()) > 0
+
+
+def _reached(exchange, inflow):
+    """Layers into which something comes, or is mixed from others."""
+
+    def spread(reverse, linked, here):
+        step = lambda before, now: ((before & now[0]) | now[1],) * 2
+        start = jnp.zeros((), bool)
+        return lax.scan(step, start, (linked, here), reverse=reverse)[1]
+
+    down = spread(False, exchange.above > 0, _fed(inflow))
+    return spread(True, exchange.below > 0, down)

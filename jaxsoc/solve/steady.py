@@ -1,0 +1,164 @@
+"""States at which a tendency leaves everything as it is."""
+
+from collections.abc import Callable
+from functools import singledispatch
+from types import FunctionType
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.core import Tracer
+from jax.flatten_util import ravel_pytree
+
+from .dependence import depends_on
+from .precision import require_x64
+
+# Dense Jacobians beyond this many unknowns take more memory than a machine has.
+_MOST_UNKNOWNS = 8192
+# Steps before giving up; how fast implicit time steps grow at least, and shrink.
+_STEPS, _GROWTH, _SHRINK = 300, 10.0, 4.0
+# The first step is so many times shorter than the fastest relative change; shifts below
+# this share of the first one are none: the step is Newton's.
+_FIRST, _NONE = 10.0, 1e-19
+# Largest share of a stock that a step may take, and how many times it may add it.
+_LARGEST_FALL, _LARGEST_RISE = 0.9, 10.0
+# A Newton step this small, relative, is followed by one at rounding.
+_CLOSE = 1e-9
+
+
+class Steady(NamedTuple):
+    """A steady state that was looked for: `pools`, NaN where none was `found`."""
+
+    pools: Any
+    found: Any
+
+
+@singledispatch
+def steady_state(
+    model: Callable, params: Any, *, start: Any = None, throw: bool = True
+) -> Any:
+    """Pools at which a soil stays as it is: of a point, cells, a grid or a column.
+
+    f(x, params) = 0
+
+    Models with a closed form or a structure of their own (`TwoPool`, columns) use it;
+    any other tendency, its cells coupled or not, is solved for as a whole, by implicit
+    time steps that grow until they are Newton's. Pools that nothing depends on, such as
+    respired CO₂, stay as they began. Derivatives are implicit, in both modes.
+
+    **Arguments:** `model`: a tendency `(t, state, params)`, taken at t = 0; `start`:
+    the state to search from, stocks positive, which the models above do not need;
+    `throw`: False for a `Steady`, which says by `found` whether there is one, and never
+    raises. Columns also take `method`, see `jaxsoc.columns.steady`.
+    **Returns:** the pools, NaN inside `jit` where no steady state was found.
+    **Raises:** `ValueError` without a start, or outside `jit` where no steady state was
+    found; `RuntimeError` where JAX is set to 32 bits.
+    Source: Kelley and Keyes (1998), doi:10.1137/S0036142996304796, for the time steps.
+    """
+    require_x64("a steady state")
+    if start is None:
+        raise ValueError(
+            f"a steady state of {_name(model)} needs a `start` to search from, got None"
+        )
+    params, start = jax.tree.map(jnp.asarray, (params, start))
+    found = _search(model, params, start)
+    if throw and not isinstance(found.found, Tracer) and not found.found:
+        raise ValueError(
+            f"no steady state of {_name(model)} was found from this start: some stock "
+            "grows without end, or depends on where it began"
+        )
+    return found.pools if throw else found
+
+
+@eqx.filter_jit
+def _search(model, params, start) -> Steady:
+    vector, lifted, tendency = unknowns(model, params, start)
+    if vector.size > _MOST_UNKNOWNS:
+        raise ValueError(
+            f"a steady state of {vector.size} unknowns at once is not supported, "
+            f"expected at most {_MOST_UNKNOWNS}"
+        )
+    x = _root(tendency, lax.stop_gradient(vector), (model, params))
+    return Steady(lifted(x), jnp.all(jnp.isfinite(x)))
+
+
+def unknowns(
+    model: Callable, params: Any, state: Any
+) -> tuple[Any, Callable, Callable]:
+    """A state without the pools that nothing depends on, as one vector.
+
+    **Returns:** the vector x; `state(x)`; and `tendency(x, (model, params))`, dx/dt.
+    """
+    leaves, tree = jax.tree.flatten(state)
+    change = lambda *leaves: jax.tree.leaves(model(0.0, tree.unflatten(leaves), params))
+    felt = depends_on(change, leaves)
+    chosen = lambda leaves: [x for x, f in zip(leaves, felt, strict=True) if f]
+    vector, back = ravel_pytree(chosen(leaves))
+
+    def lifted(x):
+        solved = iter(back(x))
+        return tree.unflatten(
+            [next(solved) if f else v for f, v in zip(felt, leaves, strict=True)]
+        )
+
+    def tendency(x, given):
+        model, params = given
+        found = model(0.0, lifted(x), params)
+        return ravel_pytree(chosen(jax.tree.leaves(found)))[0]
+
+    return vector, lifted, tendency
+
+
+class _Iterate(NamedTuple):
+    x: Any
+    shift: Any
+    change: Any
+    count: Any
+
+
+def _root(tendency, start, given):
+    """x with tendency(x, given) = 0, all NaN where none was found."""
+    arrays, others = eqx.partition(given, eqx.is_array)
+    fixed = eqx.combine(lax.stop_gradient(arrays), others)
+    held = lambda x: tendency(x, fixed)
+    eye = jnp.eye(start.size)
+
+    def correction(x, right, shift):
+        return jnp.linalg.solve(shift * eye - jax.jacfwd(held)(x), right)
+
+    # Stocks of nothing may grow from a share of the largest that does not matter.
+    least = jnp.finfo(start.dtype).eps * jnp.max(jnp.abs(start))
+    relative = lambda moves, x: moves / jnp.maximum(jnp.abs(x), least)
+
+    def step(now):
+        shift = jnp.where(now.shift < _NONE * first, 0.0, now.shift)
+        moves = correction(now.x, held(now.x), shift)
+        share = relative(moves, now.x)
+        change, fall = jnp.max(jnp.abs(share)), jnp.max(-share)
+        # A step that takes all of a stock, or is no number, is tried again, shorter.
+        wild = ~((fall <= _LARGEST_FALL) & (change <= _LARGEST_RISE))
+        after = jnp.where(wild, now.x, now.x + moves)
+        longer = shift * jnp.minimum(change, 1 / _GROWTH)
+        following = jnp.where(wild, shift * _SHRINK, longer)
+        # A wild Newton step is followed by a time step.
+        following = jnp.where(wild & (shift == 0), 1e-6 * first, following)
+        return _Iterate(after, following, change, now.count + 1)
+
+    met = lambda now: (now.shift == 0) & (now.change <= _CLOSE)
+    goes_on = lambda now: ~met(now) & (now.count < _STEPS)
+    fastest = jnp.max(jnp.abs(relative(held(start), start)))
+    first = _FIRST * jnp.maximum(fastest, jnp.finfo(start.dtype).tiny)
+    end = lax.while_loop(
+        goes_on, step, _Iterate(start, first, jnp.full_like(first, jnp.inf), 0)
+    )
+    # What died out is gone; where the rest then depends on where it began, the Jacobian
+    # is singular and the last step no number. Only `given` carries derivatives.
+    x = jnp.where(jnp.abs(end.x) <= least, 0.0, end.x)
+    last = correction(x, tendency(x, given), jnp.zeros_like(first))
+    return jnp.where(met(end), x + last, jnp.nan)
+
+
+def _name(model: Any) -> str:
+    return model.__name__ if isinstance(model, FunctionType) else type(model).__name__
