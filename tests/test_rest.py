@@ -268,7 +268,7 @@ def test_many_sites_without_vmap_are_refused(count):
     [
         (
             lambda f: CLM5(f, bedrock="open"),
-            "bedrock 'open', expected one of closed, proda",
+            "bedrock .open., expected one of closed",
         ),
         (lambda f: CLM5(f, averaging="mean"), "unknown averaging 'mean', expected"),
         (lambda f: COMPAS(f, enzyme_turnover="v22"), "unknown enzyme_turnover 'v22'"),
