@@ -15,7 +15,13 @@ from jaxsoc.columns import seasons
 from jaxsoc.columns.microbial_year import STEPS
 from jaxsoc.columns.network import flows, network
 from jaxsoc.columns.seasons import MONTH, Seasonal, periodic_state, step_year
-from jaxsoc.models import CLM5, COMPAS, CLM5Parameters, COMPASParameters
+from jaxsoc.models import (
+    CLM5,
+    COMPAS,
+    COMPAS_INDICATIVE,
+    CLM5Parameters,
+    COMPASParameters,
+)
 from jaxsoc.physics.columns import SoilColumn
 from jaxsoc.physics.forcing import Forcing, idealised
 from jaxsoc.solve.exponential import move_linear
