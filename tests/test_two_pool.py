@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxsoc import steady_state
+from jaxsoc import stability, steady_state
 from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
 from jaxsoc.physics.kinetics import (
     KINETICS,
@@ -135,16 +135,13 @@ STABILITY = {
 @pytest.mark.parametrize("name", STABILITY)
 def test_linear_stability_of_the_steady_state(name):
     model, params = soil(name)
-    star = steady_state(model, params)
-    tendency = lambda x: jnp.stack(model(0.0, Pools(x[0], x[1], 0.0), params)[:2])
-    jacobian = np.asarray(jax.jacfwd(tendency)(jnp.stack(star[:2])))
-    eigenvalue = np.linalg.eigvals(jacobian)[0]
+    found = stability(model, params)
+    eigenvalue = found.eigenvalues[0]
     real, imaginary, efold, period = STABILITY[name]
     assert eigenvalue.real == pytest.approx(real, rel=3e-4)
     assert abs(eigenvalue.imag) == pytest.approx(imaginary, rel=3e-4)
-    assert -1 / eigenvalue.real / HOURS_PER_DAY == pytest.approx(efold, rel=5e-4)
-    turn = 2 * np.pi / abs(eigenvalue.imag) / HOURS_PER_YEAR
-    assert turn == pytest.approx(period, rel=1.2e-3)
+    assert found.damping_time / HOURS_PER_DAY == pytest.approx(efold, rel=5e-4)
+    assert found.period / HOURS_PER_YEAR == pytest.approx(period, rel=1.2e-3)
 
 
 @pytest.mark.reference
