@@ -19,12 +19,6 @@ BARS = {
     "ensemble_gradient": 60,
     "clm5": 90,
 }
-_packed = pytest.mark.xfail(
-    strict=True, reason="steps are unrolled and rows packed as for a processor"
-)
-_CASES = [
-    name if name == "clm5" else pytest.param(name, marks=_packed) for name in BARS
-]
 
 
 @pytest.mark.slow
@@ -32,7 +26,7 @@ _CASES = [
     find_spec("jax_plugins") is None or find_spec("jax_plugins.xla_cuda13") is None,
     reason="needs jax-cuda13-plugin and jax-cuda13-pjrt of the version of jax",
 )
-@pytest.mark.parametrize("name", _CASES)
+@pytest.mark.parametrize("name", BARS)
 def test_few_kernels_are_started(name):
     # JAX must not look for a card, and must know of one processor only.
     surroundings = os.environ | {
