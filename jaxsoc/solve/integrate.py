@@ -177,7 +177,7 @@ def choose_method(
     # Rounded to a power of two, so that similar problems share one compilation.
     longest = float(intervals.max())
     pairs = max(longest * float(fastest) / (2 * COURANT), 1.0)
-    return Steps(longest / 2.0 ** (1 + np.ceil(np.log2(pairs))))
+    return Steps(float(longest / 2.0 ** (1 + np.ceil(np.log2(pairs)))))
 
 
 def _rate_of(tendency, rate):
