@@ -128,7 +128,6 @@ def _measured(method, tendency, save, pace, times, watch):
     """What is saved and what is watched, as a pair."""
     seen: Any = Means()
     if watch:
-        explicit = method.stepper in STABLE
         longest = jnp.max(jnp.diff(times))
 
         def length(t, state, params):
@@ -136,7 +135,7 @@ def _measured(method, tendency, save, pace, times, watch):
                 return longest / (pace.count * pace.factor / 2)
             return pace.courant / pace.rate(t, state, params, longest)
 
-        seen = Both(seen, Watch(tendency if explicit else None, length))
+        seen = Both(seen, Watch(tendency, length, method.stepper in STABLE))
     if isinstance(save, AbstractStatistic):
         return Both(save, seen)
     return lambda t, state, params: (save(t, state, params), seen(t, state, params))
