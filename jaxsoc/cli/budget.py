@@ -13,17 +13,8 @@ from jaxsoc.experiments import Budget, Design, budgets, checked_correlations
 from jaxsoc.experiments.budget import Case, checked_choice
 from jaxsoc.io import budget_to_dataset, save_dataset, writable_folder
 
-from .config import UpscaleConfig
+from .config import BudgetConfig
 from .upscale import print_warnings, supplied_fields, with_bar
-
-
-class BudgetConfig(UpscaleConfig):
-    """Everything that `jaxsoc budget` can be told."""
-
-    heterogeneity: list[str] = ["biophysical", "biochemical", "full"]
-    every: float = 24.0  # hours
-    order: int = 2
-    of: str = "respiration"
 
 
 def run_budget(config: BudgetConfig, *, quiet: bool) -> None:
