@@ -3,14 +3,11 @@
 import json
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.progress import TimeRemainingColumn as Remaining
 from rich.table import Table
 
 from jaxsoc.experiments import (
@@ -32,8 +29,8 @@ from jaxsoc.io import (
 )
 from jaxsoc.physics.parameters import declarations
 
-from . import interrupt
 from .config import UpscaleConfig
+from .report import finish, print_warnings, with_bar
 
 
 def run_upscale(config: UpscaleConfig, *, quiet: bool, dry_run: bool) -> None:
@@ -60,19 +57,13 @@ def run_upscale(config: UpscaleConfig, *, quiet: bool, dry_run: bool) -> None:
                 {name: json.dumps(value) for name, value in about.items()}
             )
         else:
-            finished = _run_with_bar(console, design, supplied)
+            finished = with_bar(console, lambda p: run(design, supplied, progress=p))
             results = to_dataset(finished, about)
     # Before anything is printed: a closed pipe must not cost the results.
-    written = [save_dataset(results, folder / "upscale.nc")]
+    written = save_dataset(results, folder / "upscale.nc")
     _print_summary(console, finished)
-    print_warnings(console, noticed)
-    if config.figures:
-        with console.status("drawing figures"):
-            written += _draw(results, finished, folder)
-    seconds = time.perf_counter() - started
-    console.print(f"{seconds:.0f} s; written to {folder}:")
-    for path in written:
-        console.print(f"  {path.name}", highlight=False)
+    figures = lambda: _figures(results, finished) if config.figures else {}
+    finish(console, noticed, started, written, figures)
 
 
 def supplied_fields(config: UpscaleConfig, design: Design) -> Supplied | None:
@@ -86,30 +77,6 @@ def supplied_fields(config: UpscaleConfig, design: Design) -> Supplied | None:
     return load_fields(
         config.fields, units=config.units, degree=design.degree, grid=design.grid
     )
-
-
-def _run_with_bar(console: Console, design: Design, supplied: Supplied | None) -> Run:
-    return with_bar(console, lambda progress: run(design, supplied, progress=progress))
-
-
-def with_bar(console: Console, work: Callable) -> Any:
-    """Result of `work(progress)`, with a bar where there is a terminal to draw it."""
-    if not console.is_terminal:  # a log has no use for a bar, nor for its last line
-        return work(lambda done, total, case: interrupt.check())
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        Remaining(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def progress(done, total, case):
-            interrupt.check()
-            bar.update(task, completed=done, total=total, description=case)
-
-        return work(progress)
 
 
 def _stream_with_bar(console: Console, design: Design, config, folder: Path):
@@ -170,12 +137,6 @@ def _print_summary(console: Console, finished: Run) -> None:
     )
 
 
-def print_warnings(console: Console, noticed: list[Any]) -> None:
-    """What was warned of, each once."""
-    for message in dict.fromkeys(str(warning.message) for warning in noticed):
-        console.print(f"note: {message}", style="yellow")
-
-
 def _print_estimate(
     console: Console, design: Design, supplied: Supplied | None
 ) -> None:
@@ -186,7 +147,7 @@ def _print_estimate(
     )
 
 
-def _draw(results: Any, finished: Run, folder: Path) -> list[Path]:
+def _figures(results: Any, finished: Run) -> dict[str, Any]:
     from jaxsoc import plots
 
     design, member = finished.design, finished.member
@@ -208,10 +169,7 @@ def _draw(results: Any, finished: Run, folder: Path) -> list[Path]:
             {k: _by_name(design.nominal(k)) for k in varying},
             {k: _units(c) for k, c in varying.items()},
         )
-    return [
-        plots.save_figure(figure, folder / f"{name}.png")
-        for name, figure in figures.items()
-    ]
+    return figures
 
 
 def _units(constants):

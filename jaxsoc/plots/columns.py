@@ -8,24 +8,24 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, STYLE, VERMILION, title
+from .style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    LINES,
+    ORANGE,
+    PURPLE,
+    SKY,
+    STYLE,
+    VERMILION,
+    title,
+)
 
 # Drawn down to here unless asked otherwise, m: there is little carbon below.
 DEEPEST = 2.0
 _KILO = 1e-3
 _DENSITY = "carbon (kgC m$^{-3}$)"
 
-_LINES: tuple[dict[str, Any], ...] = tuple(
-    {"color": colour, "linestyle": dashes}
-    for colour, dashes in (
-        (VERMILION, "-"),
-        (BLUE, "--"),
-        (GREEN, "-."),
-        (ORANGE, ":"),
-        (PURPLE, (0, (5, 1))),
-        (SKY, (0, (1, 1))),
-    )
-)
 # In the order of pools: those of litter, which are thin, then those of soil.
 _AREAS = (ORANGE, "#F0E442", GREEN, PURPLE, BLUE, SKY, VERMILION, "#999999")
 
@@ -87,7 +87,7 @@ def draw_profiles(
     """
     middles = 0.5 * (np.asarray(bounds)[1:] + np.asarray(bounds)[:-1])
     for index, (label, values) in enumerate(carbon.items()):
-        line = _LINES[index % len(_LINES)]
+        line = LINES[index % len(LINES)]
         ax.plot(_KILO * np.asarray(values), middles, label=title(label), **line)
     if observed is not None:
         depth, values = observed

@@ -8,31 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    SKY,
-    STYLE,
-    VERMILION,
-    title,
-)
+from .style import BLACK, LINES, STYLE, title
 
 PANELS = 12  # on one figure
 
-_LINES: tuple[dict[str, Any], ...] = tuple(
-    {"color": colour, "linestyle": dashes}
-    for colour, dashes in (
-        (VERMILION, "-"),
-        (BLUE, "--"),
-        (GREEN, "-."),
-        (ORANGE, ":"),
-        (PURPLE, (0, (5, 1))),
-        (SKY, (0, (1, 1))),
-    )
-)
 # What is drawn of a quantity: label, and factor from mgC/g or mgC/g/h.
 _RATE = ("respiration\n(µgC g$^{-1}$ d$^{-1}$)", 24_000.0)
 _DRAWN = {
@@ -87,7 +66,7 @@ def _panel(ax, one):
         zorder=3,
     )
     for index, name in enumerate(one.kinetics.values):
-        line = _LINES[index % len(_LINES)]
+        line = LINES[index % len(LINES)]
         ax.plot(time, factor * one.predicted.sel(kinetics=name).values, **line)
     best = one.r_squared.values
     said = ", ".join("–" if np.isnan(r) else f"{r:.3f}" for r in np.atleast_1d(best))
@@ -104,7 +83,7 @@ def _legend(figure, results):
     }
     handles = [Line2D([], [], label="data", markersize=4, **points)]
     for index, name in enumerate(results.kinetics.values):
-        line = _LINES[index % len(_LINES)]
+        line = LINES[index % len(LINES)]
         handles.append(Line2D([], [], label=title(str(name)), **line))
     figure.legend(
         handles=handles, loc="outside lower center", ncols=len(handles), frameon=False

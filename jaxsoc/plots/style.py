@@ -40,6 +40,18 @@ OTHER_LINES: tuple[dict[str, Any], ...] = (
     {"color": ORANGE, "linestyle": "--"},
     {"color": SKY, "linestyle": "-."},
 )
+# Of models or fits, in their order.
+LINES: tuple[dict[str, Any], ...] = tuple(
+    {"color": colour, "linestyle": dashes}
+    for colour, dashes in (
+        (VERMILION, "-"),
+        (BLUE, "--"),
+        (GREEN, "-."),
+        (ORANGE, ":"),
+        (PURPLE, (0, (5, 1))),
+        (SKY, (0, (1, 1))),
+    )
+)
 CONTROL_LINE: dict[str, Any] = {"color": BLACK, "linestyle": ":", "linewidth": 1.8}
 
 TITLES = {
