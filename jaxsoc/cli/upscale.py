@@ -3,7 +3,6 @@
 import json
 import time
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from rich.table import Table
 
 from jaxsoc.experiments import (
     Design,
-    Run,
+    Member,
     Supplied,
     checked_correlations,
     draw_member,
@@ -52,17 +51,23 @@ def run_upscale(config: UpscaleConfig, *, quiet: bool, dry_run: bool) -> None:
         folder = writable_folder(config.out)
         about = {"configuration": config.model_dump(mode="json")}
         if design.members > 1 and design.method is None:
-            results, finished = _stream_with_bar(console, design, config, folder)
+            stream_all = lambda progress: stream(
+                design,
+                folder / "members.zarr",
+                memory=config.memory * 2**30,
+                progress=progress,
+            )
+            results, member = with_bar(console, stream_all), draw_member(design, 0)
             results = results.assign_attrs(
                 {name: json.dumps(value) for name, value in about.items()}
             )
         else:
             finished = with_bar(console, lambda p: run(design, supplied, progress=p))
-            results = to_dataset(finished, about)
+            results, member = to_dataset(finished, about), finished.member
     # Before anything is printed: a closed pipe must not cost the results.
     written = save_dataset(results, folder / "upscale.nc")
-    _print_summary(console, finished)
-    figures = lambda: _figures(results, finished) if config.figures else {}
+    _print_summary(console, design, results)
+    figures = lambda: _figures(results, design, member) if config.figures else {}
     finish(console, noticed, started, written, figures)
 
 
@@ -79,31 +84,7 @@ def supplied_fields(config: UpscaleConfig, design: Design) -> Supplied | None:
     )
 
 
-def _stream_with_bar(console: Console, design: Design, config, folder: Path):
-    """Statistics over members, and the same as a run of one mean member."""
-    store = folder / "members.zarr"
-    stream_all = lambda progress: stream(
-        design, store, memory=config.memory * 2**30, progress=progress
-    )
-    results = with_bar(console, stream_all)
-    one = lambda name: results[name].values[:, :, :, None]
-    mean = Run(
-        design,
-        tuple(map(str, results.correlation.values)),
-        design.times,
-        {name: one(name) for name in ("respiration", "substrate")},
-        {
-            name: np.asarray(results[name].values)
-            for name in ("carbon_balance_error", "respiration_error_estimate")
-        },
-        np.empty(0),
-        draw_member(design, 0),
-    )
-    return results, mean
-
-
-def _print_summary(console: Console, finished: Run) -> None:
-    design = finished.design
+def _print_summary(console: Console, design: Design, results: Any) -> None:
     members = f", mean of {design.members} members" if design.members > 1 else ""
     days = f"{design.hours / 24:g} days"
     table = Table(title=f"Scenario {design.scenario}, {days}{members}")
@@ -116,7 +97,9 @@ def _print_summary(console: Console, finished: Run) -> None:
     ):
         table.add_column(heading, justify="right", no_wrap=True)
     last = None
-    for row in summarise(finished):
+    correlations = list(map(str, results.correlation.values))
+    series = {name: results[name].values for name in ("respiration", "substrate")}
+    for row in summarise(design, correlations, series):
         if row.kinetics != last:
             table.add_section()
             table.add_row(row.kinetics.replace("_", " "), style="bold")
@@ -129,8 +112,7 @@ def _print_summary(console: Console, finished: Run) -> None:
             f"{row.final_substrate:.3f}",
         )
     console.print(table)
-    checks = finished.checks
-    worst = lambda name: float(checks[name].max())
+    worst = lambda name: float(results[name].max())
     console.print(
         f"carbon balance closes to {worst('carbon_balance_error'):.1e}; estimated "
         f"error of R {worst('respiration_error_estimate'):.1e} of its peak"
@@ -147,14 +129,14 @@ def _print_estimate(
     )
 
 
-def _figures(results: Any, finished: Run) -> dict[str, Any]:
+def _figures(results: Any, design: Design, member: Member) -> dict[str, Any]:
     from jaxsoc import plots
 
-    design, member = finished.design, finished.member
     if "member" not in results.dims:  # statistics over members: draw their means
         results = results.expand_dims("member")
     substrate = {
-        name: np.asarray(member.fields.substrate[name]) for name in finished.correlation
+        name: np.asarray(member.fields.substrate[name])
+        for name in map(str, results.correlation.values)
     }
     biomass = np.asarray(member.fields.biomass)
     figures = {"fields": plots.figure_fields(biomass, substrate, design.grid.edge)}
