@@ -1,14 +1,13 @@
 """The figure of fits. `results` is the dataset of `jaxsoc.io.fits_to_dataset`."""
 
 import math
-from typing import Any, cast
+from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .style import BLACK, LINES, STYLE, title
+from .style import BLACK, LINES, styled, title
 
 PANELS = 12  # on one figure
 
@@ -33,23 +32,23 @@ def figures_fits(results: Any) -> list[Figure]:
     ]
 
 
+@styled
 def _figure_fits(results):
-    with matplotlib.rc_context(cast(Any, dict(STYLE))):
-        count = results.sizes["series"]
-        columns = min(3, count)
-        rows = math.ceil(count / columns)
-        wide = 3.4 if count > 1 else 5.0
-        figure = Figure(figsize=(wide * columns + 0.6, 2.3 * rows + 0.9))
-        axes = figure.subplots(rows, columns, squeeze=False)
-        for row, ax in enumerate(axes.flat):
-            if row < count:
-                _panel(ax, results.isel(series=row))
-            else:
-                ax.set_axis_off()
-        for ax in axes.flat[max(0, count - columns) : count]:
-            ax.set_xlabel("time (days)")
-        _legend(figure, results)
-        return figure
+    count = results.sizes["series"]
+    columns = min(3, count)
+    rows = math.ceil(count / columns)
+    wide = 3.4 if count > 1 else 5.0
+    figure = Figure(figsize=(wide * columns + 0.6, 2.3 * rows + 0.9))
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for row, ax in enumerate(axes.flat):
+        if row < count:
+            _panel(ax, results.isel(series=row))
+        else:
+            ax.set_axis_off()
+    for ax in axes.flat[max(0, count - columns) : count]:
+        ax.set_xlabel("time (days)")
+    _legend(figure, results)
+    return figure
 
 
 def _panel(ax, one):

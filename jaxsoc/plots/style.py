@@ -4,8 +4,9 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
+import matplotlib
 from matplotlib.figure import Figure
 
 STYLE: Mapping[str, Any] = MappingProxyType(
@@ -25,6 +26,8 @@ STYLE: Mapping[str, Any] = MappingProxyType(
         "figure.constrained_layout.use": True,
     }
 )
+# Of a function that draws a figure.
+styled = matplotlib.rc_context(cast(Any, dict(STYLE)))
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
