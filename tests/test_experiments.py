@@ -96,7 +96,7 @@ def test_means_of_all_cases_start_alike(all_laws):
 
 
 def test_summary_reads_the_arrays(all_laws):
-    rows = summarise(all_laws)
+    rows = summarise(all_laws.design, all_laws.correlation, all_laws.series)
     # homogeneous and biochemical once, biophysical and full by correlation
     assert len(rows) == 3 * (1 + 3 + 1 + 3)
     row = next(r for r in rows if r.kinetics == "eca" and r.heterogeneity == "full")
@@ -269,7 +269,8 @@ def test_a_soil_without_carbon_is_balanced_and_one_without_microbes_runs():
     design = small(kinetics=("multiplicative",), input=0.0, every=60.0)
     nothing = run(design, Supplied(empty, {"given": empty}))
     assert nothing.checks["carbon_balance_error"].max() == 0
-    assert all(np.isnan(row.peak_ratio) for row in summarise(nothing))
+    rows = summarise(design, nothing.correlation, nothing.series)
+    assert all(np.isnan(row.peak_ratio) for row in rows)
     lifeless = run(small(every=60.0), Supplied(empty, {"given": full}))
     assert np.abs(lifeless.series["respiration"]).max() == 0
 
@@ -410,13 +411,12 @@ def test_supplied_fields_make_one_member():
 def test_controls_of_fields_with_unequal_totals_are_their_own():
     supplied = Supplied(fields(), {"poor": fields(), "rich": 10 * fields()}, {})
     design = small(kinetics=("multiplicative",), heterogeneity=("homogeneous",))
-    S = run(design, supplied).series["substrate"][0, 0, :, 0]
+    done = run(design, supplied)
+    S = done.series["substrate"][0, 0, :, 0]
     np.testing.assert_allclose(S[:, 0], [2.0, 20.0])
     assert S[1, -1] > S[0, -1]
-    assert [row.correlation for row in summarise(run(design, supplied))] == [
-        "poor",
-        "rich",
-    ]
+    rows = summarise(design, done.correlation, done.series)
+    assert [row.correlation for row in rows] == ["poor", "rich"]
 
 
 def test_zero_half_saturation_in_a_field_is_refused():

@@ -2,7 +2,6 @@
 
 import time
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,17 +12,9 @@ from jaxsoc.experiments import Budget, Design, budgets, checked_correlations
 from jaxsoc.experiments.budget import Case, checked_choice
 from jaxsoc.io import budget_to_dataset, save_dataset, writable_folder
 
-from .config import UpscaleConfig
-from .upscale import print_warnings, supplied_fields, with_bar
-
-
-class BudgetConfig(UpscaleConfig):
-    """Everything that `jaxsoc budget` can be told."""
-
-    heterogeneity: list[str] = ["biophysical", "biochemical", "full"]
-    every: float = 24.0  # hours
-    order: int = 2
-    of: str = "respiration"
+from .config import BudgetConfig
+from .report import finish, with_bar
+from .upscale import supplied_fields
 
 
 def run_budget(config: BudgetConfig, *, quiet: bool) -> None:
@@ -48,16 +39,10 @@ def run_budget(config: BudgetConfig, *, quiet: bool) -> None:
     about = {"configuration": config.model_dump(mode="json")}
     results = budget_to_dataset(design, cases, about)
     # Before anything is printed: a closed pipe must not cost the results.
-    written = [save_dataset(results, folder / "budget.nc")]
+    written = save_dataset(results, folder / "budget.nc")
     _print_table(console, design, cases)
-    print_warnings(console, noticed)
-    if config.figures:
-        with console.status("drawing figures"):
-            written += _draw(results, folder)
-    seconds = time.perf_counter() - started
-    console.print(f"{seconds:.0f} s; written to {folder}:")
-    for path in written:
-        console.print(f"  {path.name}", highlight=False)
+    figures = lambda: _figures(results) if config.figures else {}
+    finish(console, noticed, started, written, figures)
 
 
 def _print_table(console: Console, design: Design, cases: dict[Case, Budget]) -> None:
@@ -111,13 +96,10 @@ def _parts(one: Budget) -> dict[str, np.ndarray]:
     return parts | {f"remainder after order {one.order}": one.remainder()}
 
 
-def _draw(results, folder: Path) -> list[Path]:
+def _figures(results) -> dict[str, Any]:
     from jaxsoc import plots
 
-    return [
-        plots.save_figure(
-            plots.figure_budget(results.sel(kinetics=[name])),
-            folder / f"budget_{name}.png",
-        )
+    return {
+        f"budget_{name}": plots.figure_budget(results.sel(kinetics=[name]))
         for name in map(str, results.kinetics.values)
-    ]
+    }

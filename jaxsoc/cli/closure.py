@@ -49,7 +49,8 @@ from .closure_config import (
     refuse_seen,
 )
 from .closure_table import print_forecasts, print_predictions
-from .upscale import print_warnings, supplied_fields, with_bar
+from .report import finish, print_warnings, with_bar
+from .upscale import supplied_fields
 
 # Where the default of `fit_closure` is too fast or too slow.
 _RATES = {"learned": 0.01, "functions_of_means": 0.05}
@@ -89,10 +90,10 @@ def run_compare(config: CompareConfig, load: Sequence[Path], *, quiet: bool) -> 
         },
     )
     # Before anything is printed: a closed pipe must not cost the results.
-    written = [save_dataset(results, folder / "closure.nc")]
+    written = save_dataset(results, folder / "closure.nc")
     print_forecasts(console, names, config, forecasts, null)
-    print_warnings(console, noticed)
-    _finish(console, config, results, written, started)
+    figures = lambda: _figures(results) if config.figures else {}
+    finish(console, noticed, started, written, figures)
 
 
 def run_fit_closure(config: FitClosureConfig, *, quiet: bool) -> None:
@@ -176,10 +177,10 @@ def run_predict(config: PredictConfig, load: Sequence[Path], *, quiet: bool) -> 
             "loaded": [str(path) for path in load],
         },
     )
-    written = [save_dataset(results, folder / "closure.nc")]
+    written = save_dataset(results, folder / "closure.nc")
     print_predictions(console, correlations, design.times, forecasts)
-    print_warnings(console, noticed)
-    _finish(console, config, results, written, started)
+    figures = lambda: _figures(results) if config.figures else {}
+    finish(console, noticed, started, written, figures)
 
 
 def _drawn(console, design: Design, names, count: int) -> Examples:
@@ -272,15 +273,7 @@ def _fingerprint(config: FitClosureConfig) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _finish(console, config, results, written: list[Path], started: float) -> None:
-    folder = written[0].parent
-    if config.figures:
-        from jaxsoc import plots
+def _figures(results) -> dict[str, Any]:
+    from jaxsoc import plots
 
-        with console.status("drawing figures"):
-            figure = plots.figure_closures(results)
-            written.append(plots.save_figure(figure, folder / "closure.png"))
-    seconds = time.perf_counter() - started
-    console.print(f"{seconds:.0f} s; written to {folder}:")
-    for path in written:
-        console.print(f"  {path.name}", highlight=False)
+    return {"closure": plots.figure_closures(results)}

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jaxsoc.experiments import Design, checked_correlations, varying_of
-from jaxsoc.io import load_closure
 from jaxsoc.models import TwoPool
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.physics.mortality import linear_mortality, power_mortality
@@ -135,6 +134,8 @@ class PredictConfig(ClosureConfig):
 
     def filled(self, path: Path) -> "PredictConfig":
         """With what the closure in a file says where nothing else does."""
+        from jaxsoc.io import load_closure
+
         fitted = load_closure(path)
         said = {
             "kinetics": self.kinetics or [fitted.kinetics],
@@ -162,6 +163,8 @@ def load_by_name(
     **Raises:** `ValueError` for a file that is none, two of one name, or a closure of
     other kinetics than those of the case.
     """
+    from jaxsoc.io import load_closure
+
     found: dict[str, FittedClosure] = {}
     for path in paths:
         if path.stem in found:

@@ -172,6 +172,15 @@ class UpscaleConfig(Config):
         return None
 
 
+class BudgetConfig(UpscaleConfig):
+    """Everything that `jaxsoc budget` can be told."""
+
+    heterogeneity: list[str] = ["biophysical", "biochemical", "full"]
+    every: float = 24.0  # hours
+    order: int = 2
+    of: str = "respiration"
+
+
 def canonical_kinetics(name: str) -> str:
     """The name that jaxsoc uses for what a user may call "MM"."""
     plain = name.strip().lower().replace("-", "_")

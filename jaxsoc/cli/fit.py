@@ -3,16 +3,12 @@
 import time
 import warnings
 from collections import Counter
-from collections.abc import Mapping
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.progress import TimeRemainingColumn as Remaining
 from rich.table import Table
 
 from jaxsoc.fitting import (
@@ -37,66 +33,9 @@ from jaxsoc.io import (
 )
 from jaxsoc.physics.parameters import declarations
 
-from . import interrupt
-from .config import Config, canonical_kinetics, validated
-
-
-class FitConfig(Config):
-    """Everything that `jaxsoc fit` can be told; numbers may come as text."""
-
-    kinetics: list[str] = ["multiplicative"]
-    to: str = "michaelis_menten"
-    on: str = "biomass"
-    series: Path | None = None
-    id: list[str] = []
-    first: int | None = None
-    unit: str | None = None
-    time_unit: str | None = None
-    soil_carbon: float | None = None
-    mean_rates: bool = False
-    independent_errors: bool = False
-    free: list[str] = list(Incubation().free)
-    starts: int = 8
-    seed: int = 0
-    out: Path = Path("jaxsoc-output")
-    figures: bool = True
-
-    @property
-    def laws(self) -> list[str]:
-        """Names of the kinetics to fit, as jaxsoc calls them."""
-        laws = [canonical_kinetics(name) for name in self.kinetics]
-        for law in laws:
-            known_kinetics(law)
-        if len(set(laws)) < len(laws):
-            raise ValueError(f"kinetics names one twice: {', '.join(self.kinetics)}")
-        return laws
-
-
-def checked_config(options: Mapping[str, object]) -> FitConfig:
-    """Options as a configuration; None is the default.
-
-    **Raises:** `ValueError` in one line for a value of the wrong kind.
-    """
-    given = {name: value for name, value in options.items() if value is not None}
-    config = validated(FitConfig, given)
-    if config.first is not None and config.first < 1:
-        raise ValueError(f"first must be at least 1, got {config.first}")
-    if config.starts < 1:
-        raise ValueError(f"starts must be at least 1, got {config.starts}")
-    if not 0 <= config.seed < 2**63:
-        raise ValueError(f"seed must lie in [0, 2^63), got {config.seed}")
-    if config.series is None:
-        _refuse_without_series(given)
-    elif "to" in given or "on" in given:
-        raise ValueError("to and on name a kinetics to fit to; with series, leave out")
-    return config
-
-
-def _refuse_without_series(given):
-    of_series = {"id", "first", "unit", "time_unit", "soil_carbon", "mean_rates"}
-    of_series |= {"independent_errors", "free"}
-    for name in sorted(of_series & set(given)):
-        raise ValueError(f"{name} is given without series; use --series FILE")
+from .config import canonical_kinetics
+from .fit_config import FitConfig
+from .report import finish, with_bar
 
 
 def run_fit(config: FitConfig, *, quiet: bool) -> None:
@@ -115,22 +54,15 @@ def run_fit(config: FitConfig, *, quiet: bool) -> None:
         else:
             _check_lengths(config, laws, chosen)
         folder = writable_folder(config.out)
-        fitted = _fit_with_bar(console, config, laws, chosen)
+        fitted = with_bar(console, lambda p: _fit_all(config, laws, chosen, p))
     results = fits_to_dataset(
         fitted, {"configuration": config.model_dump(mode="json"), "seed": config.seed}
     )
     # Before anything is printed: a closed pipe must not cost the results.
-    written = [save_dataset(results, folder / "fit.nc")]
+    written = save_dataset(results, folder / "fit.nc")
     _print_table(console, fitted)
-    for message in dict.fromkeys(str(warning.message) for warning in noticed):
-        console.print(f"note: {message}", style="yellow")
-    if config.figures:
-        with console.status("drawing figures"):
-            written += _draw(results, folder)
-    seconds = time.perf_counter() - started
-    console.print(f"{seconds:.0f} s; written to {folder}:")
-    for path in written:
-        console.print(f"  {path.name}", highlight=False)
+    figures = lambda: _figures(results) if config.figures else {}
+    finish(console, noticed, started, written, figures)
 
 
 def _check_target(config):
@@ -172,13 +104,7 @@ def _chosen(config: FitConfig) -> list[Respiration]:
     return chosen or list(collection.series)[: config.first]
 
 
-def _fit_with_bar(console, config, laws, chosen) -> list[Fitted]:
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        Remaining(),
-        TextColumn("{task.description}"),
-    )
+def _fit_all(config, laws, chosen, progress) -> list[Fitted]:
     total = len(laws) * (1 if chosen is None else len(chosen))
     options: dict[str, Any] = {
         "starts": config.starts,
@@ -187,18 +113,12 @@ def _fit_with_bar(console, config, laws, chosen) -> list[Fitted]:
     if chosen is not None:
         options["points"] = common_length(chosen)
     fitted: list[Fitted] = []
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("starting", total=total)
-        for law, one in product(laws, chosen or [None]):
-            name = f"{law} {one.name if one else config.to}"
-
-            def progress(done, starts, what, name=name):
-                interrupt.check()
-                now = len(fitted) + done / starts
-                bar.update(task, completed=now, description=name)
-
-            options["progress"] = progress
-            fitted.append(_fitted(config, law, one, options))
+    for law, one in product(laws, chosen or [None]):
+        name = f"{law} {one.name if one else config.to}"
+        options["progress"] = lambda done, starts, what, name=name: progress(
+            len(fitted) + done / starts, total, name
+        )
+        fitted.append(_fitted(config, law, one, options))
     return fitted
 
 
@@ -247,12 +167,9 @@ def _short(text):
     return text.replace("soil.", "")
 
 
-def _draw(results, folder: Path) -> list[Path]:
+def _figures(results) -> dict[str, Any]:
     from jaxsoc import plots
 
     figures = plots.figures_fits(results)
     names = ["fit"] if len(figures) == 1 else [f"fit_{i + 1}" for i in range(99)]
-    return [
-        plots.save_figure(figure, folder / f"{name}.png")
-        for figure, name in zip(figures, names, strict=False)
-    ]
+    return dict(zip(names, figures, strict=False))

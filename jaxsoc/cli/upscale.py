@@ -3,19 +3,15 @@
 import json
 import time
 import warnings
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.progress import TimeRemainingColumn as Remaining
 from rich.table import Table
 
 from jaxsoc.experiments import (
     Design,
-    Run,
+    Member,
     Supplied,
     checked_correlations,
     draw_member,
@@ -32,8 +28,8 @@ from jaxsoc.io import (
 )
 from jaxsoc.physics.parameters import declarations
 
-from . import interrupt
 from .config import UpscaleConfig
+from .report import finish, print_warnings, with_bar
 
 
 def run_upscale(config: UpscaleConfig, *, quiet: bool, dry_run: bool) -> None:
@@ -55,24 +51,24 @@ def run_upscale(config: UpscaleConfig, *, quiet: bool, dry_run: bool) -> None:
         folder = writable_folder(config.out)
         about = {"configuration": config.model_dump(mode="json")}
         if design.members > 1 and design.method is None:
-            results, finished = _stream_with_bar(console, design, config, folder)
+            stream_all = lambda progress: stream(
+                design,
+                folder / "members.zarr",
+                memory=config.memory * 2**30,
+                progress=progress,
+            )
+            results, member = with_bar(console, stream_all), draw_member(design, 0)
             results = results.assign_attrs(
                 {name: json.dumps(value) for name, value in about.items()}
             )
         else:
-            finished = _run_with_bar(console, design, supplied)
-            results = to_dataset(finished, about)
+            finished = with_bar(console, lambda p: run(design, supplied, progress=p))
+            results, member = to_dataset(finished, about), finished.member
     # Before anything is printed: a closed pipe must not cost the results.
-    written = [save_dataset(results, folder / "upscale.nc")]
-    _print_summary(console, finished)
-    print_warnings(console, noticed)
-    if config.figures:
-        with console.status("drawing figures"):
-            written += _draw(results, finished, folder)
-    seconds = time.perf_counter() - started
-    console.print(f"{seconds:.0f} s; written to {folder}:")
-    for path in written:
-        console.print(f"  {path.name}", highlight=False)
+    written = save_dataset(results, folder / "upscale.nc")
+    _print_summary(console, design, results)
+    figures = lambda: _figures(results, design, member) if config.figures else {}
+    finish(console, noticed, started, written, figures)
 
 
 def supplied_fields(config: UpscaleConfig, design: Design) -> Supplied | None:
@@ -88,55 +84,7 @@ def supplied_fields(config: UpscaleConfig, design: Design) -> Supplied | None:
     )
 
 
-def _run_with_bar(console: Console, design: Design, supplied: Supplied | None) -> Run:
-    return with_bar(console, lambda progress: run(design, supplied, progress=progress))
-
-
-def with_bar(console: Console, work: Callable) -> Any:
-    """Result of `work(progress)`, with a bar where there is a terminal to draw it."""
-    if not console.is_terminal:  # a log has no use for a bar, nor for its last line
-        return work(lambda done, total, case: interrupt.check())
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        Remaining(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def progress(done, total, case):
-            interrupt.check()
-            bar.update(task, completed=done, total=total, description=case)
-
-        return work(progress)
-
-
-def _stream_with_bar(console: Console, design: Design, config, folder: Path):
-    """Statistics over members, and the same as a run of one mean member."""
-    store = folder / "members.zarr"
-    stream_all = lambda progress: stream(
-        design, store, memory=config.memory * 2**30, progress=progress
-    )
-    results = with_bar(console, stream_all)
-    one = lambda name: results[name].values[:, :, :, None]
-    mean = Run(
-        design,
-        tuple(map(str, results.correlation.values)),
-        design.times,
-        {name: one(name) for name in ("respiration", "substrate")},
-        {
-            name: np.asarray(results[name].values)
-            for name in ("carbon_balance_error", "respiration_error_estimate")
-        },
-        np.empty(0),
-        draw_member(design, 0),
-    )
-    return results, mean
-
-
-def _print_summary(console: Console, finished: Run) -> None:
-    design = finished.design
+def _print_summary(console: Console, design: Design, results: Any) -> None:
     members = f", mean of {design.members} members" if design.members > 1 else ""
     days = f"{design.hours / 24:g} days"
     table = Table(title=f"Scenario {design.scenario}, {days}{members}")
@@ -149,7 +97,9 @@ def _print_summary(console: Console, finished: Run) -> None:
     ):
         table.add_column(heading, justify="right", no_wrap=True)
     last = None
-    for row in summarise(finished):
+    correlations = list(map(str, results.correlation.values))
+    series = {name: results[name].values for name in ("respiration", "substrate")}
+    for row in summarise(design, correlations, series):
         if row.kinetics != last:
             table.add_section()
             table.add_row(row.kinetics.replace("_", " "), style="bold")
@@ -162,18 +112,11 @@ def _print_summary(console: Console, finished: Run) -> None:
             f"{row.final_substrate:.3f}",
         )
     console.print(table)
-    checks = finished.checks
-    worst = lambda name: float(checks[name].max())
+    worst = lambda name: float(results[name].max())
     console.print(
         f"carbon balance closes to {worst('carbon_balance_error'):.1e}; estimated "
         f"error of R {worst('respiration_error_estimate'):.1e} of its peak"
     )
-
-
-def print_warnings(console: Console, noticed: list[Any]) -> None:
-    """What was warned of, each once."""
-    for message in dict.fromkeys(str(warning.message) for warning in noticed):
-        console.print(f"note: {message}", style="yellow")
 
 
 def _print_estimate(
@@ -186,14 +129,14 @@ def _print_estimate(
     )
 
 
-def _draw(results: Any, finished: Run, folder: Path) -> list[Path]:
+def _figures(results: Any, design: Design, member: Member) -> dict[str, Any]:
     from jaxsoc import plots
 
-    design, member = finished.design, finished.member
     if "member" not in results.dims:  # statistics over members: draw their means
         results = results.expand_dims("member")
     substrate = {
-        name: np.asarray(member.fields.substrate[name]) for name in finished.correlation
+        name: np.asarray(member.fields.substrate[name])
+        for name in map(str, results.correlation.values)
     }
     biomass = np.asarray(member.fields.biomass)
     figures = {"fields": plots.figure_fields(biomass, substrate, design.grid.edge)}
@@ -208,10 +151,7 @@ def _draw(results: Any, finished: Run, folder: Path) -> list[Path]:
             {k: _by_name(design.nominal(k)) for k in varying},
             {k: _units(c) for k, c in varying.items()},
         )
-    return [
-        plots.save_figure(figure, folder / f"{name}.png")
-        for name, figure in figures.items()
-    ]
+    return figures
 
 
 def _units(constants):

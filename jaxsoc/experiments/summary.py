@@ -1,12 +1,13 @@
 """The few numbers that a reader asks for first."""
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxsoc.physics.units import HOURS_PER_DAY
 
-from .run import Run
+from .design import Design
 
 
 class Summary(NamedTuple):
@@ -24,13 +25,18 @@ class Summary(NamedTuple):
     final_substrate: float
 
 
-def summarise(run: Run) -> list[Summary]:
-    """Summary of every case, means over members of each number."""
-    design = run.design
-    R = run.series["respiration"]
+def summarise(
+    design: Design, correlations: Sequence[str], series: Mapping[str, np.ndarray]
+) -> list[Summary]:
+    """Summary of every case, means over members of each number.
+
+    **Arguments:** `correlations`: of the results; `series`: respiration and substrate,
+    as in `Run`, or without members.
+    """
+    R = series["respiration"]
     peaks = R.max(axis=-1)
-    days = run.times[R.argmax(axis=-1)] / HOURS_PER_DAY
-    final = run.series["substrate"][..., -1]
+    days = design.times[R.argmax(axis=-1)] / HOURS_PER_DAY
+    final = series["substrate"][..., -1]
     control = np.full_like(peaks, np.nan)
     if "homogeneous" in design.heterogeneity:
         where = design.heterogeneity.index("homogeneous")
@@ -42,7 +48,7 @@ def summarise(run: Run) -> list[Summary]:
             # totals are.
             uniform = heterogeneity in ("homogeneous", "biochemical")
             one = uniform and (R[k, h] == R[k, h, :1]).all()
-            for c, correlation in enumerate(("",) if one else run.correlation):
+            for c, correlation in enumerate(("",) if one else correlations):
                 case = k, h, c
                 rows.append(
                     Summary(

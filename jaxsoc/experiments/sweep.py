@@ -4,17 +4,16 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsoc.models import TwoPool
 from jaxsoc.solve import integrate, require_x64
 from jaxsoc.upscale.spectral import shrunk
 
 from .design import Design, Supplied, checked_correlations
 from .soils import Soil, case, draw_member, initial_means
+from .training import MeanRespiration
 
 
 class Sweep(NamedTuple):
@@ -115,17 +114,9 @@ def _respiration(design, soil):
         state,
         params,
         design.times,
-        save=_MeanRespiration(model),
+        save=MeanRespiration(model.fluxes),
         method=design.method,
         rate=model.fastest_rate,
         tolerance=design.tolerance,
     )
     return np.asarray(solution.values)
-
-
-class _MeanRespiration(eqx.Module):
-    # A module rather than a closure: all degrees share one compilation.
-    model: TwoPool
-
-    def __call__(self, t, state, params):
-        return jnp.mean(self.model.fluxes(t, state, params).respiration)

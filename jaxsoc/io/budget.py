@@ -8,9 +8,9 @@ import xarray as xr
 
 from jaxsoc.experiments import Budget, Design
 from jaxsoc.experiments.budget import Case
-from jaxsoc.physics.units import HOURS_PER_DAY
 
-from .results import plain, provenance
+from .labels import blank, dataset, time_axis, variable
+from .results import design_provenance
 
 _FLUX = "mgC g-1 h-1"
 _CASE = ("kinetics", "heterogeneity", "correlation")
@@ -43,101 +43,38 @@ def budget_to_dataset(
         for term, n in zip(one.names, one.orders, strict=True)
     }
     terms = sorted(order_of, key=lambda name: order_of[name])  # stable: as expanded
-    arrays = _filled(cases, axes, terms, first)
     coordinates = dict(zip(_CASE, axes, strict=True)) | {
-        "time": (
-            "time",
-            first.times / HOURS_PER_DAY,
-            {"units": "d", "long_name": "time since the start in days"},
-        ),
-        "term": (
+        "time": time_axis(first.times),
+        "term": variable(
             "term",
             np.asarray(terms, str),
-            {"long_name": "variance (V), covariance (C) or higher moment (M)"},
+            long_name="variance (V), covariance (C) or higher moment (M)",
         ),
         "order": ("term", np.asarray([order_of[name] for name in terms], int)),
-        "degree": (
+        "degree": variable(
             "degree",
             np.arange(first.order + 1),
-            {"long_name": "order of the series; 0 is the mean field"},
+            long_name="order of the series; 0 is the mean field",
         ),
     }
-    known = provenance(design) | {
-        "title": f"Budget of mean {first.of}: mean field, terms and remainder",
-        "flux": first.of,
-        "order": first.order,
-    }
-    known |= dict(attributes or {})
-    return xr.Dataset(arrays, coordinates, {k: plain(v) for k, v in known.items()})
+    return dataset(
+        _filled(cases, axes, terms, first),
+        coordinates,
+        design_provenance(design),
+        {
+            "title": f"Budget of mean {first.of}: mean field, terms and remainder",
+            "flux": first.of,
+            "order": first.order,
+        },
+        attributes,
+    )
 
 
 def _filled(cases, axes, terms, first):
-    shape = tuple(map(len, axes))
-    over_time, by_term = (*_CASE, "time"), (*_CASE, "time", "term")
-    empty = lambda *more: np.full((*shape, *more), np.nan)
-    times, degrees = first.times.size, range(first.order + 1)
-    of, flux = first.of, {"units": _FLUX}
-    moment = {"units": "see moment_unit"}
-    arrays: dict[str, Any] = {
-        "exact": (
-            over_time,
-            empty(times),
-            flux | {"long_name": f"mean {of} of the distributed model"},
-        ),
-        "mean_field": (
-            over_time,
-            empty(times),
-            flux | {"long_name": f"{of} at the mean pools and mean constants"},
-        ),
-        "without_pool_moments": (
-            over_time,
-            empty(times),
-            flux | {"long_name": "series without moments of pools alone, as published"},
-        ),
-        "contribution": (
-            by_term,
-            empty(times, len(terms)),
-            flux | {"long_name": "term: derivative times moment over factorials"},
-        ),
-        "derivative": (
-            by_term,
-            empty(times, len(terms)),
-            {
-                "units": "mgC g-1 h-1 per moment_unit",
-                "long_name": f"mixed derivative of {of} at the means",
-            },
-        ),
-        "moment": (
-            by_term,
-            empty(times, len(terms)),
-            moment | {"long_name": "central moment over cells"},
-        ),
-        "order_sum": (
-            (*over_time, "degree"),
-            empty(times, len(degrees)),
-            flux | {"long_name": "sum of the terms of one order"},
-        ),
-        "remainder": (
-            (*over_time, "degree"),
-            empty(times, len(degrees)),
-            flux | {"long_name": "exact minus the series up to this order"},
-        ),
-        "moment_unit": (
-            ("kinetics", "term"),
-            np.full((shape[0], len(terms)), "", object),
-            {"long_name": "unit of the moment of a term"},
-        ),
-        "error_estimate": (
-            _CASE,
-            empty(),
-            {"units": "1", "long_name": "estimated relative error of the mean pools"},
-        ),
-        "method": (
-            _CASE,
-            np.full(shape, "", object),
-            {"long_name": "road through time chosen for the case"},
-        ),
-    }
+    sizes = dict(zip(_CASE, map(len, axes), strict=True))
+    sizes |= {"time": first.times.size, "term": len(terms), "degree": first.order + 1}
+    arrays = blank(sizes, _variables(first.of))
+    degrees = range(first.order + 1)
     for names, one in cases.items():
         at = tuple(axis.index(name) for axis, name in zip(axes, names, strict=True))
         columns = [terms.index(name) for name in one.names]
@@ -154,7 +91,32 @@ def _filled(cases, axes, terms, first):
             ("method", one.method),
         ):
             arrays[name][1][at] = value
+    return arrays
+
+
+def _variables(of):
+    """Dimensions, unit and long name of each variable of a budget of this flux."""
+    time = (*_CASE, "time")
+    term, degree = (*time, "term"), (*time, "degree")
+    per_moment = f"{_FLUX} per moment_unit"
     return {
-        name: (dims, values.astype(str) if values.dtype == object else values, about)
-        for name, (dims, values, about) in arrays.items()
+        "exact": (time, _FLUX, f"mean {of} of the distributed model"),
+        "mean_field": (time, _FLUX, f"{of} at the mean pools and mean constants"),
+        "without_pool_moments": (
+            time,
+            _FLUX,
+            "series without moments of pools alone, as published",
+        ),
+        "contribution": (
+            term,
+            _FLUX,
+            "term: derivative times moment over factorials",
+        ),
+        "derivative": (term, per_moment, f"mixed derivative of {of} at the means"),
+        "moment": (term, "see moment_unit", "central moment over cells"),
+        "order_sum": (degree, _FLUX, "sum of the terms of one order"),
+        "remainder": (degree, _FLUX, "exact minus the series up to this order"),
+        "moment_unit": (("kinetics", "term"), None, "unit of the moment of a term"),
+        "error_estimate": (_CASE, "1", "estimated relative error of the mean pools"),
+        "method": (_CASE, None, "road through time chosen for the case"),
     }

@@ -2,8 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,7 @@ from jaxsoc.physics.columns import SoilColumn
 from jaxsoc.physics.parameters import declarations
 from jaxsoc.physics.profiles import stock
 
-from .results import plain, versions
+from .labels import about, dataset, provenance, variable
 
 STOCK_DEPTHS = (0.3, 1.0, 2.0)
 """Depths that stocks are given to besides the whole column, m."""
@@ -60,13 +58,13 @@ def column_dataset(
     layers = layer_budget(model, model.surroundings(params), params, state)
     variables = _by_layer(model, layers, state) | _stocks(model, layers, state, depths)
     for name, value in whole.items():
-        variables[name] = ((), float(value), _about(*COMPONENTS[name]))
-    known = column_provenance(model, params) | {"component_options": options}
-    known |= dict(attributes or {})
-    return xr.Dataset(
+        variables[name] = variable((), float(value), *COMPONENTS[name])
+    return dataset(
         variables | depth_bounds(model.forcing.column),
         _coordinates(model, depths),
-        {name: plain(value) for name, value in known.items()},
+        column_provenance(model, params),
+        {"component_options": options},
+        attributes,
     )
 
 
@@ -78,74 +76,62 @@ def matrices_dataset(
     **Arguments:** `found`: `jaxsoc.columns.matrices(model, params)`.
     """
     arrays = {
-        name: (dims, np.asarray(getattr(found, name)), _about(UNITS[name], name))
+        name: variable(dims, getattr(found, name), UNITS[name], name)
         for name, dims in DIMS.items()
     }
     pools = list(found.pools)
     labels = {"pool": ("pool", pools), "receiver": ("receiver", pools)}
-    known = column_provenance(model, params)
-    return xr.Dataset(
+    return dataset(
         arrays,
         labels | depth_coordinate(model.forcing.column),
-        {name: plain(value) for name, value in known.items()},
+        column_provenance(model, params),
     )
 
 
 def column_provenance(model: AbstractColumnModel, params: Any) -> dict[str, Any]:
     """Where a column comes from: model, options, parameters and versions."""
     chosen = [f.name for f in dataclasses.fields(model) if f.name != "forcing"]
-    return {
-        "title": "Carbon of a soil column",
-        "source": f"jaxsoc {version('jaxsoc')}",
-        "references": "https://doi.org/10.1111/gcb.17297",
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": type(model).__name__,
-        "model_options": {name: _told(getattr(model, name)) for name in chosen},
-        "parameters": {
+    return provenance(
+        "Carbon of a soil column",
+        references="https://doi.org/10.1111/gcb.17297",
+        model=type(model).__name__,
+        model_options={name: _told(getattr(model, name)) for name in chosen},
+        parameters={
             d.name: [np.asarray(getattr(params, d.name)).tolist(), d.unit]
             for d in declarations(type(params))
         },
-        "versions": versions(),
-    }
+    )
 
 
 def depth_coordinate(column: SoilColumn) -> dict[str, Any]:
     """The middles of the layers as a coordinate, with their bounds named."""
-    about = _about("m", "depth of the middle of the layer")
-    return {
-        "depth": (
-            "layer",
-            column.nodes,
-            about | {"positive": "down", "bounds": "depth_bounds"},
-        )
-    }
+    said = about("m", "depth of the middle of the layer")
+    said |= {"positive": "down", "bounds": "depth_bounds"}
+    return {"depth": ("layer", column.nodes, said)}
 
 
 def depth_bounds(column: SoilColumn) -> dict[str, Any]:
     """The upper and lower ends of the layers."""
     ends = np.stack([column.top, column.bottom], axis=1)
-    return {
-        "depth_bounds": (
-            ("layer", "bound"),
-            ends,
-            _about("m", "upper and lower end of the layer"),
-        )
-    }
+    said = about("m", "upper and lower end of the layer")
+    return {"depth_bounds": (("layer", "bound"), ends, said)}
 
 
 def _by_layer(model, layers, state):
     carbon, respired = np.stack(state), layers.respired
     return {
-        "carbon": (("pool", "layer"), carbon, _about(_DENSITY, "carbon")),
-        "soil_organic_carbon": (
+        "carbon": variable(("pool", "layer"), carbon, _DENSITY, "carbon"),
+        "soil_organic_carbon": variable(
             "layer",
-            np.asarray(model.organic_carbon(state)),
-            _about(_DENSITY, f"soil organic carbon ({', '.join(model.soil)})"),
+            model.organic_carbon(state),
+            _DENSITY,
+            f"soil organic carbon ({', '.join(model.soil)})",
         ),
-        "respiration": (
+        "respiration": variable(
             "layer",
             np.sum(np.stack(respired), axis=0),
-            _about("gC m-3 yr-1", "carbon respired"),
+            "gC m-3 yr-1",
+            "carbon respired",
         ),
     }
 
@@ -155,20 +141,23 @@ def _stocks(model, layers, state, depths):
     ends = (*depths, column.interfaces[-1])
     budget = whole_column(model, layers)
     return {
-        "soil_stock": (
+        "soil_stock": variable(
             "stock_depth",
-            np.asarray(stock(model.organic_carbon(state), column, ends)),
-            _about(_STOCK, "soil organic carbon from the surface to the depth"),
+            stock(model.organic_carbon(state), column, ends),
+            _STOCK,
+            "soil organic carbon from the surface to the depth",
         ),
-        "pool_stock": (
+        "pool_stock": variable(
             "pool",
             np.stack(state) @ column.thickness,
-            _about(_STOCK, "carbon in the whole column"),
+            _STOCK,
+            "carbon in the whole column",
         ),
-        "budget": (
+        "budget": variable(
             ("term", "pool"),
             np.stack([np.stack(term) for term in budget]),
-            _about(_FLUX, "budget of each pool in the whole column"),
+            _FLUX,
+            "budget of each pool in the whole column",
         ),
     }
 
@@ -177,21 +166,18 @@ def _coordinates(model, depths):
     column = model.forcing.column
     return depth_coordinate(column) | {
         "pool": ("pool", list(model.pools._fields)),
-        "stock_depth": (
+        "stock_depth": variable(
             "stock_depth",
             np.array((*depths, column.interfaces[-1]), float),
-            _about("m", "depth of the stock, the last the whole column"),
+            "m",
+            "depth of the stock, the last the whole column",
         ),
-        "term": (
+        "term": variable(
             "term",
             list(PoolBudget._fields),
-            {"long_name": "change = input + received + mixing - passed_on - respired"},
+            long_name="change = input + received + mixing - passed_on - respired",
         ),
     }
-
-
-def _about(unit, long_name):
-    return {"units": unit, "long_name": long_name}
 
 
 def _told(option):

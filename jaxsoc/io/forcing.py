@@ -15,6 +15,7 @@ from jaxsoc.physics.units import DAYS_PER_YEAR
 
 from . import cesm
 from .columns import depth_bounds, depth_coordinate
+from .labels import variable
 
 _SECONDS_PER_DAY = 86400.0
 _KELVIN, _PER_CM, _PER_GRAM = 273.15, 0.01, 1e3
@@ -180,16 +181,13 @@ def forcing_to_dataset(forcing: Forcing) -> xr.Dataset:
         "sand": ("%", forcing.sand),
     }
     variables = {
-        name: (
-            VARIABLES[name].dims,
-            np.asarray(values),
-            {"units": unit, "long_name": VARIABLES[name].long_name},
-        )
+        name: variable(VARIABLES[name].dims, values, unit, VARIABLES[name].long_name)
         for name, (unit, values) in written.items()
         if values is not None
     }
-    below = {"units": "m", "long_name": "lower end of the level below the layers"}
-    variables["level_below"] = ((), np.asarray(column.levels[-1]), below)
+    variables["level_below"] = variable(
+        (), column.levels[-1], "m", "lower end of the level below the layers"
+    )
     coordinates = depth_coordinate(column) | {
         "month": np.arange(1, MONTHS + 1),
         _POOL: list(LITTER),

@@ -10,7 +10,8 @@ from jaxsoc.experiments import Design, Forecast
 from jaxsoc.physics.units import HOURS_PER_DAY
 from jaxsoc.upscale import Examples
 
-from .results import plain, provenance
+from .labels import Dims, dataset, time_axis, variable
+from .results import design_provenance
 
 _FLUX = "mgC g-1 h-1"
 
@@ -37,67 +38,58 @@ def closure_dataset(
     by_core = ("closure", "core")
     stack = lambda name: np.stack([np.asarray(getattr(f, name)) for f in forecasts])
     finite = lambda x: np.where(np.isfinite(x), x, np.nan)
-    off = {"units": "1", "long_name": "RMSE of respiration over its largest value"}
-    numbers = [np.nan if f.numbers is None else f.numbers for f in forecasts]
-    variables: dict[str, Any] = {
+    each = lambda name: [getattr(f, name) for f in forecasts]
+    off = ("1", "RMSE of respiration over its largest value")
+    numbers = np.asarray([np.nan if n is None else n for n in each("numbers")], float)
+    table: dict[str, tuple[Dims, Any, str | None, str]] = {
         "respiration": (
             (*by_core, "time"),
             stack("respiration"),
-            {"units": _FLUX, "long_name": "mean respiration rate as predicted"},
+            _FLUX,
+            "mean respiration rate as predicted",
         ),
         "distributed": (
             ("core", "time"),
-            np.asarray(cores.respiration),
-            {"units": _FLUX, "long_name": "mean respiration rate of all cells"},
+            cores.respiration,
+            _FLUX,
+            "mean respiration rate of all cells",
         ),
-        "error": (by_core, finite(stack("error")), off),
+        "error": (by_core, finite(stack("error")), *off),
         "left": (
             by_core,
             finite(stack("left")) / HOURS_PER_DAY,
-            {"units": "d", "long_name": "when a run left what a soil can be, if ever"},
+            "d",
+            "when a run left what a soil can be, if ever",
         ),
-        "states": (
-            "closure",
-            [f.states for f in forecasts],
-            {"units": "1", "long_name": "number of state variables"},
-        ),
+        "states": ("closure", each("states"), "1", "number of state variables"),
         "numbers_read": (
             "closure",
-            np.asarray(numbers, float),
-            {"units": "1", "long_name": "numbers read of a field, NaN for all of it"},
+            numbers,
+            "1",
+            "numbers read of a field, NaN for all of it",
         ),
-        "track": (
-            "closure",
-            [f.track for f in forecasts],
-            {"long_name": "what is read of the initial field"},
-        ),
+        "track": ("closure", each("track"), None, "what is read of the initial field"),
         "reason": (
             "closure",
-            [f.reason for f in forecasts],
-            {"long_name": "how the first run left what a soil can be"},
+            each("reason"),
+            None,
+            "how the first run left what a soil can be",
         ),
     }
     if null is not None:
-        variables["null"] = (
-            "time",
-            null.respiration[0],
-            {"units": _FLUX, "long_name": "mean respiration rate of training cores"},
-        )
-        variables["null_error"] = ("core", null.error, off)
+        mean = "mean respiration rate of training cores"
+        table["null"] = ("time", null.respiration[0], _FLUX, mean)
+        table["null_error"] = ("core", null.error, *off)
     coordinates = {
-        "closure": [f.name for f in forecasts],
+        "closure": each("name"),
         "core": np.arange(cores.cores) if names is None else list(names),
-        "time": (
-            "time",
-            np.asarray(cores.times) / HOURS_PER_DAY,
-            {"units": "d", "long_name": "time since the start in days"},
-        ),
+        "time": time_axis(cores.times),
     }
-    known = provenance(design) | {
+    known = {
         "title": "Respiration of soil cores as macro-scale closures predict it",
         "kinetics": ", ".join(design.kinetics),
         "heterogeneity": ", ".join(design.heterogeneity),
         "correlation": ", ".join(design.correlation or ()),
     }
-    known |= dict(attributes or {})
-    return xr.Dataset(variables, coordinates, {k: plain(v) for k, v in known.items()})
+    variables = {name: variable(*said) for name, said in table.items()}
+    return dataset(variables, coordinates, design_provenance(design), known, attributes)

@@ -1,10 +1,6 @@
 """Results as xarray datasets with units and provenance, and as netCDF-4 files."""
 
-import json
-import platform
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +11,9 @@ from jaxsoc.experiments import Design, Run
 from jaxsoc.experiments.run import DIMENSIONS
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.physics.parameters import declarations
-from jaxsoc.physics.units import HOURS_PER_DAY
 
 from .atomic import replacing
+from .labels import about, dataset, provenance, time_axis, variable
 
 _CARBON, _FLUX, _SQUARE = "mgC g-1", "mgC g-1 h-1", "(mgC g-1)2"
 
@@ -107,62 +103,41 @@ def to_dataset(run: Run, attributes: Mapping[str, Any] | None = None) -> xr.Data
     that constant ("rate"), which the attribute `rate_units` names for each kinetics.
     """
     design = run.design
+    over_time = (*DIMENSIONS, "time")
+    variables = {
+        name: variable(over_time, run.series[name], *said)
+        for name, said in SERIES.items()
+    }
+    for name, said in CHECKS.items():
+        variables[name] = variable(DIMENSIONS, run.checks[name], *said)
+    variables["method"] = (
+        DIMENSIONS,
+        run.methods,
+        about(None, "road through time chosen for the case"),
+    )
     coordinates = {
         "kinetics": list(design.kinetics),
         "heterogeneity": list(design.heterogeneity),
         "correlation": list(run.correlation),
         "member": np.arange(design.members),
-        # "d", because tools turn "days" into time differences when they read it.
-        "time": (
-            "time",
-            run.times / HOURS_PER_DAY,
-            {"units": "d", "long_name": "time since the start in days"},
-        ),
+        "time": time_axis(run.times),
     }
-    variables: dict[str, Any] = {}
-    for table, arrays, dims in (
-        (SERIES, run.series, (*DIMENSIONS, "time")),
-        (CHECKS, run.checks, DIMENSIONS),
-    ):
-        for name, (unit, long_name) in table.items():
-            variables[name] = (
-                dims,
-                arrays[name],
-                {"units": unit, "long_name": long_name},
-            )
-    variables["method"] = (
-        DIMENSIONS,
-        run.methods.astype(str),
-        {"long_name": "road through time chosen for the case"},
-    )
-    known = provenance(design) | dict(attributes or {})
-    return xr.Dataset(variables, coordinates, {k: plain(v) for k, v in known.items()})
+    return dataset(variables, coordinates, design_provenance(design), attributes)
 
 
-def provenance(design: Design) -> dict[str, Any]:
+def design_provenance(design: Design) -> dict[str, Any]:
     """Where results come from: configuration, seed and versions."""
-    return {
-        "title": "Respiration of a heterogeneous soil core",
-        "source": f"jaxsoc {version('jaxsoc')}",
-        "references": "https://doi.org/10.5194/gmd-13-1399-2020",
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seed": design.seed,
-        "scenario": design.scenario,
-        "rate_units": {name: _rate_unit(name) for name in design.kinetics},
-        "design": described(design),
-        "versions": versions(),
-    }
+    return provenance(
+        "Respiration of a heterogeneous soil core",
+        references="https://doi.org/10.5194/gmd-13-1399-2020",
+        seed=design.seed,
+        scenario=design.scenario,
+        rate_units={name: _rate_unit(name) for name in design.kinetics},
+        design=described(design),
+    )
 
 
-def versions() -> dict[str, str]:
-    """Versions of what computed the results."""
-    packages = ("jaxsoc", "jax", "jaxlib", "diffrax")
-    return {name: version(name) for name in packages} | {
-        "python": platform.python_version()
-    }
-
-
-def save_dataset(dataset: xr.Dataset, path: Path | str) -> Path:
+def save_dataset(results: xr.Dataset, path: Path | str) -> Path:
     """Writes netCDF-4, compressed; the file is whole or absent.
 
     **Raises:** `OSError` if it cannot be written.
@@ -170,11 +145,11 @@ def save_dataset(dataset: xr.Dataset, path: Path | str) -> Path:
     path = Path(path)
     encoding = {
         name: {"zlib": True, "complevel": 4, "shuffle": True}
-        for name, variable in dataset.data_vars.items()
+        for name, variable in results.data_vars.items()
         if variable.dtype.kind == "f"
     }
     with replacing(path) as temporary:
-        dataset.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+        results.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
     return path
 
 
@@ -190,8 +165,3 @@ def described(design: Design) -> dict[str, str]:
     return {
         name: str(value) for name, value in vars(design).items() if name not in skipped
     }
-
-
-def plain(value: Any) -> str | int | float:
-    """A value that an attribute of a file can hold."""
-    return value if isinstance(value, str | int | float) else json.dumps(value)

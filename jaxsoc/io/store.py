@@ -27,9 +27,9 @@ from jaxsoc.experiments import (
 )
 from jaxsoc.experiments.run import DIMENSIONS
 from jaxsoc.physics.grids import warn_unless_well_mixed
-from jaxsoc.physics.units import HOURS_PER_DAY
 
-from .results import CHECKS, SERIES, described, provenance
+from .labels import about, time_axis, variable
+from .results import CHECKS, SERIES, described, design_provenance
 from .summary import MemberStatistics
 
 _DONE = "chunk_finished"
@@ -86,13 +86,11 @@ def stream(
     attributes = {
         "courant_numbers": {" ".join(kind): c for kind, c in plan.courant.items()}
     }
-    results = statistics.dataset(provenance(design) | attributes)
+    results = statistics.dataset(design_provenance(design) | attributes)
     unit, long_name = CHECKS["respiration_error_estimate"]
     error = [[plan.error[k, h] for h in design.heterogeneity] for k in design.kinetics]
-    results["respiration_error_estimate"] = (
-        DIMENSIONS[:2],
-        np.asarray(error),
-        {"units": unit, "long_name": f"{long_name}, first member"},
+    results["respiration_error_estimate"] = variable(
+        DIMENSIONS[:2], error, unit, f"{long_name}, first member"
     )
     return results
 
@@ -160,16 +158,9 @@ def _created(path, design, plan):
     axes = [len(design.kinetics), len(design.heterogeneity)]
     axes += [len(checked_correlations(design, None)), design.members]
     times = len(design.times)
-    for name, (unit, long_name) in SERIES.items():
-        _array(
-            group,
-            name,
-            (*axes, times),
-            plan.chunk,
-            (*DIMENSIONS, "time"),
-            unit,
-            long_name,
-        )
+    over_time = (*DIMENSIONS, "time")
+    for name, said in SERIES.items():
+        _array(group, name, (*axes, times), plan.chunk, over_time, *said)
     for name in _CHECKED:
         _array(group, name, tuple(axes), plan.chunk, DIMENSIONS, *CHECKS[name])
     coordinates = {
@@ -177,10 +168,9 @@ def _created(path, design, plan):
         "heterogeneity": np.asarray(design.heterogeneity),
         "correlation": np.asarray(checked_correlations(design, None)),
     }
-    time = group.create_array(
-        "time", data=design.times / HOURS_PER_DAY, dimension_names=("time",)
-    )
-    time.attrs.update({"units": "d", "long_name": "time since the start in days"})
+    dim, days, said = time_axis(design.times)
+    time = group.create_array("time", data=days, dimension_names=(dim,))
+    time.attrs.update(said)
     chunks = -(-design.members // plan.chunk)
     group.create_array(
         _DONE, shape=(chunks,), chunks=(1,), dtype="int64", dimension_names=("chunk",)
@@ -205,7 +195,7 @@ def _array(group, name, shape, chunk, dims, unit, long_name):
     array = group.create_array(
         name, shape=shape, chunks=chunks, dtype="float64", dimension_names=dims
     )
-    array.attrs.update({"units": unit, "long_name": long_name})
+    array.attrs.update(about(unit, long_name))
 
 
 def _grow(group, members, chunk):

@@ -8,9 +8,9 @@ import xarray as xr
 
 from jaxsoc.experiments import Chunk, Design, checked_correlations
 from jaxsoc.experiments.run import DIMENSIONS
-from jaxsoc.physics.units import HOURS_PER_DAY
 
-from .results import CHECKS, SERIES, plain
+from .labels import Variable, dataset, time_axis, variable
+from .results import CHECKS, SERIES
 
 # Series that get quantiles: the pools, and respiration with what the mean field misses.
 _MAIN = (
@@ -79,40 +79,28 @@ class MemberStatistics:
     def dataset(self, attributes: Mapping[str, Any]) -> xr.Dataset:
         """What has been gathered, with units and provenance."""
         dims = (*DIMENSIONS[:3], "time")
-        variables: dict[str, Any] = {}
-        for name, (unit, long_name) in SERIES.items():
+        variables: dict[str, Variable] = {}
+
+        def keep(name, dims, values, unit, *words):
+            variables[name] = variable(dims, values, unit, ", ".join(words))
+
+        for name, said in SERIES.items():
             spread = np.sqrt(self.square[name] / max(self.count - 1, 1))
-            described = {"units": unit, "long_name": f"{long_name}, mean over members"}
-            variables[name] = (dims, self.mean[name], described)
-            described = {
-                "units": unit,
-                "long_name": f"{long_name}, standard deviation over members",
-            }
-            variables[f"{name}_sd"] = (dims, spread, described)
+            keep(name, dims, self.mean[name], *said, "mean over members")
+            words = "standard deviation over members"
+            keep(f"{name}_sd", dims, spread, *said, words)
         for name in _MAIN:
-            unit, long_name = SERIES[name]
             values = np.quantile(self.kept[name], self.quantiles, axis=0)
-            described = {
-                "units": unit,
-                "long_name": f"{long_name}, quantiles over members",
-                "quantile_members": len(self.ranks),
-            }
-            variables[f"{name}_quantile"] = (("quantile", *dims), values, described)
+            place, words = ("quantile", *dims), "quantiles over members"
+            keep(f"{name}_quantile", place, values, *SERIES[name], words)
+            variables[f"{name}_quantile"][2]["quantile_members"] = len(self.ranks)
         for name, values in self.worst.items():
-            unit, long_name = CHECKS[name]
-            described = {"units": unit, "long_name": f"{long_name}, worst member"}
-            variables[name] = (dims[:3], values, described)
+            keep(name, dims[:3], values, *CHECKS[name], "worst member")
         coordinates = {
             "kinetics": list(self.design.kinetics),
             "heterogeneity": list(self.design.heterogeneity),
             "correlation": list(self.correlation),
             "quantile": list(self.quantiles),
-            "time": (
-                "time",
-                self.design.times / HOURS_PER_DAY,
-                {"units": "d", "long_name": "time since the start in days"},
-            ),
+            "time": time_axis(self.design.times),
         }
-        known = dict(attributes) | {"members": self.count}
-        described = {name: plain(value) for name, value in known.items()}
-        return xr.Dataset(variables, coordinates, described)
+        return dataset(variables, coordinates, attributes, {"members": self.count})

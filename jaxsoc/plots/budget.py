@@ -1,15 +1,14 @@
 """The figure of a budget. `results` is the dataset of `jaxsoc.io.budget_to_dataset`."""
 
 from itertools import product
-from typing import Any, cast
+from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .figures import _time
-from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, STYLE, VERMILION, title
+from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, styled, title
 
 _GREY = "#7F7F7F"
 _TERMS = 8  # drawn by themselves; the others are summed
@@ -59,6 +58,7 @@ _MORE_LINES: tuple[dict[str, Any], ...] = tuple(
 )
 
 
+@styled
 def figure_budget(results: Any) -> Figure:
     """The distributed model against its series, and the terms of that, over time.
 
@@ -71,11 +71,6 @@ def figure_budget(results: Any) -> Figure:
     **Arguments:** `results`: by kinetics, heterogeneity and correlation; select one
     kinetics or one heterogeneity first if there are many of both.
     """
-    with matplotlib.rc_context(cast(Any, dict(STYLE))):
-        return _drawn(results)
-
-
-def _drawn(results):
     names = lambda axis: [str(name) for name in results[axis].values]
     rows = list(product(names("kinetics"), names("heterogeneity")))
     every = names("correlation")

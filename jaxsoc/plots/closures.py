@@ -1,14 +1,13 @@
 """The figure of closures. `results` is the dataset of `jaxsoc.io.closure_dataset`."""
 
-from typing import Any, cast
+from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, STYLE, VERMILION, title
+from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, styled, title
 
 _GREY = "#7F7F7F"
 _ALL_CELLS: dict[str, Any] = {"color": BLACK, "linestyle": "-", "linewidth": 2.6}
@@ -35,6 +34,7 @@ _DECADES = 300.0  # of errors in a panel, above which only powers of ten are nam
 _HEADROOM = 1.15  # times the largest rate: a closure that runs away leaves the panel
 
 
+@styled
 def figure_closures(results: Any, core: int = 0) -> Figure:
     """What closures predict of a core, and their errors on all cores.
 
@@ -45,23 +45,22 @@ def figure_closures(results: Any, core: int = 0) -> Figure:
 
     **Arguments:** `core`: place of the one that is drawn over time.
     """
-    with matplotlib.rc_context(cast(Any, dict(STYLE))):
-        known = bool(np.isfinite(results.distributed.values).any())
-        names = [str(name) for name in results.closure.values]
-        lines = closure_lines(names)
-        if known:
-            figure = Figure(figsize=(10.2, 4.3))
-            left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
-            _errors(right, results, lines)
-        else:
-            figure = Figure(figsize=(6.6, 4.3))
-            left = figure.subplots()
-        _over_time(left, results.isel(core=core), lines)
-        _legend(figure, left, results, lines, known)
-        said = [results.attrs[name] for name in ("heterogeneity", "correlation")]
-        law = f"{title(str(results.attrs['kinetics']))} kinetics"
-        figure.suptitle(", ".join([law, *filter(None, said)]))
-        return figure
+    known = bool(np.isfinite(results.distributed.values).any())
+    names = [str(name) for name in results.closure.values]
+    lines = closure_lines(names)
+    if known:
+        figure = Figure(figsize=(10.2, 4.3))
+        left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+        _errors(right, results, lines)
+    else:
+        figure = Figure(figsize=(6.6, 4.3))
+        left = figure.subplots()
+    _over_time(left, results.isel(core=core), lines)
+    _legend(figure, left, results, lines, known)
+    said = [results.attrs[name] for name in ("heterogeneity", "correlation")]
+    law = f"{title(str(results.attrs['kinetics']))} kinetics"
+    figure.suptitle(", ".join([law, *filter(None, said)]))
+    return figure
 
 
 def closure_lines(names: list[str]) -> dict[str, dict[str, Any]]:

@@ -1,31 +1,30 @@
 """Pictures of soil columns: carbon with depth, and what it is made of."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, STYLE, VERMILION, title
+from .style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    LINES,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    styled,
+    title,
+)
 
 # Drawn down to here unless asked otherwise, m: there is little carbon below.
 DEEPEST = 2.0
 _KILO = 1e-3
 _DENSITY = "carbon (kgC m$^{-3}$)"
 
-_LINES: tuple[dict[str, Any], ...] = tuple(
-    {"color": colour, "linestyle": dashes}
-    for colour, dashes in (
-        (VERMILION, "-"),
-        (BLUE, "--"),
-        (GREEN, "-."),
-        (ORANGE, ":"),
-        (PURPLE, (0, (5, 1))),
-        (SKY, (0, (1, 1))),
-    )
-)
 # In the order of pools: those of litter, which are thin, then those of soil.
 _AREAS = (ORANGE, "#F0E442", GREEN, PURPLE, BLUE, SKY, VERMILION, "#999999")
 
@@ -45,6 +44,7 @@ POOLS = {
 """Pools as a reader writes them."""
 
 
+@styled
 def figure_columns(
     bounds: Any, columns: Mapping[str, Mapping[str, Any]], *, deepest: float = DEEPEST
 ) -> Figure:
@@ -54,21 +54,20 @@ def figure_columns(
     there are layers; `columns`: label of a model or parameter set -> pool -> carbon by
     layer, gC m⁻³; `deepest`: end of the axis, m.
     """
-    with matplotlib.rc_context(cast(Any, dict(STYLE))):
-        count = len(columns)
-        figure = Figure(figsize=(2.9 * (count + 1) + 0.4, 4.4))
-        axes = figure.subplots(1, count + 1, sharex=True, sharey=True, squeeze=False)[0]
-        totals = {
-            label: np.sum([np.asarray(c) for c in pools.values()], axis=0)
-            for label, pools in columns.items()
-        }
-        draw_profiles(axes[0], bounds, totals, deepest=deepest)
-        axes[0].set_title("sum of the pools")
-        for ax, (label, pools) in zip(axes[1:], columns.items(), strict=True):
-            draw_pools(ax, bounds, pools, deepest=deepest)
-            ax.set_title(label)
-            ax.set_ylabel("")
-        return figure
+    count = len(columns)
+    figure = Figure(figsize=(2.9 * (count + 1) + 0.4, 4.4))
+    axes = figure.subplots(1, count + 1, sharex=True, sharey=True, squeeze=False)[0]
+    totals = {
+        label: np.sum([np.asarray(c) for c in pools.values()], axis=0)
+        for label, pools in columns.items()
+    }
+    draw_profiles(axes[0], bounds, totals, deepest=deepest)
+    axes[0].set_title("sum of the pools")
+    for ax, (label, pools) in zip(axes[1:], columns.items(), strict=True):
+        draw_pools(ax, bounds, pools, deepest=deepest)
+        ax.set_title(label)
+        ax.set_ylabel("")
+    return figure
 
 
 def draw_profiles(
@@ -87,7 +86,7 @@ def draw_profiles(
     """
     middles = 0.5 * (np.asarray(bounds)[1:] + np.asarray(bounds)[:-1])
     for index, (label, values) in enumerate(carbon.items()):
-        line = _LINES[index % len(_LINES)]
+        line = LINES[index % len(LINES)]
         ax.plot(_KILO * np.asarray(values), middles, label=title(label), **line)
     if observed is not None:
         depth, values = observed

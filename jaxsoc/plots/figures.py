@@ -1,9 +1,8 @@
 """The figures of a run. `results` is the dataset of `jaxsoc.io.to_dataset`."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -14,15 +13,13 @@ from .style import (
     BLUE,
     CONTROL_LINE,
     ORANGE,
-    STYLE,
     VERMILION,
     correlation_line,
+    styled,
     title,
 )
 
 Fields = Mapping[str, Any]  # arrays by name, of any library
-
-_styled = matplotlib.rc_context(cast(Any, dict(STYLE)))
 
 _POOLS = {
     "substrate": "substrate S\n(mgC g$^{-1}$)",
@@ -37,7 +34,7 @@ def _figure(rows: int, columns: int, *, width: float, height: float, **options: 
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-@_styled
+@styled
 def figure_fields(biomass: Any, substrate: Fields, cell_edge: float = 50.0) -> Figure:
     """Initial fields: biomass, and substrate by correlation (mgC/g)."""
     biomass = np.asarray(biomass)
@@ -82,8 +79,11 @@ def _kinds(results: Any) -> list[str]:
     return [name for name in names if name != "homogeneous"] or names
 
 
-def _series(results, variable, **case):
-    return results[variable].sel(**case).mean("member").values
+def _series(results, variable, kinetics, kind, correlation):
+    case = results[variable].sel(
+        kinetics=kinetics, heterogeneity=kind, correlation=correlation
+    )
+    return case.mean("member").values
 
 
 def _bands(results, variable, kinetics, kind, correlation):
@@ -147,7 +147,7 @@ def _line(kind, correlation, index):
     )
 
 
-@_styled
+@styled
 def figure_pools(results: Any, kinetics: str) -> Figure:
     """Pools and respiration over time, one column per kind of heterogeneity."""
     kinds = _kinds(results)
@@ -160,13 +160,7 @@ def figure_pools(results: Any, kinetics: str) -> Figure:
         for row, (variable, label) in enumerate(_POOLS.items()):
             ax = axes[row, column]
             for i, correlation in enumerate(_cases(results, kinetics, kind)):
-                values = _series(
-                    results,
-                    variable,
-                    kinetics=kinetics,
-                    heterogeneity=kind,
-                    correlation=correlation,
-                )
+                values = _series(results, variable, kinetics, kind, correlation)
                 line = _line(kind, correlation, i)
                 ax.plot(time.values, values, **line)
                 for band in _bands(results, variable, kinetics, kind, correlation):
@@ -183,7 +177,7 @@ def figure_pools(results: Any, kinetics: str) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def figure_split(results: Any, kinetics: str) -> Figure:
     """Respiration split into the mean-field part and the higher-order part."""
     kinds, names = _kinds(results), _correlations(results)
@@ -210,13 +204,7 @@ def figure_split(results: Any, kinetics: str) -> Figure:
                 ax.set_axis_off()
                 continue
             for variable, (_, line) in parts.items():
-                values = _series(
-                    results,
-                    variable,
-                    kinetics=kinetics,
-                    heterogeneity=kind,
-                    correlation=correlation,
-                )
+                values = _series(results, variable, kinetics, kind, correlation)
                 ax.plot(time.values, values, **line)
             ax.axhline(0, color=BLACK, linewidth=0.6)
             one = len(cases) < len(names)
@@ -235,7 +223,7 @@ def figure_split(results: Any, kinetics: str) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def figure_specific_respiration(results: Any) -> Figure:
     """Respiration per biomass against substrate: one curve if soils were well mixed."""
     kinds = _kinds(results)
@@ -246,15 +234,12 @@ def figure_specific_respiration(results: Any) -> Figure:
         for column, kind in enumerate(kinds):
             ax = axes[row, column]
             for i, correlation in enumerate(_cases(results, kinetics, kind)):
-                case = {
-                    "kinetics": kinetics,
-                    "heterogeneity": kind,
-                    "correlation": correlation,
-                }
-                S = _series(results, "substrate", **case)
+                case = (kinetics, kind, correlation)
+                S = _series(results, "substrate", *case)
                 line = _line(kind, correlation, i)
-                ax.plot(S, _series(results, variable, **case), **line)
-                start = _series(results, variable, **case)[:1]
+                rate = _series(results, variable, *case)
+                ax.plot(S, rate, **line)
+                start = rate[:1]
                 ax.plot(S[:1], start, marker="o", markersize=4, color=line["color"])
             for S, rate in _controls(results, kinetics, "substrate", variable):
                 ax.plot(S, rate, **CONTROL_LINE)
@@ -269,7 +254,7 @@ def figure_specific_respiration(results: Any) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def figure_parameters(
     constants: Mapping[str, Fields],
     nominal: Mapping[str, Mapping[str, float]],
@@ -334,8 +319,8 @@ def _controls(results, kinetics, *variables):
     """The named variables of each homogeneous soil that differs from the others."""
     if not _has_control(results):
         return []
-    case = {"kinetics": kinetics, "heterogeneity": "homogeneous"}
+    kind = "homogeneous"
     return [
-        [_series(results, name, correlation=c, **case) for name in variables]
-        for c in _cases(results, kinetics, "homogeneous")
+        [_series(results, name, kinetics, kind, c) for name in variables]
+        for c in _cases(results, kinetics, kind)
     ]

@@ -1,38 +1,16 @@
 """The figure of fits. `results` is the dataset of `jaxsoc.io.fits_to_dataset`."""
 
 import math
-from typing import Any, cast
+from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    SKY,
-    STYLE,
-    VERMILION,
-    title,
-)
+from .style import BLACK, LINES, styled, title
 
 PANELS = 12  # on one figure
 
-_LINES: tuple[dict[str, Any], ...] = tuple(
-    {"color": colour, "linestyle": dashes}
-    for colour, dashes in (
-        (VERMILION, "-"),
-        (BLUE, "--"),
-        (GREEN, "-."),
-        (ORANGE, ":"),
-        (PURPLE, (0, (5, 1))),
-        (SKY, (0, (1, 1))),
-    )
-)
 # What is drawn of a quantity: label, and factor from mgC/g or mgC/g/h.
 _RATE = ("respiration\n(µgC g$^{-1}$ d$^{-1}$)", 24_000.0)
 _DRAWN = {
@@ -54,23 +32,23 @@ def figures_fits(results: Any) -> list[Figure]:
     ]
 
 
+@styled
 def _figure_fits(results):
-    with matplotlib.rc_context(cast(Any, dict(STYLE))):
-        count = results.sizes["series"]
-        columns = min(3, count)
-        rows = math.ceil(count / columns)
-        wide = 3.4 if count > 1 else 5.0
-        figure = Figure(figsize=(wide * columns + 0.6, 2.3 * rows + 0.9))
-        axes = figure.subplots(rows, columns, squeeze=False)
-        for row, ax in enumerate(axes.flat):
-            if row < count:
-                _panel(ax, results.isel(series=row))
-            else:
-                ax.set_axis_off()
-        for ax in axes.flat[max(0, count - columns) : count]:
-            ax.set_xlabel("time (days)")
-        _legend(figure, results)
-        return figure
+    count = results.sizes["series"]
+    columns = min(3, count)
+    rows = math.ceil(count / columns)
+    wide = 3.4 if count > 1 else 5.0
+    figure = Figure(figsize=(wide * columns + 0.6, 2.3 * rows + 0.9))
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for row, ax in enumerate(axes.flat):
+        if row < count:
+            _panel(ax, results.isel(series=row))
+        else:
+            ax.set_axis_off()
+    for ax in axes.flat[max(0, count - columns) : count]:
+        ax.set_xlabel("time (days)")
+    _legend(figure, results)
+    return figure
 
 
 def _panel(ax, one):
@@ -87,7 +65,7 @@ def _panel(ax, one):
         zorder=3,
     )
     for index, name in enumerate(one.kinetics.values):
-        line = _LINES[index % len(_LINES)]
+        line = LINES[index % len(LINES)]
         ax.plot(time, factor * one.predicted.sel(kinetics=name).values, **line)
     best = one.r_squared.values
     said = ", ".join("–" if np.isnan(r) else f"{r:.3f}" for r in np.atleast_1d(best))
@@ -104,7 +82,7 @@ def _legend(figure, results):
     }
     handles = [Line2D([], [], label="data", markersize=4, **points)]
     for index, name in enumerate(results.kinetics.values):
-        line = _LINES[index % len(_LINES)]
+        line = LINES[index % len(LINES)]
         handles.append(Line2D([], [], label=title(str(name)), **line))
     figure.legend(
         handles=handles, loc="outside lower center", ncols=len(handles), frameon=False

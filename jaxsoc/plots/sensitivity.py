@@ -1,17 +1,14 @@
 """Which cells matter: maps of gradients, and bars of effects."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from .style import BLACK, BLUE, STYLE, VERMILION
+from .style import BLACK, BLUE, VERMILION, styled
 
 Fields = Mapping[str, Any]  # arrays by name, of any library
-
-_styled = matplotlib.rc_context(cast(Any, dict(STYLE)))
 
 _LABELS = {
     "substrate": "substrate S",
@@ -31,7 +28,7 @@ _LABELS = {
 _SHOWN = 95.0
 
 
-@_styled
+@styled
 def figure_sensitivity(
     fields: Fields,
     gradients: Fields,
@@ -78,7 +75,7 @@ def figure_sensitivity(
     return figure
 
 
-@_styled
+@styled
 def figure_effects(
     effects: Mapping[str, float],
     *,

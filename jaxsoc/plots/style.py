@@ -4,8 +4,9 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
+import matplotlib
 from matplotlib.figure import Figure
 
 STYLE: Mapping[str, Any] = MappingProxyType(
@@ -25,6 +26,8 @@ STYLE: Mapping[str, Any] = MappingProxyType(
         "figure.constrained_layout.use": True,
     }
 )
+# Of a function that draws a figure.
+styled = matplotlib.rc_context(cast(Any, dict(STYLE)))
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
@@ -39,6 +42,18 @@ OTHER_LINES: tuple[dict[str, Any], ...] = (
     {"color": PURPLE, "linestyle": "-"},
     {"color": ORANGE, "linestyle": "--"},
     {"color": SKY, "linestyle": "-."},
+)
+# Of models or fits, in their order.
+LINES: tuple[dict[str, Any], ...] = tuple(
+    {"color": colour, "linestyle": dashes}
+    for colour, dashes in (
+        (VERMILION, "-"),
+        (BLUE, "--"),
+        (GREEN, "-."),
+        (ORANGE, ":"),
+        (PURPLE, (0, (5, 1))),
+        (SKY, (0, (1, 1))),
+    )
 )
 CONTROL_LINE: dict[str, Any] = {"color": BLACK, "linestyle": ":", "linewidth": 1.8}
 

@@ -1,0 +1,66 @@
+"""Options of `jaxsoc fit`, checked before anything is computed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from jaxsoc.fitting import Incubation, known_kinetics
+
+from .config import Config, canonical_kinetics, validated
+
+
+class FitConfig(Config):
+    """Everything that `jaxsoc fit` can be told; numbers may come as text."""
+
+    kinetics: list[str] = ["multiplicative"]
+    to: str = "michaelis_menten"
+    on: str = "biomass"
+    series: Path | None = None
+    id: list[str] = []
+    first: int | None = None
+    unit: str | None = None
+    time_unit: str | None = None
+    soil_carbon: float | None = None
+    mean_rates: bool = False
+    independent_errors: bool = False
+    free: list[str] = list(Incubation().free)
+    starts: int = 8
+    seed: int = 0
+    out: Path = Path("jaxsoc-output")
+    figures: bool = True
+
+    @property
+    def laws(self) -> list[str]:
+        """Names of the kinetics to fit, as jaxsoc calls them."""
+        laws = [canonical_kinetics(name) for name in self.kinetics]
+        for law in laws:
+            known_kinetics(law)
+        if len(set(laws)) < len(laws):
+            raise ValueError(f"kinetics names one twice: {', '.join(self.kinetics)}")
+        return laws
+
+
+def checked_config(options: Mapping[str, object]) -> FitConfig:
+    """Options as a configuration; None is the default.
+
+    **Raises:** `ValueError` in one line for a value of the wrong kind.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    config = validated(FitConfig, given)
+    if config.first is not None and config.first < 1:
+        raise ValueError(f"first must be at least 1, got {config.first}")
+    if config.starts < 1:
+        raise ValueError(f"starts must be at least 1, got {config.starts}")
+    if not 0 <= config.seed < 2**63:
+        raise ValueError(f"seed must lie in [0, 2^63), got {config.seed}")
+    if config.series is None:
+        _refuse_without_series(given)
+    elif "to" in given or "on" in given:
+        raise ValueError("to and on name a kinetics to fit to; with series, leave out")
+    return config
+
+
+def _refuse_without_series(given):
+    of_series = {"id", "first", "unit", "time_unit", "soil_carbon", "mean_rates"}
+    of_series |= {"independent_errors", "free"}
+    for name in sorted(of_series & set(given)):
+        raise ValueError(f"{name} is given without series; use --series FILE")
