@@ -126,7 +126,7 @@ def local_rate(
     |λ| ≤ ‖J⁸‖^(1/8), J the Jacobian of the cell's pools
 
     The bound is at most a tenth above |λ| for two pools whose eigenvectors are not
-    nearly the same.
+    nearly the same; infinite where a slope has no bound, or is no number.
     """
     pools, structure = jax.tree.flatten(state)
     pack = lambda pools: jax.tree.unflatten(structure, pools)
@@ -136,6 +136,7 @@ def local_rate(
         return jnp.zeros_like(pools[0])
     J = jnp.stack([jnp.stack(jnp.broadcast_arrays(*row)) for row in rows])
     size, log = jnp.zeros_like(pools[0]), 0.0
+    bounded = jnp.all(jnp.isfinite(J), axis=(0, 1))
     for power in (1, 2, 4, 8):
         norm = jnp.sqrt(jnp.sum(J**2, axis=(0, 1)))
         some = norm > 0
@@ -143,4 +144,4 @@ def local_rate(
         size = jnp.where(some, jnp.exp(log), 0.0)
         J = J / jnp.where(some, norm, 1.0)[None, None]
         J = jnp.sum(J[:, :, None] * J[None], axis=1)
-    return size
+    return jnp.where(bounded, size, jnp.inf)

@@ -92,20 +92,24 @@ class Watch(AbstractStatistic):
 
 
 class Both(AbstractStatistic):
-    """Two statistics at once, as a pair."""
+    """Two statistics at once, as a pair; `origin`: what t = 0 is to the first."""
 
     first: AbstractStatistic
     second: AbstractStatistic
+    origin: Any = 0.0
 
     def __call__(self, t: Any, state: Any, params: Any) -> tuple:
-        return self.first(t, state, params), self.second(t, state, params)
+        return (
+            self.first(self.origin + t, state, params),
+            self.second(t, state, params),
+        )
 
     def merge(self, values: Any, shares: Any) -> tuple:
         return self.first.merge(values[0], shares), self.second.merge(values[1], shares)
 
     def finish(self, t: Any, values: Any, params: Any) -> tuple:
         return (
-            self.first.finish(t, values[0], params),
+            self.first.finish(self.origin + t, values[0], params),
             self.second.finish(t, values[1], params),
         )
 
