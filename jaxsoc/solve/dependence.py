@@ -4,14 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from jax.extend.core import Var
+from jax.interpreters import partial_eval
 
 
 def depends_on(function: Callable, arguments: Sequence[Any]) -> list[bool]:
     """Of each argument, whether any result of `function(*arguments)` depends on it."""
     jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
-    needed = {v for v in jaxpr.outvars if isinstance(v, Var)}
-    for equation in reversed(jaxpr.eqns):
-        if needed & set(equation.outvars):
-            needed |= {v for v in equation.invars if isinstance(v, Var)}
-    return [v in needed for v in jaxpr.invars]
+    return partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[1]

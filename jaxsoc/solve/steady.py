@@ -62,7 +62,8 @@ def steady_state(
         raise ValueError(
             f"a steady state of {_name(model)} needs a `start` to search from, got None"
         )
-    params, start = jax.tree.map(jnp.asarray, (params, start))
+    params = jax.tree.map(jnp.asarray, params)
+    start = jax.tree.map(lambda x: jnp.asarray(x, float), start)
     found = _search(model, params, start)
     if throw and not isinstance(found.found, Tracer) and not found.found:
         raise ValueError(
@@ -75,10 +76,11 @@ def steady_state(
 @eqx.filter_jit
 def _search(model, params, start) -> Steady:
     vector, lifted, tendency = unknowns(model, params, start)
-    if vector.size > _MOST_UNKNOWNS:
+    if not 0 < vector.size <= _MOST_UNKNOWNS:
         raise ValueError(
             f"a steady state of {vector.size} unknowns at once is not supported, "
-            f"expected at most {_MOST_UNKNOWNS}"
+            f"expected 1 to {_MOST_UNKNOWNS}; pools that nothing depends on do not "
+            "count"
         )
     x = _root(tendency, lax.stop_gradient(vector), (model, params))
     return Steady(lifted(x), jnp.all(jnp.isfinite(x)))
