@@ -173,7 +173,7 @@ def run_adaptive(
                 diffrax.SubSaveAt(t1=True),
             )
         )
-        solution = _diffrax(method, tendency, state, params, times, saveat)
+        solution = controlled(method, tendency, state, params, times, saveat)
         saved, final = cast(Any, solution.ys)
         final = jax.tree.map(lambda leaf: leaf[0], final)
         found = saved, final, solution.stats["num_steps"]
@@ -191,7 +191,7 @@ def _cells(method, tendency, measure, state, params, times):
         state, varying = cell
         params = eqx.combine(varying, constant)
         saveat = diffrax.SaveAt(ts=times)
-        solution = _diffrax(method, tendency, state, params, times, saveat)
+        solution = controlled(method, tendency, state, params, times, saveat)
         return solution.ys, solution.stats["num_steps"]
 
     # Blocks of cells bound the work lost on waiting for the stiffest of them.
@@ -202,7 +202,10 @@ def _cells(method, tendency, measure, state, params, times):
     return saved, jax.tree.map(lambda x: x[-1], states), jnp.sum(steps)
 
 
-def _diffrax(method, tendency, state, params, times, saveat):
+def controlled(
+    method: Adaptive, tendency: Any, state: Any, params: Any, times: Any, saveat: Any
+) -> Any:
+    """diffrax's solution, with steps by error control."""
     return diffrax.diffeqsolve(
         diffrax.ODETerm(tendency),
         method.solver,
