@@ -66,7 +66,7 @@ def checked_leaves(tendency: Any, state: Any, params: Any) -> tuple[Any, Any]:
     if not math.prod(shape):
         raise ValueError(f"pools have no cells: shape {shape}")
     state = jax.tree.map(lambda leaf: leaf.astype(dtype), state)
-    # Cells that are coupled may be told of anything, such as a matrix.
+    # Cells that are coupled may have parameters of any shape, such as a matrix.
     apart = isinstance(tendency, AbstractPointwise)
     fit = _checked_parameter if apart else lambda leaf, *_: jnp.asarray(leaf, dtype)
     params = jax.tree.map(lambda leaf: fit(leaf, shape, dtype), params)

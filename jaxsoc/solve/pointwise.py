@@ -8,9 +8,8 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.interpreters import partial_eval
 from jaxtyping import Array, Float
-
-from .dependence import depends_on
 
 Tendency = Callable[[Any, Any, Any], Any]
 
@@ -50,6 +49,12 @@ class Pointwise(AbstractPointwise):
 
     def __call__(self, t: Any, state: Any, params: Any) -> Any:
         return self.function(t, state, params)
+
+
+def depends_on(function: Callable, arguments: Sequence[Any]) -> list[bool]:
+    """Of each argument, whether any result of `function(*arguments)` depends on it."""
+    jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+    return partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[1]
 
 
 def slopes(function: Callable, x: Sequence[Any]) -> tuple[Any, list[list[Any]]]:

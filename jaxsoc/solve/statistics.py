@@ -32,12 +32,12 @@ class AbstractStatistic(eqx.Module):
         """
 
     def finish(self, t: Any, values: Any, params: Any) -> Any:
-        """What can only be told of all cells together, from the merged values."""
+        """What can only be computed from all cells together, from the merged values."""
         return values
 
 
 class MeanAndVariance(NamedTuple):
-    """What `integrate` saves unless told otherwise, over cells."""
+    """What `integrate` saves by default, over cells."""
 
     mean: Any
     variance: Any

@@ -13,7 +13,7 @@ from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 
 from .continuation import FIRST, continued
-from .dependence import depends_on
+from .pointwise import depends_on
 from .precision import require_x64
 
 # Dense Jacobians beyond this many unknowns take more memory than a machine has.
