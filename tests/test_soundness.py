@@ -313,6 +313,25 @@ def test_a_negative_start_inside_jit_is_not_sound(how):
         assert bool(run[0]) == sound and float(run[1]) == pytest.approx(1, abs=1e-3)
 
 
+class Swinging(AbstractStocks):
+    """x = 2 cos t - 1, negative in the middle of a period."""
+
+    def __call__(self, t, x, params):
+        return 0.0 * x - 2 * jnp.sin(t)
+
+
+@pytest.mark.parametrize("method", [Steps(0.01), Adaptive()])
+def test_a_coupled_stock_that_is_negative_in_between_is_not_sound(method):
+    run = integrate(
+        *(Swinging(), jnp.ones(2), (), np.linspace(0, 2 * np.pi, 5)),
+        method=method,
+        estimate_error=True,
+        throw=False,
+    )
+    assert not bool(run.sound) and run.soundness.stiffness is None
+    assert float(run.final.min()) == pytest.approx(1.0, abs=1e-6)
+
+
 class Fed(AbstractStocks):
     """dx/dt = 1 - x."""
 

@@ -202,7 +202,7 @@ def _run(method, tendency, save, rate, state, params, times, tolerance, estimate
     else:
         solve = lambda factor: run_adaptive(
             method if factor == 2 else method.with_tolerances(10.0),
-            *(given, state, params, since, bool(estimate)),
+            *(given, state, params, since),
         )
     values, watched, final, steps = solve(2)
     error = relative_error = cell_error = None

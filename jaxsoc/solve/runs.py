@@ -98,7 +98,7 @@ def _steps(method, given, state, params, times, count, courant, factor, watch):
     step = method.stepper(tendency)
     apart = isinstance(tendency, AbstractPointwise)
     pace = Pace(count, rate, courant, factor)
-    measure = _measured(method, given, tendency, pace, times, watch and apart)
+    measure = _measured(method, given, tendency, pace, times, watch)
     layout = method.layout
     if layout is None:
         merges = isinstance(given.save, AbstractStatistic)
@@ -126,7 +126,8 @@ def _measured(method, given, tendency, pace, times, watch):
     save, origin = given.save, given.origin
     seen: Any = Means()
     if watch:
-        explicit = method.stepper in STABLE
+        apart = isinstance(tendency, AbstractPointwise)
+        asked = tendency if apart and method.stepper in STABLE else None
         longest = jnp.max(jnp.diff(times))
 
         def length(t, state, params):
@@ -137,7 +138,7 @@ def _measured(method, given, tendency, pace, times, watch):
             own = pace.courant / pace.rate(t, state, params, longest)
             return jnp.minimum(own, equal)
 
-        seen = Both(seen, Watch(tendency if explicit else None, length))
+        seen = Both(seen, Watch(asked, length))
     if isinstance(save, AbstractStatistic):
         return Both(save, seen, origin)
     return lambda t, *now: (save(origin + t, *now), seen(t, *now))
@@ -157,12 +158,12 @@ def _prepended(first, later):
 
 @eqx.filter_jit
 def run_adaptive(
-    method: Adaptive, given: Given, state: Any, params: Any, times: Any, watch: bool
+    method: Adaptive, given: Given, state: Any, params: Any, times: Any
 ) -> Found:
     """As `run_steps`, with steps chosen by diffrax."""
     tendency, _ = _shifted(given)
     lowest = lambda y: [reductions.smallest(x) for x in jax.tree.leaves(y)]
-    seen = lambda y: (Means()(None, y, None), lowest(y) if watch else None)
+    seen = lambda y: (Means()(None, y, None), lowest(y))
     measure = lambda t, y, params: (given.save(given.origin + t, y, params), seen(y))
     if method.per_cell:
         found = _cells(method, tendency, measure, state, params, times)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .methods import Steps
-from .pointwise import AbstractStocks
+from .pointwise import AbstractPointwise, AbstractStocks
 from .steppers import STABLE
 
 
@@ -131,7 +131,8 @@ def judge(
         )
         scale = jnp.where(most(start) > 0, most(start), most(final))
     stepper = method.stepper if isinstance(method, Steps) else None
-    watches = watched.stiffness is not None and stepper in STABLE
+    apart = isinstance(tendency, AbstractPointwise)
+    watches = watched.stiffness is not None and stepper in STABLE and apart
     return Soundness(
         *(finite, lowest, scale, watched.stiffness if watches else None, times),
         limit=STABLE.get(stepper, 0.0),
