@@ -127,15 +127,19 @@ def test_every_number_of_the_soil_reaches_the_model():
 
 
 @pytest.mark.parametrize(
-    "method",
-    ["fixed", "substepped", pytest.param("adaptive", marks=pytest.mark.slow)],
+    "method, name",
+    [
+        ("fixed", "equal steps"),
+        ("substepped", "counted steps"),
+        pytest.param("adaptive", "adaptive steps", marks=pytest.mark.slow),
+    ],
 )
-def test_every_road_can_be_asked_for(jaxsoc, small, tmp_path, method):
+def test_every_method_can_be_asked_for(jaxsoc, small, tmp_path, method, name):
     options = ["--method", method, "--kinetics", "mult", "--heterogeneity", "full"]
     options += ["--out", tmp_path, "--no-figures", "--quiet"]
     assert jaxsoc("upscale", "--config", small, *options)[0] == 0
     with xr.open_dataset(tmp_path / "upscale.nc") as dataset:
-        assert dataset.method.values.flat[0].lower().startswith(method)
+        assert dataset.method.values.flat[0] == name
 
 
 def one_line(result, *words):
@@ -176,7 +180,10 @@ def one_line(result, *words):
         (["--step", "0.5"], ["step 0.5 belongs to method fixed"]),
         (["--method", "fixed", "--step", "inf"], ["step", "finite number, got 'inf'"]),
         (["--method", "fixed", "--step", "nan"], ["step", "finite number, got 'nan'"]),
-        (["--method", "fixed", "--step", "-1"], ["must be positive, got -1"]),
+        (
+            ["--method", "fixed", "--step", "-1"],
+            ["positive and finite, got -1"],
+        ),
         (["--tolerance", "nan"], ["tolerance", "finite number, got 'nan'"]),
         (["--tolerance", "-1"], ["tolerance must be positive", "got -1"]),
         (["--days", "inf"], ["days", "finite number, got 'inf'"]),

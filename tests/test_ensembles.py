@@ -199,7 +199,7 @@ def test_other_stores_and_small_limits_are_refused(tmp_path):
     with pytest.raises(ValueError, match="is below one chunk: 2 members of 256 cells"):
         stream(small(), tmp_path / "new.zarr", memory=2.0**20)
     assert not (tmp_path / "new.zarr").exists()
-    with pytest.raises(ValueError, match="leave the method automatic, got Steps"):
+    with pytest.raises(ValueError, match="leave the method automatic, got equal steps"):
         plan_ensemble(small(method=Steps(1.0)))
 
 

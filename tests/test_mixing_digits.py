@@ -6,9 +6,9 @@ from decimal import Decimal
 import jax
 import numpy as np
 import pytest
-from column_cases import assembled
 
 from jaxsoc import steady_state
+from jaxsoc.columns.network import flows, network
 from jaxsoc.models import (
     CLM5,
     COMPAS,
@@ -66,9 +66,22 @@ def faces(model, params, active, rock):
         yield Decimal(up) / year, Decimal(low) / year
 
 
+def assembled(model, params):
+    """Source by pool, -A K ξ of the linear pools by layer, and which of them move."""
+    around = model.surroundings(params)
+    net = network(model, params)
+    M = flows(net, model, around, params)
+    names = [name for name in model.pools._fields if name in net.pools]
+    none = np.zeros(model.forcing.column.layers)
+    source = np.stack([around.source.get(name, none) for name in names])
+    entry = lambda i, j: M.loss[i] if i == j else -M.feeds.get((i, j), none) + none
+    block = np.stack([np.stack([entry(i, j) for j in names]) for i in names])
+    return source, block, [name in model.mixed for name in names]
+
+
 def linear_pools(model, params, active, rock):
     """The linear pools at rest, by elimination layer by layer."""
-    _, source, block, moves = jax.tree.map(np.asarray, assembled(model, params))
+    source, block, moves = assembled(model, params)
     pools, layers = source.shape
     size, rows, b = pools * layers, [], []
     for z, (up, low) in enumerate(faces(model, params, active, rock)):

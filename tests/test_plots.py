@@ -66,7 +66,7 @@ def test_specific_respiration_against_substrate(results):
     _, dataset = results
     axes = drawn(plots.figure_specific_respiration(dataset))
     assert len(axes) == 6
-    assert axes[0].get_ylabel() == "R / B (h$^{-1}$)"
+    assert axes[0].get_ylabel() == "SGR = R / B (h$^{-1}$)"
     assert "substrate" in axes[-1].get_xlabel()
     # of multiplicative kinetics, the homogeneous soil is a straight line (Fig. 9)
     S, rate = axes[0].lines[-2].get_data()

@@ -186,7 +186,7 @@ def budget(
         units=tuple(_unit([units[name] for name in q]) for q in found.quantities),
         order=order,
         error=float(run.relative_error),
-        method=type(run.method).__name__,
+        method=run.method.name,
     )
 
 

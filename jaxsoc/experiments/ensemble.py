@@ -85,7 +85,7 @@ def chunk_size(design: Design, memory: float) -> int:
     if design.method is not None:
         raise ValueError(
             "an ensemble chooses its steps by the rates of each member: leave the "
-            f"method automatic, got {type(design.method).__name__}"
+            f"method automatic, got {design.method.name}"
         )
     devices = jax.device_count()
     least = memory_needed(design, devices)

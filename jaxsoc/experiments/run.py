@@ -119,4 +119,4 @@ def _run_case(design: Design, soil: Soil):
     checks["respiration_error_estimate"] = np.asarray(
         ratio(solution.error.moments.flux.respiration, jnp.max(respiration))
     )
-    return series, checks, type(solution.method).__name__
+    return series, checks, solution.method.name

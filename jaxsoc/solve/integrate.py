@@ -100,7 +100,8 @@ def integrate(
     from the problem and tightened until the estimated error of the mean pools is below
     `tolerance`, and that of the worst cell below a hundred times it; `rate`: bound on
     the rates of change, see `choose_method`, by default that of the tendency, if it
-    knows one; `estimate_error`: also run with steps twice as long and compare (always
+    knows one; `estimate_error`: also run with steps twice as long, or a tenth of
+    the tolerances, and compare (always
     done when the method is chosen here, else only if asked for), and watch whether
     explicit steps are stable; `throw`: raise if the run fails, else `sound` tells.
 
@@ -180,7 +181,7 @@ def choose_method(
     # Rounded to a power of two, so that similar problems share one compilation.
     longest = float(intervals.max())
     pairs = max(longest * float(fastest) / (2 * COURANT), 1.0)
-    return Steps(longest / 2.0 ** (1 + np.ceil(np.log2(pairs))))
+    return Steps(float(longest / 2.0 ** (1 + np.ceil(np.log2(pairs)))))
 
 
 def _rate_of(tendency, rate):
@@ -201,7 +202,7 @@ def _run(method, tendency, save, rate, state, params, times, tolerance, estimate
         )
     else:
         solve = lambda factor: run_adaptive(
-            method if factor == 2 else method.with_tolerances(10.0),
+            method if factor == 2 else method.with_tolerances(0.1),
             *(given, state, params, since),
         )
     values, watched, final, steps = solve(2)
@@ -261,7 +262,8 @@ def _cell_difference(start, final, other):
 
 def _error_per_difference(method):
     # Richardson: the difference to the run with double steps is 2^p - 1 errors of the
-    # finer one. For error-controlled steps the difference itself is the safe estimate.
+    # finer one. Error-controlled steps are compared with tighter ones: loose ones may
+    # take the same few steps.
     if isinstance(method, Adaptive):
         return 1.0
     return 1.0 / (2.0 ** ORDER.get(method.stepper, 1) - 1.0)

@@ -65,6 +65,11 @@ class Steps(eqx.Module):
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
 
+    @property
+    def name(self) -> str:
+        """What to call it in a table."""
+        return "equal steps" if self.courant is None else "counted steps"
+
     def tightened(self) -> "Steps":
         """The same with half the step."""
         half = lambda x: None if x is None else x / 2
@@ -94,6 +99,11 @@ class Adaptive(eqx.Module):
             raise ValueError(
                 f"tolerances must be positive, got rtol {self.rtol}, atol {self.atol}"
             )
+
+    @property
+    def name(self) -> str:
+        """What to call it in a table."""
+        return "adaptive steps"
 
     def with_tolerances(self, factor: float) -> "Adaptive":
         """The same with both tolerances multiplied."""

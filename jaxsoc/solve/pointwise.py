@@ -13,6 +13,9 @@ from jaxtyping import Array, Float
 
 Tendency = Callable[[Any, Any, Any], Any]
 
+# A step is halved so often before its exponential is taken to first order.
+_HALVINGS = 20
+
 
 class AbstractPointwise(eqx.Module):
     """A tendency `(t, state, params) -> d(state)/dt` that declares its cells apart.
@@ -123,6 +126,40 @@ class Jacobian:
         return solve
 
 
+def _local_jacobian(tendency, t, state, params):
+    """J of the coupled pools of each cell, two leading axes; None for none."""
+    pools, structure = jax.tree.flatten(state)
+    pack = lambda pools: jax.tree.unflatten(structure, pools)
+    f = lambda t, *pools: jax.tree.leaves(tendency(t, pack(pools), params))
+    rows = Jacobian(f, t, pools).rows
+    if not rows:
+        return None
+    return jnp.stack([jnp.stack(jnp.broadcast_arrays(*row)) for row in rows])
+
+
+def _product(A, B):
+    return jnp.sum(A[:, :, None] * B[None], axis=1)
+
+
+def local_growth(
+    tendency: Tendency, t: Any, state: Any, params: Any, dt: Any
+) -> Float[Array, "..."]:
+    """By how much a cell's pools grow apart in a step, as a logarithm.
+
+    log ‖exp(J Δt)‖, J the Jacobian of the cell's pools; ≤ 0 where all decay
+    """
+    J = _local_jacobian(tendency, t, state, params)
+    if J is None:
+        return jnp.full_like(jax.tree.leaves(state)[0], -jnp.inf)
+    size = J.shape[0]
+    eye = jnp.eye(size, dtype=J.dtype).reshape(size, size, *(1,) * (J.ndim - 2))
+    dt = jnp.broadcast_to(dt, J.shape[2:])[None, None]
+    power = eye + J * dt / 2.0**_HALVINGS
+    for _ in range(_HALVINGS):
+        power = _product(power, power)
+    return 0.5 * jnp.log(jnp.sum(power**2, axis=(0, 1)) / size)
+
+
 def local_rate(
     tendency: Tendency, t: Any, state: Any, params: Any
 ) -> Float[Array, "..."]:
@@ -133,14 +170,10 @@ def local_rate(
     The bound is at most a tenth above |λ| for two pools whose eigenvectors are not
     nearly the same; infinite where a slope has no bound, or is no number.
     """
-    pools, structure = jax.tree.flatten(state)
-    pack = lambda pools: jax.tree.unflatten(structure, pools)
-    f = lambda t, *pools: jax.tree.leaves(tendency(t, pack(pools), params))
-    rows = Jacobian(f, t, pools).rows
-    if not rows:
-        return jnp.zeros_like(pools[0])
-    J = jnp.stack([jnp.stack(jnp.broadcast_arrays(*row)) for row in rows])
-    size, log = jnp.zeros_like(pools[0]), 0.0
+    J = _local_jacobian(tendency, t, state, params)
+    size, log = jnp.zeros_like(jax.tree.leaves(state)[0]), 0.0
+    if J is None:
+        return size
     bounded = jnp.all(jnp.isfinite(J), axis=(0, 1))
     for power in (1, 2, 4, 8):
         norm = jnp.sqrt(jnp.sum(J**2, axis=(0, 1)))
@@ -148,5 +181,5 @@ def local_rate(
         log = log + jnp.log(jnp.where(some, norm, 1.0)) / power
         size = jnp.where(some, jnp.exp(log), 0.0)
         J = J / jnp.where(some, norm, 1.0)[None, None]
-        J = jnp.sum(J[:, :, None] * J[None], axis=1)
+        J = _product(J, J)
     return jnp.where(bounded, size, jnp.inf)

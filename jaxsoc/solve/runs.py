@@ -98,7 +98,7 @@ def _steps(method, given, state, params, times, count, courant, factor, watch):
     step = method.stepper(tendency)
     apart = isinstance(tendency, AbstractPointwise)
     pace = Pace(count, rate, courant, factor)
-    measure = _measured(method, given, tendency, pace, times, watch)
+    measure: Any = _measured(method, given, tendency, pace, times, watch)
     layout = method.layout
     if layout is None:
         merges = isinstance(given.save, AbstractStatistic)
@@ -126,8 +126,6 @@ def _measured(method, given, tendency, pace, times, watch):
     save, origin = given.save, given.origin
     seen: Any = Means()
     if watch:
-        apart = isinstance(tendency, AbstractPointwise)
-        asked = tendency if apart and method.stepper in STABLE else None
         longest = jnp.max(jnp.diff(times))
 
         def length(t, state, params):
@@ -138,7 +136,9 @@ def _measured(method, given, tendency, pace, times, watch):
             own = pace.courant / pace.rate(t, state, params, longest)
             return jnp.minimum(own, equal)
 
-        seen = Both(seen, Watch(asked, length))
+        apart = isinstance(tendency, AbstractPointwise)
+        explicit = method.stepper in STABLE
+        seen = Both(seen, Watch(tendency if apart else None, length, explicit))
     if isinstance(save, AbstractStatistic):
         return Both(save, seen, origin)
     return lambda t, *now: (save(origin + t, *now), seen(t, *now))

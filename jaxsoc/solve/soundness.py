@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from .methods import Steps
 from .pointwise import AbstractPointwise, AbstractStocks
-from .steppers import STABLE
+from .steppers import GROWTH, STABLE
 
 
 class IntegrationError(RuntimeError):
@@ -37,8 +37,9 @@ class Soundness(eqx.Module):
     """Whether a run left the finite numbers, fell below zero, or was not stable.
 
     `lowest`: of each pool at every time, relative to `scale`, the most that a pool held
-    at the start, None where pools may have any sign; `stiffness`: largest |λ| Δt, None
-    where not watched; `limit`: of it; `allowed`: how far below zero is rounding.
+    at the start, None where pools may have any sign; `stiffness`: largest |λ| Δt of
+    explicit steps, or growth in implicit ones, None where not watched; `limit`: of it;
+    `allowed`: how far below zero is rounding.
     """
 
     finite: Bool[Array, ""]
@@ -59,7 +60,7 @@ class Soundness(eqx.Module):
 
     @property
     def unstable(self) -> Any:
-        """Whether explicit steps were beyond stability."""
+        """Whether steps were beyond stability, or too long for what grows."""
         if self.stiffness is None:
             return jnp.asarray(False)
         return jnp.max(self.stiffness) > self.limit
@@ -74,7 +75,7 @@ class Soundness(eqx.Module):
         sentences = [
             _NOT_FINITE,
             f"a pool fell below zero: steps are too long; {_SHORTER}",
-            f"explicit steps were beyond stability; {_SHORTER}",
+            f"steps were beyond stability, or too long for what grows; {_SHORTER}",
         ]
         index = jnp.argmax(jnp.stack([~self.finite, self.negative, self.unstable]))
         return eqx.branched_error_if(values, ~self.sound, index, sentences)
@@ -98,6 +99,13 @@ class Soundness(eqx.Module):
             )
         if bool(self.unstable):
             when = int(np.argmax(self.stiffness))
+            if method.stepper not in STABLE:
+                return (
+                    f"the steps of {method.stepper.__name__} are too long for what "
+                    f"grows: a cell grows by e^{float(self.stiffness[when]):.3g} in "
+                    f"one at time {float(self.times[when]):g}, at most "
+                    f"e^{self.limit:g} is followed; {_SHORTER}"
+                )
             return (
                 f"the steps of {method.stepper.__name__} are beyond stability: rate "
                 f"times step of the fastest cell is "
@@ -132,9 +140,8 @@ def judge(
         scale = jnp.where(most(start) > 0, most(start), most(final))
     stepper = method.stepper if isinstance(method, Steps) else None
     apart = isinstance(tendency, AbstractPointwise)
-    watches = watched.stiffness is not None and stepper in STABLE and apart
     return Soundness(
-        *(finite, lowest, scale, watched.stiffness if watches else None, times),
-        limit=STABLE.get(stepper, 0.0),
+        *(finite, lowest, scale, watched.stiffness if apart else None, times),
+        limit=STABLE.get(stepper, GROWTH),
         allowed=tolerance,
     )

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from . import reductions
-from .pointwise import local_rate
+from .pointwise import local_growth, local_rate
 
 
 class AbstractStatistic(eqx.Module):
@@ -69,21 +69,27 @@ class Means(AbstractStatistic):
 
 
 class Watch(AbstractStatistic):
-    """What tells whether a run is sound: pools at their least, and λ Δt at its largest.
+    """What tells whether a run is sound: pools at their least, steps at their longest.
 
-    **Arguments:** `tendency`: pointwise, whose local rate λ is asked for, or None;
-    `step`: `(t, state, params) -> Δt` of each cell.
+    **Arguments:** `tendency`: pointwise, or None, of which steps are not watched;
+    `step`: `(t, state, params) -> Δt` of each cell; `explicit`: whether to see |λ| Δt,
+    which must be stable, or by how much cells grow in a step, which implicit steps
+    damp.
     """
 
     tendency: Any
     step: Callable
+    explicit: bool
 
     def __call__(self, t: Any, state: Any, params: Any) -> tuple:
         lowest = [reductions.smallest(leaf) for leaf in jax.tree.leaves(state)]
         if self.tendency is None:
             return lowest, jnp.zeros_like(lowest[0])
-        stiffness = local_rate(self.tendency, t, state, params)
-        stiffness = stiffness * self.step(t, state, params)
+        dt = self.step(t, state, params)
+        if self.explicit:
+            stiffness = local_rate(self.tendency, t, state, params) * dt
+        else:
+            stiffness = local_growth(self.tendency, t, state, params, dt)
         return lowest, reductions.largest(stiffness)
 
     def merge(self, values: Any, shares: Any) -> tuple:

@@ -161,3 +161,5 @@ def _rosenbrock(tendency, tableau):
 ORDER: dict[Any, int] = {heun: 2, rodas3: 3, rk4: 4, rodas4: 4}
 # Largest |λ| dt on the negative axis that does not grow.
 STABLE: dict[Any, float] = {heun: 2.0, rk4: 2.785}
+# What grows more than e times in an implicit step is damped instead of followed.
+GROWTH = 1.0
