@@ -21,7 +21,7 @@ from jaxsoc.solve import (
     rodas3,
     rodas4,
 )
-from jaxsoc.solve.pointwise import local_rate
+from jaxsoc.solve.pointwise import local_growth, local_rate
 
 
 def diffusing(t, x, d):
@@ -346,3 +346,21 @@ def test_coupled_cells_take_parameters_of_any_shape():
     tendency = lambda t, x, given: given[0] @ x * jnp.mean(given[1])
     run = integrate(tendency, jnp.ones(3), (M, weights), [0.0, 2.0])
     np.testing.assert_allclose(run.final, jax.scipy.linalg.expm(2 * M).sum(1), 1e-6)
+
+
+@pytest.mark.parametrize("rate", [1.0, 1e7, 1e12])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_growth_in_a_step_is_told_from_decay_at_any_rate(rate, sign):
+    """a' = -r a + 0.3 r b, b' = 0.5 r a - r b, and the same backwards."""
+
+    def coupled(t, x, r):
+        return {"a": r * (0.3 * x["b"] - x["a"]), "b": r * (0.5 * x["a"] - x["b"])}
+
+    one = {"a": jnp.ones(1), "b": jnp.ones(1)}
+    found = local_growth(coupled, 0.0, one, sign * rate, jnp.full(1, 50.0))
+    found = float(found[0])
+    if rate == 1.0:
+        # The eigenvalues are -1 ± √0.15.
+        slowest = -50 * sign * (1 - sign * np.sqrt(0.15))
+        assert found == pytest.approx(slowest, abs=1.0)
+    assert found < -20 if sign > 0 else found > 50
