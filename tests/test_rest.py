@@ -326,3 +326,27 @@ def test_public_verbs_are_compiled_once(monkeypatch):
             counts.append(len(traced))
         assert counts[1] == 0, (name, counts)
         assert name in ("steady_state", "column_budget") or counts[0] > counts[1], name
+
+
+@pytest.mark.parametrize("start", [1, jnp.float32(1.0), 1.0])
+def test_a_start_of_any_kind_of_number_is_searched_from_in_64_bits(start):
+    found = steady_state(lambda t, x, p: p - x**3, 8.0, start=start)
+    assert found.dtype == jnp.float64 and float(found) == pytest.approx(2.0, rel=1e-14)
+
+
+def test_what_is_only_added_up_may_be_so_inside_a_compiled_tendency():
+    """CO2 stays as it began: the trace is read inside other programs, too."""
+
+    def respiring(t, pools, p):
+        return {"soil": p - 0.5 * pools["soil"], "co2": 0.5 * pools["soil"]}
+
+    start = {"soil": 1.0, "co2": 3.0}
+    for tendency in (respiring, jax.jit(respiring), jax.checkpoint(respiring)):
+        found = steady_state(tendency, 2.0, start=start)
+        assert float(found["soil"]) == pytest.approx(4.0, rel=1e-14)
+        assert float(found["co2"]) == 3.0
+
+
+def test_a_tendency_that_depends_on_no_pool_is_refused():
+    with pytest.raises(ValueError, match="steady state of 0 unknowns"):
+        steady_state(lambda t, x, p: p, 1.0, start=1.0)

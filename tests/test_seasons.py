@@ -24,6 +24,7 @@ from jaxsoc.models import (
 )
 from jaxsoc.physics.columns import SoilColumn
 from jaxsoc.physics.forcing import Forcing, idealised
+from jaxsoc.solve import Steps, integrate
 from jaxsoc.solve.exponential import move_linear
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -302,3 +303,18 @@ def test_an_integrator_comes_back_to_it(kind, found):
         means = jax.tree.map(lambda x, i=number: x[i], year.monthly_mean)
         assert furthest(jax.tree.map(lambda x: x / MONTH, total), means) <= 1e-6
     assert furthest(pools, year.start) <= 1e-6
+
+
+def test_it_can_be_stepped_with_integrate_and_is_never_negative():
+    """The way out where microbes are mixed, which the refusal names."""
+    model, params = soil("clm5")
+    seasonal, start = Seasonal(model), steady_state(model, params)
+    run = lambda start: integrate(
+        *(seasonal, start, seasonal.year(params), np.array([0.0, 31.0, 62.0])),
+        method=Steps(1.0),
+    )
+    years = model.organic_carbon(run(start).final) / model.organic_carbon(start)
+    assert np.all(np.abs(years - 1) < 0.1) and np.any(years != 1)
+    for tendency in (run, lambda x: integrate(model, x, params, [0.0, 1.0])):
+        with pytest.raises(ValueError, match="cwd must be finite and not negative"):
+            tendency(start._replace(cwd=-start.cwd))

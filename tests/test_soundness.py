@@ -9,7 +9,10 @@ from point_cases import METHODS, MODEL, patchy_soil
 from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
 from jaxsoc.physics.kinetics import MichaelisMentenConstants
 from jaxsoc.solve import (
+    AbstractPointwise,
+    AbstractStatistic,
     AbstractStocks,
+    Adaptive,
     IntegrationError,
     Pointwise,
     Steps,
@@ -18,6 +21,7 @@ from jaxsoc.solve import (
     rodas3,
     rodas4,
 )
+from jaxsoc.solve.pointwise import local_growth, local_rate
 
 
 def diffusing(t, x, d):
@@ -204,3 +208,159 @@ def test_times_made_inside_jit_are_for_forward_mode(rng):
     assert np.isfinite(jax.jacfwd(respired)(1.0))
     with pytest.raises(Exception, match="times as NumPy arrays"):
         jax.grad(respired)(1.0)
+
+
+def test_a_cell_at_rest_does_not_hide_an_unstable_one():
+    decay = Pointwise(lambda t, x, r: -r * x)
+    too_low = lambda t, x, r, interval: 0.01 * r
+    with pytest.raises(IntegrationError, match="explicit|beyond stability"):
+        integrate(
+            *(decay, jnp.ones(2), jnp.array([0.0, 100.0]), [0.0, 1.0, 2.0]),
+            method=Steps(courant=0.5),
+            rate=too_low,
+            estimate_error=True,
+        )
+
+
+def test_a_slope_without_bound_has_no_stable_step():
+    falls = lambda t, x, r: -r * jnp.sqrt(x)
+    found = local_rate(falls, 0.0, jnp.array([0.0, 1.0]), jnp.asarray(3.0))
+    np.testing.assert_allclose(found, [np.inf, 1.5], rtol=1e-12)
+
+
+class Clock(AbstractStatistic):
+    """The time, in a form that blocks are merged from, by both ways to it."""
+
+    def __call__(self, t, state, params):
+        return {"seen": t * jnp.ones(()), "finished": 0.0 * t}
+
+    def merge(self, values, shares):
+        return jax.tree.map(lambda x: x[0], values)
+
+    def finish(self, t, values, params):
+        return values | {"finished": t * jnp.ones(())}
+
+
+@pytest.mark.parametrize(
+    "method",
+    [Steps(0.1), Steps(0.1, layout="whole"), Steps(courant=0.1), Adaptive()],
+)
+def test_what_is_saved_is_told_the_time_of_the_run(method):
+    """Not that since its first save time, in which the steps are counted."""
+    decay = Pointwise(lambda t, x, r: -r * x)
+    times = np.array([10.0, 11.0, 13.0])
+    run = integrate(
+        *(decay, jnp.ones(300), jnp.asarray(1.0), times),
+        method=method,
+        rate=lambda t, x, r, interval: r * jnp.ones_like(x),
+        save=Clock(),
+    )
+    np.testing.assert_allclose(run.values["seen"], times)
+    if isinstance(method, Steps) and method.layout is None:
+        np.testing.assert_allclose(run.values["finished"], times)
+
+
+class Leak(AbstractPointwise):
+    """dx/dt = -k x, with the constant in the tendency."""
+
+    k: jax.Array
+
+    def __call__(self, t, x, params):
+        return -self.k * x
+
+
+def test_constants_inside_a_tendency_have_gradients_or_a_sentence():
+    run = lambda k, tendency=Leak, **how: jnp.sum(
+        integrate(tendency(k), jnp.ones(2), (), np.array([0.0, 1.0]), **how).final
+    )
+    slope = jax.grad(lambda k: run(k, method=Steps(0.1)))(1.0)
+    assert float(slope) == pytest.approx(-2 * np.exp(-1), abs=1e-5)
+    closed = lambda k: lambda t, x, params: -k * x
+    for tendency in (Leak, closed):
+        with pytest.raises(ValueError, match="cannot be chosen inside jit"):
+            jax.jit(lambda k, made=tendency: run(k, made))(1.0)
+
+
+def test_times_inside_jit_are_looked_at_too():
+    run = lambda times, **how: integrate(
+        *(Leak(jnp.ones(())), jnp.ones(2), (), times), method=Steps(0.1), **how
+    )
+    for times in (jnp.ones(1), jnp.ones((2, 2))):
+        with pytest.raises(ValueError, match="at least two numbers, got shape"):
+            jax.jit(lambda t: run(t).final)(times)
+    backwards = jax.jit(lambda t: run(t, throw=False).sound)(jnp.array([1.0, 0.0]))
+    assert not bool(backwards)
+    end = jax.jit(lambda end: run([0.0, end]).final)(1.0)
+    np.testing.assert_allclose(end, np.exp(-1), atol=1e-6)
+    with pytest.raises(ValueError, match=r"1e\+11 steps, more than 1e\+08"):
+        jax.jit(lambda x: integrate(decay_of, x, (), [0.0, 1.0], method=Steps(1e-11)))(
+            jnp.ones(2)
+        )
+
+
+def decay_of(t, x, params):
+    return -x
+
+
+@pytest.mark.parametrize("how", [{}, {"estimate_error": True}])
+def test_a_negative_start_inside_jit_is_not_sound(how):
+    """However well the stock recovers."""
+    fed = lambda x: integrate(
+        *(Fed(), x, (), np.array([0.0, 10.0])), method=Steps(0.1), throw=False, **how
+    )
+    for start, sound in ((-1.0, False), (1.0, True)):
+        run = jax.jit(lambda x: (fed(x).sound, fed(x).final))(jnp.asarray(start))
+        assert bool(run[0]) == sound and float(run[1]) == pytest.approx(1, abs=1e-3)
+
+
+class Swinging(AbstractStocks):
+    """x = 2 cos t - 1, negative in the middle of a period."""
+
+    def __call__(self, t, x, params):
+        return 0.0 * x - 2 * jnp.sin(t)
+
+
+@pytest.mark.parametrize("method", [Steps(0.01), Adaptive()])
+def test_a_coupled_stock_that_is_negative_in_between_is_not_sound(method):
+    run = integrate(
+        *(Swinging(), jnp.ones(2), (), np.linspace(0, 2 * np.pi, 5)),
+        method=method,
+        estimate_error=True,
+        throw=False,
+    )
+    assert not bool(run.sound) and run.soundness.stiffness is None
+    assert float(run.final.min()) == pytest.approx(1.0, abs=1e-6)
+
+
+class Fed(AbstractStocks):
+    """dx/dt = 1 - x."""
+
+    def __call__(self, t, x, params):
+        return 1.0 - x
+
+
+def test_coupled_cells_take_parameters_of_any_shape():
+    """As the exchange between them, which is given to them as it is."""
+    M = jnp.array([[-1.0, 0.5, 0.0], [0.0, -1.0, 0.2], [0.3, 0.0, -1.0]])
+    weights = jnp.ones((2, 1, 3))
+    tendency = lambda t, x, given: given[0] @ x * jnp.mean(given[1])
+    run = integrate(tendency, jnp.ones(3), (M, weights), [0.0, 2.0])
+    np.testing.assert_allclose(run.final, jax.scipy.linalg.expm(2 * M).sum(1), 1e-6)
+
+
+@pytest.mark.parametrize("rate", [1.0, 1e7, 1e12])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_growth_in_a_step_is_told_from_decay_at_any_rate(rate, sign):
+    """a' = -r a + 0.3 r b, b' = 0.5 r a - r b, and the same backwards."""
+
+    def coupled(t, x, r):
+        return {"a": r * (0.3 * x["b"] - x["a"]), "b": r * (0.5 * x["a"] - x["b"])}
+
+    one = {"a": jnp.ones(1), "b": jnp.ones(1)}
+    found = local_growth(coupled, 0.0, one, sign * rate, jnp.full(1, 50.0))
+    found = float(found[0])
+    if rate == 1.0:
+        # The eigenvalues are -1 ± √0.15.
+        slowest = -50 * sign * (1 - sign * np.sqrt(0.15))
+        assert found == pytest.approx(slowest, abs=1.0)
+    assert found < -20 if sign > 0 else found > 50

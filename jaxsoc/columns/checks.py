@@ -9,12 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxsoc.models.column import AbstractColumnModel
-from jaxsoc.physics.parameters import declarations
+from jaxsoc.physics.forcing import check_one_site
 from jaxsoc.solve.precision import require_x64
-
-# Components whose numbers belong to a whole column.
-_WHOLE = ("V", "xi", "B")
-
 
 Verb = TypeVar("Verb", bound=Callable)
 
@@ -44,25 +40,8 @@ def one_column(what: str, model: AbstractColumnModel, params: Any) -> tuple[Any,
     """A model and its parameters as arrays, of one site in 64 bits, or a sentence.
 
     **Raises:** `RuntimeError` where JAX is set to 32 bits; `ValueError` for arrays that
-    lead by site, which would be taken for months or layers.
+    lead by site, see `check_one_site`.
     """
     require_x64(what)
-    forcing = model.forcing
-    layers, advice = forcing.column.layers, "; for many sites use vmap or map_sites"
-    shape = jnp.shape(forcing.temperature)
-    if len(shape) != 2 or shape[0] != layers:
-        raise ValueError(
-            f"{what} needs the forcing of one site, temperatures of {layers} layers by "
-            f"month, got an array of shape {shape}{advice}"
-        )
-    whole = {d.name for d in declarations(type(params)) if d.component in _WHOLE}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        name = jax.tree_util.keystr(path).strip(".")
-        shape = jnp.shape(leaf)
-        if shape and (name in whole or shape != (layers,)):
-            expected = "a number" if name in whole else f"a number, or {layers} layers"
-            raise ValueError(
-                f"{what} needs the parameters of one site: expected {name} to be "
-                f"{expected}, got an array of shape {shape}{advice}"
-            )
+    check_one_site(model.forcing, params)
     return jax.tree.map(jnp.asarray, (model, params))

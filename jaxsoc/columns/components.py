@@ -16,7 +16,7 @@ from jaxsoc.physics.units import DAYS_PER_YEAR
 
 from .checks import one_site
 
-# Depth above which the share of the input is told, cm.
+# Depth below which the share of the input is given, cm.
 _SHALLOW = 5.0
 
 

@@ -16,6 +16,7 @@ from jaxsoc.models.column import AbstractColumnModel, Surroundings
 from jaxsoc.physics.forcing import MONTHS
 from jaxsoc.physics.units import DAYS_PER_YEAR
 from jaxsoc.solve.periodic import Course, LinearYear, linear_course, linear_orbit
+from jaxsoc.solve.pointwise import AbstractStocks
 from jaxsoc.solve.shooting import shoot
 
 from .checks import one_site
@@ -54,7 +55,7 @@ class Year(NamedTuple):
     around: Surroundings
 
 
-class Seasonal(eqx.Module):
+class Seasonal(AbstractStocks):
     """The tendency `(t, state, year) -> d(state)/dt` of a column with seasons.
 
     Its month is that of t, in days from the start of the year.

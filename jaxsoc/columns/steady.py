@@ -112,8 +112,8 @@ def _solved(model, params, start, method):
         left = left - sum(moved, jnp.zeros(()))
     positive = jnp.all(jnp.stack([jnp.min(pool) >= 0 for pool in pools]))
     found = positive & (jnp.abs(came - left) <= _CLOSURE * came)
-    told = jax.tree.map(lambda x: jnp.where(found, x, jnp.nan), pools)
-    return Steady(told, found), pools, 1 - left / came
+    sound = jax.tree.map(lambda x: jnp.where(found, x, jnp.nan), pools)
+    return Steady(sound, found), pools, 1 - left / came
 
 
 def _why_not(model, params, pools, kept):

@@ -21,6 +21,7 @@ from jaxsoc.physics.mixing import Bedrock, Exchange, mixing
 from jaxsoc.physics.options import check_option
 from jaxsoc.physics.parameters import AbstractParameters
 from jaxsoc.physics.units import DAYS_PER_YEAR
+from jaxsoc.solve.pointwise import AbstractStocks
 
 Transfers = Mapping[tuple[str, str], Any]
 
@@ -37,7 +38,7 @@ class Surroundings(eqx.Module):
     source: dict[str, Float[Array, " layer"]]
 
 
-class AbstractColumnModel(eqx.Module):
+class AbstractColumnModel(AbstractStocks):
     """A soil model in a column, the tendency `(t, state, params) -> d(state)/dt`.
 
     A model declares `pools`, a named tuple class; `processes`, the donor of each

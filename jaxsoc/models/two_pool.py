@@ -162,7 +162,7 @@ def _(
     Chakrawal et al. (2020), doi:10.5194/gmd-13-1399-2020, extended.
 
     **Arguments:** `params`: scalars or cell fields that broadcast; `throw`: False to be
-    told by cell what was `found` in place of errors.
+    have by cell what was `found` in place of errors.
     **Returns:** `Pools` in mgC/g, with `co2` zero.
     **Raises:** `ValueError` where no steady state exists: no input, or decomposition
     that cannot keep up with mortality at any substrate (Y k ≤ m for Michaelis-Menten,

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 
 class SoilColumn(eqx.Module):
-    """Layers of a soil column, told by the depths of their lower interfaces.
+    """Layers of a soil column, given by the depths of their lower interfaces.
 
     A pool is held as gC m⁻³ at the node, the middle of its layer; times the thickness
     that is its stock, gC m⁻². One more level below the last layer, in which nothing is

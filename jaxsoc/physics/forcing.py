@@ -10,6 +10,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from .columns import CLM5_COLUMN, SoilColumn
+from .parameters import AbstractParameters, declarations
 
 MONTHS = 12
 # The deepest node of CLM5, m: deeper than any soil that holds permafrost.
@@ -35,6 +36,8 @@ _AXES = {
     **dict.fromkeys(("active_layer", "bedrock"), ("month",)),
     "litter": ("litter", "month"),
 }
+# Components whose numbers belong to a whole column.
+_WHOLE = ("V", "xi", "B")
 
 
 class Forcing(eqx.Module):
@@ -189,26 +192,28 @@ def idealised(
     )
 
 
-def check_one_site(forcing: Forcing, params: Any) -> None:
+def check_one_site(forcing: Forcing, params: AbstractParameters) -> None:
     """Refuses a batch, whose leading axis would be taken for layers or months.
 
     **Raises:** `ValueError` for a forcing of many sites, or a parameter that is neither
-    one number nor one by layer.
+    one number nor, where it may differ between layers, one by layer.
     """
-    layers = forcing.column.layers
+    layers, advice = forcing.column.layers, "; for many sites use vmap or map_sites"
     for name, axes in _AXES.items():
         shape = jnp.shape(getattr(forcing, name))
-        if len(shape) != len(axes):
+        if len(shape) != len(axes) or ("layer" in axes and shape[0] != layers):
             raise ValueError(
-                f"a forcing of one site is needed, {name} by {' and '.join(axes)}, got "
-                f"shape {shape}; many sites go through jax.vmap or map_sites"
+                f"expected the forcing of one site, {name} by {' and '.join(axes)}, "
+                f"got an array of shape {shape}{advice}"
             )
-    for path, value in jax.tree_util.tree_leaves_with_path(params):
-        if jnp.shape(value) not in ((), (layers,)):
+    whole = {d.name for d in declarations(type(params)) if d.component in _WHOLE}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        name, shape = jax.tree_util.keystr(path).strip("."), jnp.shape(leaf)
+        if shape and (name in whole or shape != (layers,)):
+            other = "" if name in whole else f", or {layers} layers"
             raise ValueError(
-                f"{jax.tree_util.keystr(path).strip('.')} must be one number or "
-                f"{layers} by layer, got shape {jnp.shape(value)}; many sets of "
-                "parameters go through jax.vmap or map_sites"
+                f"expected the parameters of one site, {name} a number{other}, got an "
+                f"array of shape {shape}{advice}"
             )
 
 

@@ -26,14 +26,17 @@ def checked_times(times: Any) -> Any:
 
     **Raises:** `ValueError` for others.
     """
-    if isinstance(times, Tracer):
-        # Their order is not known here, only in the program.
-        return times
-    array = np.asarray(times, dtype=float)
+    if known := not unknown(times):
+        array = np.asarray(times, dtype=float)
+    else:
+        array = jnp.asarray(times, dtype=float)
     if array.ndim != 1 or array.size < 2:
         raise ValueError(
             f"times must be a list of at least two numbers, got shape {array.shape}"
         )
+    if not known:
+        # Their order is not known here, only in the program: see `judge`.
+        return array
     steps = np.diff(array)
     if not (np.isfinite(array).all() and (steps > 0).all()):
         where = int(np.argmin(steps)) + 1
@@ -63,7 +66,10 @@ def checked_leaves(tendency: Any, state: Any, params: Any) -> tuple[Any, Any]:
     if not math.prod(shape):
         raise ValueError(f"pools have no cells: shape {shape}")
     state = jax.tree.map(lambda leaf: leaf.astype(dtype), state)
-    params = jax.tree.map(lambda leaf: _checked_parameter(leaf, shape, dtype), params)
+    # Cells that are coupled may have parameters of any shape, such as a matrix.
+    apart = isinstance(tendency, AbstractPointwise)
+    fit = _checked_parameter if apart else lambda leaf, *_: jnp.asarray(leaf, dtype)
+    params = jax.tree.map(lambda leaf: fit(leaf, shape, dtype), params)
     if isinstance(tendency, AbstractStocks):
         _refuse_negative(state)
     return state, params
@@ -135,14 +141,15 @@ def refuse_misfit(
                 f"AbstractStatistic such as moments.of(fluxes), got save={save!r}; or "
                 "give layout='whole'"
             )
-        if not unknown(times, state, params):
-            _refuse_running_away(method, rate, state, params, times)
+        if not unknown(times):
+            known = not unknown(tendency, state, params)
+            _refuse_running_away(method, rate if known else None, state, params, times)
 
 
 def _refuse_running_away(method, rate, state, params, times):
     intervals = np.diff(times)
     pace = 1 / method.dt if method.dt else 0.0
-    if method.courant is not None:
+    if method.courant is not None and rate is not None:
         rates = rates_at_start(rate, state, params, times)
         pace = max(pace, np.nan_to_num(rates, posinf=0).max() / method.courant)
     foreseen = np.maximum(np.ceil(intervals * pace), 2.0).sum()

@@ -59,7 +59,7 @@ def move_linear(solve: Callable, slope: Any, time: Any) -> Moved:
     x(h) - x = 2 Re Σ a_k (M - z_k/h)⁻¹ (M x + b)
     mean of x(s) - x = 2 Re Σ (a_k / z_k) (M - z_k/h)⁻¹ (M x + b)
 
-    What changes slowly is told from what it changes, so that no digits are lost.
+    What changes slowly is computed from what it changes, so that no digits are lost.
 
     **Arguments:** `solve`: `(shift, right) -> (shift - M)⁻¹ right`, complex; `slope`:
     M x + b at the start, a pytree of real arrays; `time`: h.

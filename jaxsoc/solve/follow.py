@@ -6,8 +6,10 @@ from typing import Any
 import diffrax
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from .loops import equal_steps, march
+from .methods import Adaptive
+from .runs import controlled
 from .steppers import rk4
 
 
@@ -33,42 +35,16 @@ def follow(
     **Raises:** `ValueError` for fewer than one step.
     """
     times = jnp.asarray(times, jax.tree.leaves(state)[0].dtype)
-    if steps is not None:
-        states = _marched(tendency, state, params, times, steps)
+    if steps is None:
+        method = Adaptive(rtol=rtol, atol=atol, max_steps=max_steps)
+        at_times = diffrax.SaveAt(ts=times)
+        states = controlled(method, tendency, state, params, times, at_times).ys
+    elif steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
     else:
-        states = diffrax.diffeqsolve(
-            diffrax.ODETerm(tendency),
-            diffrax.Tsit5(),
-            times[0],
-            times[-1],
-            None,
-            state,
-            params,
-            saveat=diffrax.SaveAt(ts=times),
-            stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
-            max_steps=max_steps,
-            throw=False,
-        ).ys
+        advance = equal_steps(rk4(tendency), steps, steps)
+        later, _ = march(advance, lambda t, state: state, state, params, times)
+        first = jax.tree.map(lambda x: x[None], state)
+        states = jax.tree.map(lambda *both: jnp.concatenate(both), first, later)
     finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(states)]
     return states, jnp.all(jnp.stack(finite))
-
-
-def _marched(tendency, state, params, times, steps):
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}")
-    step = rk4(tendency)
-
-    def interval(state, ends):
-        start, end = ends
-        dt = (end - start) / steps
-
-        def one(state, number):
-            return step(start + number * dt, state, params, dt), None
-
-        numbers = jnp.arange(steps, dtype=times.dtype)
-        state = lax.scan(one, state, numbers)[0]
-        return state, state
-
-    first = jax.tree.map(lambda x: x[None], state)
-    _, later = lax.scan(interval, state, (times[:-1], times[1:]))
-    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, later)

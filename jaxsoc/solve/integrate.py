@@ -41,6 +41,11 @@ _WORTH_COUNTING = 2.0
 _CELL_TOLERANCE = 100.0
 # Runs with steps once and twice as long that differ by more do not converge yet.
 _TOO_LARGE = 1e-3
+_NO_CHOICE = (
+    "a method cannot be chosen inside jit, grad or vmap, where values are not known: "
+    "give `method`, for example Steps(dt=1.0), which can be found by choose_method "
+    "outside"
+)
 
 
 class Solution(eqx.Module):
@@ -115,12 +120,14 @@ def integrate(
     if method is None:
         method = choose_method(tendency, state, params, times, rate=rate)
     refuse_misfit(method, tendency, save, rate, state, params, times)
-    if throw and isinstance(method, Steps) and unknown(state, params, times):
+    if throw and isinstance(method, Steps) and unknown(tendency, state, params, times):
         # A program for several devices that raises would end the whole process.
         method = dataclasses.replace(method, devices=method.devices or 1)
     estimate = chosen if estimate_error is None else estimate_error
     problem = (tendency, save, rate, state, params, times, tolerance)
     solution = _run(method, *problem, estimate)
+    if chosen and unknown(solution.soundness):
+        raise ValueError(_NO_CHOICE)
     for _ in range(6 if chosen else 0):
         if _misses(solution, tolerance) is None:
             break
@@ -151,12 +158,8 @@ def choose_method(
     rate = _rate_of(tendency, rate)
     times = checked_times(times)
     state, params = checked_leaves(tendency, state, params)
-    if unknown(times, state, params):
-        raise ValueError(
-            "a method cannot be chosen inside jit, grad or vmap, where values are not "
-            "known: give `method`, for example Steps(dt=1.0), which can be found by "
-            "choose_method outside"
-        )
+    if unknown(times, tendency, state, params):
+        raise ValueError(_NO_CHOICE)
     if rate is None:
         return Adaptive()
     intervals = np.diff(times)
@@ -193,14 +196,14 @@ def _run(method, tendency, save, rate, state, params, times, tolerance, estimate
     since = (times - times[0]).astype(dtype)
     given = Given(tendency, save, rate, jnp.asarray(times[0], dtype))
     if isinstance(method, Steps):
-        count = _count(method, state, params, times)
+        count = _count(method, (tendency, state, params), times)
         solve = lambda factor: run_steps(
             method, given, state, params, since, count, factor, bool(estimate)
         )
     else:
         solve = lambda factor: run_adaptive(
             method if factor == 2 else method.with_tolerances(0.1),
-            *(given, state, params, since, bool(estimate)),
+            *(given, state, params, since),
         )
     values, watched, final, steps = solve(2)
     error = relative_error = cell_error = None
@@ -222,7 +225,7 @@ def _run(method, tendency, save, rate, state, params, times, tolerance, estimate
     )
 
 
-def _count(method, state, params, times):
+def _count(method, given, times):
     """Equal steps between two save times: even; a plain number where it must be known.
 
     Outside of transformations a loop of any length will do, and one compilation then
@@ -234,7 +237,7 @@ def _count(method, state, params, times):
     if isinstance(times, Tracer):
         return (2 * pairs(jnp)).astype(int)
     count = 2 * int(pairs(np))
-    known = method.courant is None and unknown(state, params)
+    known = method.courant is None and unknown(given)
     return count if known else jnp.asarray(count)
 
 

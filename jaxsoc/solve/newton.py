@@ -2,31 +2,14 @@
 
 from collections.abc import Callable
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .continuation import FIRST, continued
 from .layered import LayeredSystem, apply_layered, solve_layered
-
-# How fast the implicit time steps grow at least while they change little, and shrink
-# else.
-_GROWTH, _SHRINK = 10.0, 4.0
-# Shifts, per pace of an unknown: the first one, that after a Newton step that went too
-# far, and below which there is none and the step is Newton's.
-_FIRST, _AGAIN, _NONE = 10.0, 1e-5, 1e-18
-# Largest share of an unknown that a step may take, and how many times it may add it.
-_LARGEST_FALL, _LARGEST_RISE = 0.9, 10.0
-# A Newton step this small, relative, is followed by one at rounding.
-_CLOSE = 1e-9
-
-
-class _Iterate(NamedTuple):
-    values: tuple[Any, ...]
-    shift: Any
-    change: Any
-    count: Any
+from .pointwise import slopes
 
 
 def newton_layered(
@@ -36,7 +19,6 @@ def newton_layered(
     exchange: tuple[Any, Any],
     *,
     mixed: tuple[bool, ...] | None = None,
-    steps: int = 300,
 ) -> tuple[Any, ...]:
     """Positive x at which what layers make and what they exchange add up to nothing.
 
@@ -51,7 +33,7 @@ def newton_layered(
 
     **Arguments:** `local`: `(x, given) -> dx/dt`, elementwise over the layers, x a
     tuple of (layer,) arrays; `start`: positive; `exchange`: `above` and `below`, see
-    `LayeredSystem`; `mixed`: which unknowns are exchanged; `steps`: before giving up.
+    `LayeredSystem`; `mixed`: which unknowns are exchanged.
     **Returns:** x; NaN where the method has not converged.
     """
     held, exchange_held = lax.stop_gradient((given, exchange))
@@ -65,14 +47,14 @@ def newton_layered(
         return tuple(m - s for m, s in zip(local(x, given), sent, strict=True))
 
     def correction(x, right, shift):
-        slopes = _jacobian(lambda x: local(x, held), x)
+        _, by_x = slopes(lambda x: local(x, held), x)
         pace = [
             reduce(jnp.maximum, (abs(s) * v for s, v in zip(row, x, strict=True)))
             / some(own)
-            for row, own in zip(slopes, x, strict=True)
+            for row, own in zip(by_x, x, strict=True)
         ]
         blocks = tuple(
-            tuple((shift * pace[i] if i == j else 0.0) - slopes[i][j] for j in places)
+            tuple((shift * pace[i] if i == j else 0.0) - by_x[i][j] for j in places)
             for i in places
         )
         system = LayeredSystem(blocks, *exchange_held)
@@ -82,42 +64,10 @@ def newton_layered(
         ratios = jnp.stack([m / some(v) for m, v in zip(moves, x, strict=True)])
         return jnp.max(jnp.abs(ratios), axis=0), jnp.max(-ratios, axis=0)
 
-    def step(now):
-        x, shift = now.values, now.shift
-        shift = jnp.where(shift < _NONE, 0.0, shift)
-        moves = correction(x, tendency(x, held, exchange_held), shift)
-        change, fall = relative(moves, x)
-        # A step that takes all of an unknown, or is no number, is tried again, shorter.
-        wild = ~((fall <= _LARGEST_FALL) & (change <= _LARGEST_RISE))
-        after = tuple(jnp.where(wild, v, v + m) for v, m in zip(x, moves, strict=True))
-        # The next step is so long that it would change as much as there is.
-        longer = shift * jnp.minimum(change, 1 / _GROWTH)
-        following = jnp.where(wild, shift * _SHRINK, longer)
-        # A wild Newton step is followed by a time step.
-        following = jnp.where(wild & (shift == 0), _AGAIN, following)
-        return _Iterate(after, following, change, now.count + 1)
-
-    met = lambda now: (now.shift == 0) & (now.change <= _CLOSE)
-
-    def goes_on(now):
-        return ~jnp.all(met(now)) & (now.count < steps)
-
     x = lax.stop_gradient(start)
-    first = jnp.full_like(x[0], _FIRST)
-    start = _Iterate(x, first, jnp.full_like(first, jnp.inf), 0)
-    end = lax.while_loop(goes_on, step, start)
-    x = tuple(jnp.where(jnp.all(met(end)), v, jnp.nan) for v in end.values)
+    first = jnp.full_like(x[0], FIRST)
+    moves = lambda x, shift: correction(x, tendency(x, held, exchange_held), shift)
+    x, met = continued(moves, relative, x, first)
+    x = tuple(jnp.where(jnp.all(met), v, jnp.nan) for v in x)
     last = correction(x, tendency(x, given, exchange), jnp.zeros_like(first))
     return tuple(v + m for v, m in zip(x, last, strict=True))
-
-
-def _jacobian(function, x):
-    """Slopes of each result, elementwise over layers, by each of x: rows of results."""
-    columns = []
-    for place in range(len(x)):
-        seeds = tuple(
-            jnp.ones_like(v) if i == place else jnp.zeros_like(v)
-            for i, v in enumerate(x)
-        )
-        columns.append(jax.jvp(function, (x,), (seeds,))[1])
-    return list(zip(*columns, strict=True))

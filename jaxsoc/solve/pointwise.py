@@ -8,9 +8,8 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.interpreters import partial_eval
 from jaxtyping import Array, Float
-
-from .dependence import depends_on
 
 Tendency = Callable[[Any, Any, Any], Any]
 
@@ -53,6 +52,12 @@ class Pointwise(AbstractPointwise):
 
     def __call__(self, t: Any, state: Any, params: Any) -> Any:
         return self.function(t, state, params)
+
+
+def depends_on(function: Callable, arguments: Sequence[Any]) -> list[bool]:
+    """Of each argument, whether any result of `function(*arguments)` depends on it."""
+    jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+    return partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[1]
 
 
 def slopes(function: Callable, x: Sequence[Any]) -> tuple[Any, list[list[Any]]]:
@@ -148,11 +153,13 @@ def local_growth(
         return jnp.full_like(jax.tree.leaves(state)[0], -jnp.inf)
     size = J.shape[0]
     eye = jnp.eye(size, dtype=J.dtype).reshape(size, size, *(1,) * (J.ndim - 2))
-    dt = jnp.broadcast_to(dt, J.shape[2:])[None, None]
-    power = eye + J * dt / 2.0**_HALVINGS
+    # Far beyond it the logarithm grows as the step does: asked of a shorter one.
+    fast = jnp.sqrt(jnp.sum(J**2, axis=(0, 1))) * dt
+    times = jnp.maximum(fast / 2.0 ** (_HALVINGS - 1), 1.0)
+    power = eye + J * (dt / times)[None, None] / 2.0**_HALVINGS
     for _ in range(_HALVINGS):
         power = _product(power, power)
-    return 0.5 * jnp.log(jnp.sum(power**2, axis=(0, 1)) / size)
+    return 0.5 * times * jnp.log(jnp.sum(power**2, axis=(0, 1)) / size)
 
 
 def local_rate(
@@ -163,12 +170,13 @@ def local_rate(
     |λ| ≤ ‖J⁸‖^(1/8), J the Jacobian of the cell's pools
 
     The bound is at most a tenth above |λ| for two pools whose eigenvectors are not
-    nearly the same.
+    nearly the same; infinite where a slope has no bound, or is no number.
     """
     J = _local_jacobian(tendency, t, state, params)
     size, log = jnp.zeros_like(jax.tree.leaves(state)[0]), 0.0
     if J is None:
         return size
+    bounded = jnp.all(jnp.isfinite(J), axis=(0, 1))
     for power in (1, 2, 4, 8):
         norm = jnp.sqrt(jnp.sum(J**2, axis=(0, 1)))
         some = norm > 0
@@ -176,4 +184,4 @@ def local_rate(
         size = jnp.where(some, jnp.exp(log), 0.0)
         J = J / jnp.where(some, norm, 1.0)[None, None]
         J = _product(J, J)
-    return size
+    return jnp.where(bounded, size, jnp.inf)

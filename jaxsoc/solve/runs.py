@@ -46,19 +46,16 @@ class _Since(AbstractPointwise):
 
 
 def _shifted(given):
-    """The tendency, what is saved and the rate as functions of time since the first."""
-    tendency, save, rate, origin = given
+    """The tendency and the rate as functions of time since the first."""
+    tendency, _, rate, origin = given
     own = _Since(tendency, origin)
     # Only what couples no cells may be taken for it.
     apart = isinstance(tendency, AbstractPointwise)
     function = own if apart else lambda t, state, params: own(t, state, params)
-    saved = save if isinstance(save, AbstractStatistic) else None
-    if saved is None:
-        saved = lambda t, state, params: save(origin + t, state, params)
     bound = None
     if rate is not None:
         bound = lambda t, *others: rate(origin + t, *others)
-    return function, saved, bound
+    return function, bound
 
 
 def run_steps(
@@ -96,15 +93,15 @@ def run_steps(
 
 @eqx.filter_jit
 def _steps(method, given, state, params, times, count, courant, factor, watch):
-    tendency, save, rate = _shifted(given)
+    tendency, rate = _shifted(given)
     rate = rate if courant is not None else None
     step = method.stepper(tendency)
     apart = isinstance(tendency, AbstractPointwise)
     pace = Pace(count, rate, courant, factor)
-    measure = _measured(method, tendency, save, pace, times, watch and apart)
+    measure: Any = _measured(method, given, tendency, pace, times, watch)
     layout = method.layout
     if layout is None:
-        merges = isinstance(save, AbstractStatistic)
+        merges = isinstance(given.save, AbstractStatistic)
         layout = "blocks" if apart and merges else "whole"
     block = method.block or usual_block(layout, state, counted=rate is not None)
     if layout == "blocks":
@@ -124,21 +121,27 @@ def _steps(method, given, state, params, times, count, courant, factor, watch):
     return found if pace.known else nondifferentiable_backward(found, msg=_ONE_WAY)
 
 
-def _measured(method, tendency, save, pace, times, watch):
+def _measured(method, given, tendency, pace, times, watch):
     """What is saved and what is watched, as a pair."""
+    save, origin = given.save, given.origin
     seen: Any = Means()
     if watch:
         longest = jnp.max(jnp.diff(times))
 
         def length(t, state, params):
+            equal = longest / (pace.count * pace.factor / 2)
             if pace.rate is None:
-                return longest / (pace.count * pace.factor / 2)
-            return pace.courant / pace.rate(t, state, params, longest)
+                return equal
+            # A cell at rest has no bound but that.
+            own = pace.courant / pace.rate(t, state, params, longest)
+            return jnp.minimum(own, equal)
 
-        seen = Both(seen, Watch(tendency, length, method.stepper in STABLE))
+        apart = isinstance(tendency, AbstractPointwise)
+        explicit = method.stepper in STABLE
+        seen = Both(seen, Watch(tendency if apart else None, length, explicit))
     if isinstance(save, AbstractStatistic):
-        return Both(save, seen)
-    return lambda t, state, params: (save(t, state, params), seen(t, state, params))
+        return Both(save, seen, origin)
+    return lambda t, *now: (save(origin + t, *now), seen(t, *now))
 
 
 def _watched(found):
@@ -155,13 +158,13 @@ def _prepended(first, later):
 
 @eqx.filter_jit
 def run_adaptive(
-    method: Adaptive, given: Given, state: Any, params: Any, times: Any, watch: bool
+    method: Adaptive, given: Given, state: Any, params: Any, times: Any
 ) -> Found:
     """As `run_steps`, with steps chosen by diffrax."""
-    tendency, save, _ = _shifted(given)
+    tendency, _ = _shifted(given)
     lowest = lambda y: [reductions.smallest(x) for x in jax.tree.leaves(y)]
-    seen = lambda y: (Means()(None, y, None), lowest(y) if watch else None)
-    measure = lambda t, y, params: (save(t, y, params), seen(y))
+    seen = lambda y: (Means()(None, y, None), lowest(y))
+    measure = lambda t, y, params: (given.save(given.origin + t, y, params), seen(y))
     if method.per_cell:
         found = _cells(method, tendency, measure, state, params, times)
     else:
@@ -171,7 +174,7 @@ def run_adaptive(
                 diffrax.SubSaveAt(t1=True),
             )
         )
-        solution = _diffrax(method, tendency, state, params, times, saveat)
+        solution = controlled(method, tendency, state, params, times, saveat)
         saved, final = cast(Any, solution.ys)
         final = jax.tree.map(lambda leaf: leaf[0], final)
         found = saved, final, solution.stats["num_steps"]
@@ -189,7 +192,7 @@ def _cells(method, tendency, measure, state, params, times):
         state, varying = cell
         params = eqx.combine(varying, constant)
         saveat = diffrax.SaveAt(ts=times)
-        solution = _diffrax(method, tendency, state, params, times, saveat)
+        solution = controlled(method, tendency, state, params, times, saveat)
         return solution.ys, solution.stats["num_steps"]
 
     # Blocks of cells bound the work lost on waiting for the stiffest of them.
@@ -200,7 +203,10 @@ def _cells(method, tendency, measure, state, params, times):
     return saved, jax.tree.map(lambda x: x[-1], states), jnp.sum(steps)
 
 
-def _diffrax(method, tendency, state, params, times, saveat):
+def controlled(
+    method: Adaptive, tendency: Any, state: Any, params: Any, times: Any, saveat: Any
+) -> Any:
+    """diffrax's solution, with steps by error control."""
     return diffrax.diffeqsolve(
         diffrax.ODETerm(tendency),
         method.solver,

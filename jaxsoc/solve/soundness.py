@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .methods import Steps
-from .pointwise import AbstractStocks
+from .pointwise import AbstractPointwise, AbstractStocks
 from .steppers import GROWTH, STABLE
 
 
@@ -26,9 +26,9 @@ class Watched(NamedTuple):
 
 
 _NOT_FINITE = (
-    "the run left the finite numbers, or would have taken more steps than allowed: its "
-    "steps are too long for the fastest rate, or that rate has no bound. Give a "
-    "smaller dt, or leave `method` out and give `rate`"
+    "the run left the finite numbers, or would have taken more steps than allowed, or "
+    "its times do not increase: its steps are too long for the fastest rate, or that "
+    "rate has no bound. Give a smaller dt, or leave `method` out and give `rate`"
 )
 _SHORTER = "give a smaller dt, Steps(courant=0.5), or leave `method` out"
 
@@ -126,19 +126,22 @@ def judge(
     times: Any,
 ) -> Soundness:
     """What a run was, from what was watched and how it ended."""
-    ends = [jnp.min(leaf) for leaf in jax.tree.leaves(final)]
     series = [*watched.means, *jax.tree.leaves(final)]
     finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in series]))
+    finite &= jnp.all(jnp.diff(times) > 0)
     lowest = scale = None
     if isinstance(tendency, AbstractStocks):
-        lowest = watched.lowest or [end[None] for end in ends]
+        least = lambda *pools: jnp.minimum(*map(jnp.min, pools))[None]
+        ends = jax.tree.leaves(jax.tree.map(least, start, final))
+        lowest = watched.lowest or ends
         most = lambda state: jnp.max(
             jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(state)])
         )
         scale = jnp.where(most(start) > 0, most(start), most(final))
     stepper = method.stepper if isinstance(method, Steps) else None
+    apart = isinstance(tendency, AbstractPointwise)
     return Soundness(
-        *(finite, lowest, scale, watched.stiffness, times),
+        *(finite, lowest, scale, watched.stiffness if apart else None, times),
         limit=STABLE.get(stepper, GROWTH),
         allowed=tolerance,
     )

@@ -32,12 +32,12 @@ class AbstractStatistic(eqx.Module):
         """
 
     def finish(self, t: Any, values: Any, params: Any) -> Any:
-        """What can only be told of all cells together, from the merged values."""
+        """What can only be computed from all cells together, from the merged values."""
         return values
 
 
 class MeanAndVariance(NamedTuple):
-    """What `integrate` saves unless told otherwise, over cells."""
+    """What `integrate` saves by default, over cells."""
 
     mean: Any
     variance: Any
@@ -71,9 +71,10 @@ class Means(AbstractStatistic):
 class Watch(AbstractStatistic):
     """What tells whether a run is sound: pools at their least, steps at their longest.
 
-    **Arguments:** `tendency`: pointwise; `step`: `(t, state, params) -> Δt` of each
-    cell; `explicit`: whether to see |λ| Δt, which must be stable, or by how much cells
-    grow in a step, which implicit steps damp.
+    **Arguments:** `tendency`: pointwise, or None, of which steps are not watched;
+    `step`: `(t, state, params) -> Δt` of each cell; `explicit`: whether to see |λ| Δt,
+    which must be stable, or by how much cells grow in a step, which implicit steps
+    damp.
     """
 
     tendency: Any
@@ -82,6 +83,8 @@ class Watch(AbstractStatistic):
 
     def __call__(self, t: Any, state: Any, params: Any) -> tuple:
         lowest = [reductions.smallest(leaf) for leaf in jax.tree.leaves(state)]
+        if self.tendency is None:
+            return lowest, jnp.zeros_like(lowest[0])
         dt = self.step(t, state, params)
         if self.explicit:
             stiffness = local_rate(self.tendency, t, state, params) * dt
@@ -95,20 +98,24 @@ class Watch(AbstractStatistic):
 
 
 class Both(AbstractStatistic):
-    """Two statistics at once, as a pair."""
+    """Two statistics at once, as a pair; `origin`: what t = 0 is to the first."""
 
     first: AbstractStatistic
     second: AbstractStatistic
+    origin: Any = 0.0
 
     def __call__(self, t: Any, state: Any, params: Any) -> tuple:
-        return self.first(t, state, params), self.second(t, state, params)
+        return (
+            self.first(self.origin + t, state, params),
+            self.second(t, state, params),
+        )
 
     def merge(self, values: Any, shares: Any) -> tuple:
         return self.first.merge(values[0], shares), self.second.merge(values[1], shares)
 
     def finish(self, t: Any, values: Any, params: Any) -> tuple:
         return (
-            self.first.finish(t, values[0], params),
+            self.first.finish(self.origin + t, values[0], params),
             self.second.finish(t, values[1], params),
         )
 

@@ -12,20 +12,12 @@ from jax import lax
 from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 
-from .dependence import depends_on
+from .continuation import FIRST, continued
+from .pointwise import depends_on
 from .precision import require_x64
 
 # Dense Jacobians beyond this many unknowns take more memory than a machine has.
 _MOST_UNKNOWNS = 8192
-# Steps before giving up; how fast implicit time steps grow at least, and shrink.
-_STEPS, _GROWTH, _SHRINK = 300, 10.0, 4.0
-# The first step is so many times shorter than the fastest relative change; shifts below
-# this share of the first one are none: the step is Newton's.
-_FIRST, _NONE = 10.0, 1e-19
-# Largest share of a stock that a step may take, and how many times it may add it.
-_LARGEST_FALL, _LARGEST_RISE = 0.9, 10.0
-# A Newton step this small, relative, is followed by one at rounding.
-_CLOSE = 1e-9
 
 
 class Steady(NamedTuple):
@@ -62,7 +54,8 @@ def steady_state(
         raise ValueError(
             f"a steady state of {_name(model)} needs a `start` to search from, got None"
         )
-    params, start = jax.tree.map(jnp.asarray, (params, start))
+    params = jax.tree.map(jnp.asarray, params)
+    start = jax.tree.map(lambda x: jnp.asarray(x, float), start)
     found = _search(model, params, start)
     if throw and not isinstance(found.found, Tracer) and not found.found:
         raise ValueError(
@@ -75,10 +68,11 @@ def steady_state(
 @eqx.filter_jit
 def _search(model, params, start) -> Steady:
     vector, lifted, tendency = unknowns(model, params, start)
-    if vector.size > _MOST_UNKNOWNS:
+    if not 0 < vector.size <= _MOST_UNKNOWNS:
         raise ValueError(
             f"a steady state of {vector.size} unknowns at once is not supported, "
-            f"expected at most {_MOST_UNKNOWNS}"
+            f"expected 1 to {_MOST_UNKNOWNS}; pools that nothing depends on do not "
+            "count"
         )
     x = _root(tendency, lax.stop_gradient(vector), (model, params))
     return Steady(lifted(x), jnp.all(jnp.isfinite(x)))
@@ -111,13 +105,6 @@ def unknowns(
     return vector, lifted, tendency
 
 
-class _Iterate(NamedTuple):
-    x: Any
-    shift: Any
-    change: Any
-    count: Any
-
-
 def _root(tendency, start, given):
     """x with tendency(x, given) = 0, all NaN where none was found."""
     arrays, others = eqx.partition(given, eqx.is_array)
@@ -130,34 +117,18 @@ def _root(tendency, start, given):
 
     # Stocks of nothing may grow from a share of the largest that does not matter.
     least = jnp.finfo(start.dtype).eps * jnp.max(jnp.abs(start))
-    relative = lambda moves, x: moves / jnp.maximum(jnp.abs(x), least)
-
-    def step(now):
-        shift = jnp.where(now.shift < _NONE * first, 0.0, now.shift)
-        moves = correction(now.x, held(now.x), shift)
-        share = relative(moves, now.x)
-        change, fall = jnp.max(jnp.abs(share)), jnp.max(-share)
-        # A step that takes all of a stock, or is no number, is tried again, shorter.
-        wild = ~((fall <= _LARGEST_FALL) & (change <= _LARGEST_RISE))
-        after = jnp.where(wild, now.x, now.x + moves)
-        longer = shift * jnp.minimum(change, 1 / _GROWTH)
-        following = jnp.where(wild, shift * _SHRINK, longer)
-        # A wild Newton step is followed by a time step.
-        following = jnp.where(wild & (shift == 0), 1e-6 * first, following)
-        return _Iterate(after, following, change, now.count + 1)
-
-    met = lambda now: (now.shift == 0) & (now.change <= _CLOSE)
-    goes_on = lambda now: ~met(now) & (now.count < _STEPS)
-    fastest = jnp.max(jnp.abs(relative(held(start), start)))
-    first = _FIRST * jnp.maximum(fastest, jnp.finfo(start.dtype).tiny)
-    end = lax.while_loop(
-        goes_on, step, _Iterate(start, first, jnp.full_like(first, jnp.inf), 0)
-    )
+    shares = lambda moves, x: moves / jnp.maximum(jnp.abs(x), least)
+    largest = lambda share: (jnp.max(jnp.abs(share)), jnp.max(-share))
+    fastest, _ = largest(shares(held(start), start))
+    first = FIRST * jnp.maximum(fastest, jnp.finfo(start.dtype).tiny)
+    moves = lambda x, shift: correction(x, held(x), shift)
+    relative = lambda moves, x: largest(shares(moves, x))
+    x, met = continued(moves, relative, start, first)
     # What died out is gone; where the rest then depends on where it began, the Jacobian
     # is singular and the last step no number. Only `given` carries derivatives.
-    x = jnp.where(jnp.abs(end.x) <= least, 0.0, end.x)
+    x = jnp.where(jnp.abs(x) <= least, 0.0, x)
     last = correction(x, tendency(x, given), jnp.zeros_like(first))
-    return jnp.where(met(end), x + last, jnp.nan)
+    return jnp.where(met, x + last, jnp.nan)
 
 
 def _name(model: Any) -> str:

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxsoc.solve import map_members, rk4
+from jaxsoc.solve.blocks import run_together
+from jaxsoc.solve.loops import Pace
 
 from .macroscale import Given, MacroState
 from .representative import RepresentativeCells
@@ -83,19 +85,15 @@ def _along(closure, params, known, fixed, times, courant):
     step = rk4(lambda t, pools, _: known.tendencies(model, t, params)(join(pools))[0])
     rate = lambda pools: known.rates(model.fluxes, 0.0, params)(join(pools)).respiration
 
-    def interval(pools, ends):
-        start, end = ends
-        state, numbers = known.filled(join(pools), params)
-        fastest = jnp.max(model.fastest_rate(start, state, numbers, end - start))
-        count = jnp.ceil((end - start) * fastest / courant)
-        count = jnp.maximum(jnp.where(jnp.isfinite(count), count, 1.0), 1.0)
-        dt = (end - start) / count
-        one = lambda n, pools: step(start + n * dt, pools, None, dt)
-        pools = lax.fori_loop(0, count.astype(int), one, pools)
-        return pools, rate(pools)
+    def fastest(t, pools, _, interval):
+        return model.fastest_rate(t, *known.filled(join(pools), params), interval)
+
+    # One step at least, and as many as the Courant number asks for, even or not.
+    pace = Pace(2, fastest, courant / 2, factor=1)
 
     def run(pools):
-        _, later = lax.scan(interval, pools, (times[:-1], times[1:]))
+        measure = lambda t, pools: rate(pools)
+        later, _, _ = run_together(step, measure, pace, pools, None, times)
         return jnp.concatenate([rate(pools)[None], later])
 
     return run

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from jaxsoc.physics.safe import ratio
 from jaxsoc.physics.transforms import leaves_by_name
-from jaxsoc.solve.dependence import depends_on
+from jaxsoc.solve.pointwise import depends_on
 
 
 class Quantities(eqx.Module):
