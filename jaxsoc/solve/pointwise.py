@@ -134,7 +134,9 @@ def _local_jacobian(tendency, t, state, params):
     rows = Jacobian(f, t, pools).rows
     if not rows:
         return None
-    return jnp.stack([jnp.stack(jnp.broadcast_arrays(*row)) for row in rows])
+    J = jnp.stack([jnp.stack(jnp.broadcast_arrays(*row)) for row in rows])
+    # A law may have no slope at zero.
+    return jnp.where(jnp.isfinite(J), J, 0.0)
 
 
 def _product(A, B):
@@ -177,7 +179,6 @@ def local_rate(
     size, log = jnp.zeros_like(jax.tree.leaves(state)[0]), 0.0
     if J is None:
         return size
-    J = jnp.where(jnp.isfinite(J), J, 0.0)
     for power in (1, 2, 4, 8):
         norm = jnp.sqrt(jnp.sum(J**2, axis=(0, 1)))
         some = norm > 0
