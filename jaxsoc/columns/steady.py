@@ -26,6 +26,8 @@ Method = Literal["closed_form", "newton"]
 
 # What comes in and what leaves may differ by so much of what comes in.
 _CLOSURE = 1e-6
+# A pool beyond this has no end, gC m⁻³.
+_MOST = 1e14
 
 
 @steady_state.register(AbstractColumnModel)
@@ -60,7 +62,8 @@ def _(
     check_option("method", method, Method)
     model, params = one_column("the steady state of a soil column", model, params)
     start = jax.tree.map(jnp.asarray, start)
-    found, pools, kept = _solved(model, params, start, method)
+    plain = not any(isinstance(x, Tracer) for x in jax.tree.leaves((model, params)))
+    found, pools, kept = _solved(model, params, start, method, plain)
     if throw and not isinstance(found.found, Tracer) and not found.found:
         known = lax.stop_gradient((model, params, pools, kept))
         raise ValueError(_why_not(*known))
@@ -100,20 +103,32 @@ def upstream(
 
 
 @eqx.filter_jit
-def _solved(model, params, start, method):
-    """What is found, the pools anyway, and which share of the input never leaves."""
+def _solved(model, params, start, method, balanced):
+    """What is found, the pools anyway, and which share of the input never leaves.
+
+    The share costs as much as the rest: without it, what never leaves shows as more
+    carbon than any soil has.
+    """
     around = model.surroundings(params)
     pools = steady_pools(model, around, params, start=start, method=method)
+    held = [(pool >= 0) & (pool <= _MOST) for pool in pools]
+    found, kept = jnp.all(jnp.stack([jnp.all(x) for x in held])), None
+    if balanced:
+        kept = _kept(model, params, around, pools)
+        found = found & (jnp.abs(kept) <= _CLOSURE)
+    sound = jax.tree.map(lambda x: jnp.where(found, x, jnp.nan), pools)
+    return Steady(sound, found), pools, kept
+
+
+def _kept(model, params, around, pools):
+    """Share of what comes in that does not leave as CO₂, nor through the bedrock."""
     column = lambda x: jnp.sum(x * model.forcing.column.thickness)
     came = sum((column(b) for b in around.source.values()), jnp.zeros(()))
     left = column(model.respiration(pools, around, params))
     if model.bedrock != "closed":
         moved = (column(around.exchange(getattr(pools, p))) for p in model.mixed)
         left = left - sum(moved, jnp.zeros(()))
-    positive = jnp.all(jnp.stack([jnp.min(pool) >= 0 for pool in pools]))
-    found = positive & (jnp.abs(came - left) <= _CLOSURE * came)
-    sound = jax.tree.map(lambda x: jnp.where(found, x, jnp.nan), pools)
-    return Steady(sound, found), pools, 1 - left / came
+    return 1 - left / came
 
 
 def _why_not(model, params, pools, kept):
