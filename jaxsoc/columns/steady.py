@@ -26,7 +26,7 @@ Method = Literal["closed_form", "newton"]
 
 # What comes in and what leaves may differ by so much of what comes in.
 _CLOSURE = 1e-6
-# A pool beyond this has no end, gC m⁻³.
+# A pool of the first layer beyond this has no end, gC m⁻³.
 _MOST = 1e14
 
 
@@ -111,7 +111,7 @@ def _solved(model, params, start, method, balanced):
     """
     around = model.surroundings(params)
     pools = steady_pools(model, around, params, start=start, method=method)
-    held = [(pool >= 0) & (pool <= _MOST) for pool in pools]
+    held = [(pool >= 0) & (pool[0] <= _MOST) & jnp.isfinite(pool) for pool in pools]
     found, kept = jnp.all(jnp.stack([jnp.all(x) for x in held])), None
     if balanced:
         kept = _kept(model, params, around, pools)
