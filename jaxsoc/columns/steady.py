@@ -128,7 +128,8 @@ def _kept(model, params, around, pools):
     if model.bedrock != "closed":
         moved = (column(around.exchange(getattr(pools, p))) for p in model.mixed)
         left = left - sum(moved, jnp.zeros(()))
-    return 1 - left / came
+    none = came == 0
+    return jnp.where(none, 0.0, 1 - left / jnp.where(none, 1.0, came))
 
 
 def _why_not(model, params, pools, kept):
@@ -148,7 +149,7 @@ def _why_not(model, params, pools, kept):
                     f"{np.exp(margin[layer]):.3g} times what is needed there (margin "
                     f"{margin[layer]:.3g}, expected more than 0)"
                 )
-    if np.isfinite(kept) and np.abs(kept) > _CLOSURE:
+    if kept is not None and np.isfinite(kept) and np.abs(kept) > _CLOSURE:
         return (
             f"no steady state of {name}: {kept:.3g} of the carbon that comes in never "
             "leaves as CO₂, expected 0: the shares that pools pass on must leave some "
