@@ -17,15 +17,17 @@ TABLE = {
     "models": ({"physics", "solve"}, CORE | {"optimistix"}),
     "columns": ({"physics", "solve", "models"}, CORE | {"optimistix"}),
     "upscale": ({"physics", "solve"}, CORE | {"optax"}),
-    "experiments": ({"physics", "solve", "models", "upscale"}, CORE),
-    "fitting": ({"physics", "solve", "models"}, CORE | {"scipy"}),
+    "tables": ({"physics"}, {"numpy"}),
+    "experiments": ({"physics", "solve", "models", "upscale", "tables"}, CORE),
+    "fitting": ({"physics", "solve", "models", "tables"}, CORE | {"scipy"}),
     "io": (
-        {"physics", "models", "columns", "upscale", "experiments", "fitting"},
+        {"tables", "physics", "models", "columns", "upscale", "experiments", "fitting"},
         {"jax", "numpy", "scipy", "pandas", "xarray", "h5py", "zarr"},
     ),
     "plots": (set(), {"numpy", "matplotlib"}),
     "cli": (
         {
+            "tables",
             "physics",
             "solve",
             "models",

@@ -8,8 +8,9 @@ import xarray as xr
 
 from jaxsoc.experiments import Budget, Design
 from jaxsoc.experiments.budget import Case
+from jaxsoc.tables import blank, time_axis, variable
 
-from .labels import blank, dataset, time_axis, variable
+from .labels import dataset
 from .results import design_provenance
 
 _FLUX = "mgC g-1 h-1"

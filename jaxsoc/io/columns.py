@@ -14,8 +14,9 @@ from jaxsoc.models.column import AbstractColumnModel
 from jaxsoc.physics.columns import SoilColumn
 from jaxsoc.physics.parameters import declarations
 from jaxsoc.physics.profiles import stock
+from jaxsoc.tables import about, variable
 
-from .labels import about, dataset, provenance, variable
+from .labels import dataset, provenance
 
 STOCK_DEPTHS = (0.3, 1.0, 2.0)
 """Depths that stocks are given to besides the whole column, m."""

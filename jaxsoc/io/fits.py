@@ -8,8 +8,9 @@ import xarray as xr
 
 from jaxsoc.fitting import Fit
 from jaxsoc.physics.units import HOURS_PER_DAY
+from jaxsoc.tables import blank
 
-from .labels import blank, dataset, provenance
+from .labels import dataset, provenance
 
 _CARBON, _FLUX = "mgC g-1", "mgC g-1 h-1"
 _UNITS = {

@@ -12,10 +12,10 @@ import xarray as xr
 from jaxsoc.physics.columns import CLM5_COLUMN, SoilColumn
 from jaxsoc.physics.forcing import LITTER, MONTHS, Forcing
 from jaxsoc.physics.units import DAYS_PER_YEAR
+from jaxsoc.tables import variable
 
 from . import cesm
 from .columns import depth_bounds, depth_coordinate
-from .labels import variable
 
 _SECONDS_PER_DAY = 86400.0
 _KELVIN, _PER_CM, _PER_GRAM = 273.15, 0.01, 1e3

@@ -7,49 +7,19 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
-from jaxsoc.physics.units import HOURS_PER_DAY
-
-Dims = str | tuple[str, ...]
-Variable = tuple[Dims, np.ndarray, dict[str, Any]]
+from jaxsoc.tables import Table
 
 
-def about(unit: str | None = None, long_name: str = "") -> dict[str, str]:
-    """Attributes of a variable; text has no unit."""
-    said = {} if unit is None else {"units": unit}
-    return said | ({"long_name": long_name} if long_name else {})
+def to_dataset(table: Table, attributes: Mapping[str, Any] | None = None) -> xr.Dataset:
+    """A table as a dataset, with the versions it was made with.
 
-
-def variable(
-    dims: Dims, values: Any, unit: str | None = None, long_name: str = ""
-) -> Variable:
-    """A variable with its attributes."""
-    return dims, np.asarray(values), about(unit, long_name)
-
-
-def blank(
-    sizes: Mapping[str, int],
-    table: Mapping[str, tuple[tuple[str, ...], str | None, str]],
-) -> dict[str, Variable]:
-    """Variables to be filled, of NaN, or of empty text where there is no unit.
-
-    **Arguments:** `sizes`: by dimension; `table`: dimensions, unit and long name.
+    **Arguments:** `attributes`: more provenance, for example the command's options;
+    what is not text or a number is stored as JSON.
     """
-    found = {}
-    for name, (dims, unit, long_name) in table.items():
-        shape = [sizes[dim] for dim in dims]
-        values = np.full(shape, "", object) if unit is None else np.full(shape, np.nan)
-        found[name] = dims, values, about(unit, long_name)
-    return found
-
-
-def time_axis(hours: Any) -> Variable:
-    """Times (h) as a coordinate in days."""
-    # "d", because tools turn "days" into time differences when they read it.
-    days = np.asarray(hours) / HOURS_PER_DAY
-    return variable("time", days, "d", "time since the start in days")
+    known = provenance(**table.about)
+    return dataset(table.variables, table.coordinates, known, attributes)
 
 
 def dataset(

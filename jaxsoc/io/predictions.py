@@ -8,9 +8,10 @@ import xarray as xr
 
 from jaxsoc.experiments import Design, Forecast
 from jaxsoc.physics.units import HOURS_PER_DAY
+from jaxsoc.tables import Dims, time_axis, variable
 from jaxsoc.upscale import Examples
 
-from .labels import Dims, dataset, time_axis, variable
+from .labels import dataset
 from .results import design_provenance
 
 _FLUX = "mgC g-1 h-1"

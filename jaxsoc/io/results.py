@@ -11,9 +11,10 @@ from jaxsoc.experiments import Design, Run
 from jaxsoc.experiments.run import DIMENSIONS
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.physics.parameters import declarations
+from jaxsoc.tables import about, time_axis, variable
 
 from .atomic import replacing
-from .labels import about, dataset, provenance, time_axis, variable
+from .labels import dataset, provenance
 
 _CARBON, _FLUX, _SQUARE = "mgC g-1", "mgC g-1 h-1", "(mgC g-1)2"
 

@@ -27,8 +27,8 @@ from jaxsoc.experiments import (
 )
 from jaxsoc.experiments.run import DIMENSIONS
 from jaxsoc.physics.grids import warn_unless_well_mixed
+from jaxsoc.tables import about, time_axis, variable
 
-from .labels import about, time_axis, variable
 from .results import CHECKS, SERIES, described, design_provenance
 from .summary import MemberStatistics
 

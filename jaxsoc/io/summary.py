@@ -8,8 +8,9 @@ import xarray as xr
 
 from jaxsoc.experiments import Chunk, Design, checked_correlations
 from jaxsoc.experiments.run import DIMENSIONS
+from jaxsoc.tables import Variable, time_axis, variable
 
-from .labels import Variable, dataset, time_axis, variable
+from .labels import dataset
 from .results import CHECKS, SERIES
 
 # Series that get quantiles: the pools, and respiration with what the mean field misses.
