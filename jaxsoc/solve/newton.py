@@ -47,7 +47,7 @@ def newton_layered(
         return tuple(m - s for m, s in zip(local(x, given), sent, strict=True))
 
     def correction(x, right, shift):
-        _, by_x = slopes(lambda x: local(x, held), x)
+        _, by_x, _ = slopes(lambda x: (local(x, held), None), x)
         pace = [
             reduce(jnp.maximum, (abs(s) * v for s, v in zip(row, x, strict=True)))
             / some(own)

@@ -144,5 +144,5 @@ def _refined(gap, correct, start):
         return after, jnp.max(shares), count + 1
 
     goes_on = lambda now: (now[1] > _LAST) & (now[2] < _MOST)
-    first = step((start, None, 0))
-    return lax.while_loop(goes_on, step, first)[0]
+    never = jnp.full((), jnp.inf)
+    return lax.while_loop(goes_on, step, (start, never, 0))[0]

@@ -60,20 +60,21 @@ def depends_on(function: Callable, arguments: Sequence[Any]) -> list[bool]:
     return partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[1]
 
 
-def slopes(function: Callable, x: Sequence[Any]) -> tuple[Any, list[list[Any]]]:
+def slopes(function: Callable, x: Sequence[Any]) -> tuple[Any, list[list[Any]], Any]:
     """A pointwise function and the slopes of each result by each of x.
 
-    **Arguments:** `function`: of a sequence of arrays of one shape, to another one.
-    **Returns:** its results, and ∂fᵢ/∂xⱼ as rows of arrays.
+    **Arguments:** `function`: of a sequence of arrays of one shape, to another one, and
+    anything else.
+    **Returns:** its results, ∂fᵢ/∂xⱼ as rows of arrays, and the rest.
     """
     seeds = tuple(
         jnp.stack([jnp.ones_like(v) if i == j else jnp.zeros_like(v) for j in at])
         for at in (range(len(x)),)
         for i, v in enumerate(x)
     )
-    push = lambda seed: jax.jvp(function, (tuple(x),), (seed,))
-    found, columns = jax.vmap(push, out_axes=(None, 0))(seeds)
-    return found, [[column[j] for j in range(len(x))] for column in columns]
+    push = lambda seed: jax.jvp(function, (tuple(x),), (seed,), has_aux=True)
+    found, columns, more = jax.vmap(push, out_axes=(None, 0, None))(seeds)
+    return found, [[column[j] for j in range(len(x))] for column in columns], more
 
 
 class Jacobian:

@@ -1,6 +1,7 @@
 """States that come back after a period, of small systems that do not touch others."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,60 +15,87 @@ from .pointwise import slopes
 _LARGEST_FALL, _LARGEST_RISE = 0.9, 10.0
 # A step this small, relative, is followed by one at rounding.
 _CLOSE = 1e-7
+# Steps before giving up.
+_MOST = 30
 
 
 class _Iterate(NamedTuple):
+    """`values`: where `found`, `inverse` were taken; `next`: where to go from there.
+
+    `moved`: largest relative move that led to `values`, and from them to `next`.
+    """
+
     values: tuple[Any, ...]
+    found: Any
     inverse: Any
+    next: tuple[Any, ...]
     moved: Any
     count: Any
 
 
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
 def shoot(
-    course: Callable, start: tuple[Any, ...], given: Any, *, steps: int = 30
+    course: Callable, start: tuple[Any, ...], given: Any
 ) -> tuple[tuple[Any, ...], Any]:
     """Positive x that a period leaves as they are, cell by cell.
 
     change(x) = 0 by Newton's method; steps that would take more than nine tenths
-    of an unknown are shortened. The derivatives are implicit: a last step in which only
-    the change depends on what is given.
+    of an unknown are shortened. The derivatives are implicit: dx = -(∂change/∂x)⁻¹
+    ∂change/∂given dgiven.
 
     **Arguments:** `course`: `(x, given) -> (change, more)`, elementwise over cells: x
     after the period less x, a tuple of arrays, and anything else; `start`: positive, or
-    zero where nothing ever happens; `steps`: before giving up.
+    zero where nothing ever happens.
     **Returns:** x, NaN where the method has not converged, and the course from there.
     """
-    held = lax.stop_gradient(given)
+    (x, found), _ = _shot(course, start, given)
+    return x, found
+
+
+@shoot.defjvp
+def _(course, primals, tangents):
+    (start, given), (_, by_given) = primals, tangents
+    (x, found), inverse = _shot(course, start, given)
+
+    def follow(moves, _):
+        _, by = jax.jvp(course, (x, given), (moves, by_given))
+        left = jax.tree.map(jnp.add, moves, _newton(inverse, by[0]))
+        return left, (moves, by)
+
+    # Once for the derivatives of x, once for the course with them: compiled once.
+    still = jax.tree.map(jnp.zeros_like, x)
+    _, both = lax.scan(follow, still, length=2)
+    return (x, found), jax.tree.map(lambda x: x[1], both)
+
+
+def _shot(course, start, given):
+    """x, the course from there, and the inverse of the slopes of the change by x."""
 
     def step(now):
-        x = now.values
-        gap, by_x = slopes(lambda x: course(x, held)[0], x)
+        x = now.next
+        gap, by_x, more = slopes(lambda x: course(x, given), x)
         inverse = _inverse(gap, by_x)
         moves = _newton(inverse, gap)
         ratios = jnp.stack([_ratio(m, v) for m, v in zip(moves, x, strict=True)])
         fall, rise = jnp.max(-ratios, axis=0), jnp.max(ratios, axis=0)
         most = jnp.maximum(fall / _LARGEST_FALL, rise / _LARGEST_RISE)
         share = 1 / jnp.maximum(1.0, most)
-        x = tuple(v + share * m for v, m in zip(x, moves, strict=True))
-        return _Iterate(x, inverse, jnp.max(jnp.abs(ratios), axis=0), now.count + 1)
+        further = tuple(v + share * m for v, m in zip(x, moves, strict=True))
+        moved = now.moved[1], jnp.max(jnp.abs(ratios), axis=0)
+        return _Iterate(x, (gap, more), inverse, further, moved, now.count + 1)
 
-    goes_on = lambda now: jnp.any(now.moved > _CLOSE) & (now.count < steps)
-    x = lax.stop_gradient(start)
-    none = jnp.zeros_like(x[0])
-    rows = ((none,) * len(x),) * len(x)
-    first = _Iterate(x, rows, jnp.full_like(none, jnp.inf), 0)
+    goes_on = lambda now: jnp.any(now.moved[0] > _CLOSE) & (now.count <= _MOST)
+    none = jnp.zeros_like(start[0])
+    rows = ((none,) * len(start),) * len(start)
+    found = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(course, start, given)
+    )
+    endless = jnp.full_like(none, jnp.inf)
+    first = _Iterate(start, found, rows, start, (endless, endless), 0)
     end = lax.while_loop(goes_on, step, first)
-    met = end.moved <= _CLOSE
-    x = tuple(jnp.where(met, v, jnp.nan) for v in end.values)
-
-    def last(x, _):
-        found = course(x, given)
-        moves = _newton(end.inverse, found[0])
-        return tuple(v + m for v, m in zip(x, moves, strict=True)), (x, found)
-
-    # Once for the derivatives of x, once for the course from there: compiled once.
-    _, both = lax.scan(last, x, length=2)
-    return jax.tree.map(lambda x: x[1], both)
+    met = end.moved[0] <= _CLOSE
+    keep = lambda v: jnp.where(jnp.broadcast_to(met, v.shape), v, jnp.nan)
+    return jax.tree.map(keep, (end.values, end.found)), end.inverse
 
 
 def _ratio(move, value):
