@@ -15,7 +15,6 @@ from typing import Any
 from unittest import mock
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxsoc.models import two_pool
@@ -46,14 +45,6 @@ class _OneBranch(blocks._Packing):
         return [list(range(len(jax.tree.leaves(self.shapes))))]
 
 
-class _NoBarrier(blocks._Packing):
-    """Each value written by itself where XLA likes it."""
-
-    def pack(self, values: Any) -> list:
-        leaves = [leaf.reshape(-1) for leaf in jax.tree.leaves(values)]
-        return [jnp.concatenate([leaves[i] for i in at]) for at in self.branches]
-
-
 def _plain(over: Callable, cells: Any) -> Any:
     return over(cells.reshape(-1))
 
@@ -62,7 +53,6 @@ PARTS: dict[str, tuple[Any, str, Any]] = {
     "computed_once": (two_pool, "computed_once", lambda x: x),
     "reductions by lanes": (reductions, "_reduce", _plain),
     "packing by branch": (blocks, "_Packing", _OneBranch),
-    "barrier when packing": (blocks, "_Packing", _NoBarrier),
     "two steps a pass": (loops, "together", lambda: 1),
     "layout by weights": (blocks, "layout", _equal_blocks),
 }

@@ -135,11 +135,7 @@ class _Packing(NamedTuple):
     def pack(self, values: Any) -> list:
         """The values of one save time."""
         leaves = [leaf.reshape(-1) for leaf in jax.tree.leaves(values)]
-        # The barrier keeps XLA, on a processor, from computing each value in the loop
-        # that writes it.
-        held = (lambda row: row) if accelerated() else lax.optimization_barrier
-        row = lambda places: held([leaves[i] for i in places])
-        return [jnp.concatenate(row(places)) for places in self.branches]
+        return [jnp.concatenate([leaves[i] for i in at]) for at in self.branches]
 
     def unpack(self, rows: list) -> Any:
         """Values from rows `(..., value, time)`, as `(..., time, *shape)`."""
