@@ -350,3 +350,18 @@ def test_what_is_only_added_up_may_be_so_inside_a_compiled_tendency():
 def test_a_tendency_that_depends_on_no_pool_is_refused():
     with pytest.raises(ValueError, match="steady state of 0 unknowns"):
         steady_state(lambda t, x, p: p, 1.0, start=1.0)
+
+
+def test_a_column_without_litter_is_empty_at_rest():
+    forcing = idealised(column=SMALL)
+    bare = CLM5(type(forcing)(280.0, 0.5, (0.0, 0.0, 0.0, 0.0), column=SMALL))
+    assert np.all(np.stack(steady_state(bare, CLM5Parameters())) == 0)
+
+
+def test_the_refusal_is_the_same_under_a_derivative():
+    model, _ = small("compas")
+    starved = COMPASParameters(cue=0.01, tau_death=0.01)
+    one = lambda p: jnp.sum(steady_state(model, p)[0])
+    for verb in (one, jax.grad(one)):
+        with pytest.raises(ValueError, match="no steady state"):
+            verb(starved)
