@@ -23,7 +23,7 @@ from jaxsoc.models.column import AbstractColumnModel, litter_source, scalars
 from jaxsoc.physics.columns import CLM5_COLUMN, SoilColumn
 from jaxsoc.physics.forcing import Forcing, idealised
 from jaxsoc.physics.parameters import AbstractParameters, from_unit
-from jaxsoc.physics.profiles import profile_at, stock, stock_between
+from jaxsoc.physics.profiles import profile_at, stock
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -71,9 +71,6 @@ def test_stock_grows_with_depth_by_what_is_there(rng):
     values = jnp.asarray(rng.uniform(1, 2, COLUMN.layers))
     slope = jax.grad(lambda depth: stock(values, COLUMN, depth))
     assert float(slope(0.31)) == pytest.approx(float(values[4]), rel=1e-14)
-    between = stock_between(values, COLUMN, 0.3, 1.0)
-    top, all_ = stock(values, COLUMN, [0.3, 1.0])
-    assert float(between) == pytest.approx(float(all_ - top), rel=1e-13)
 
 
 def test_missing_depths_have_no_stock_and_no_gradient(rng):
@@ -90,8 +87,6 @@ def test_missing_depths_have_no_stock_and_no_gradient(rng):
     [
         (lambda v: stock(v, COLUMN, [0.3, 0.0]), r"positive.*got 0 \(place 2 of 2\)"),
         (lambda v: stock(v, COLUMN, np.inf), "got inf"),
-        (lambda v: stock_between(v, COLUMN, 1.0, 0.3), "below the upper.*1 to 0.3"),
-        (lambda v: stock_between(v, COLUMN, -1.0, 0.3), "0 or more.*got -1"),
         (lambda v: profile_at(v, COLUMN, [0.1, -0.2]), "0 or more.*got -0.2"),
         (
             lambda v: profile_at(v, COLUMN, 0.1, "spline"),

@@ -2,51 +2,43 @@
 
 import difflib
 import warnings
-import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
-from scipy.io.matlab import MatReadError
 
 from jaxsoc.experiments import Supplied
 from jaxsoc.physics.grids import CellGrid
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.physics.parameters import declarations
-from jaxsoc.physics.units import CARBON, RATE, RATE_PER_CARBON, conversion_factor
+from jaxsoc.physics.units import conversion_factor
 
 PUBLISHED_UNIT = "fgC/cell"
 
+
+def _declared(kinetics):
+    """What is declared of the constants of a law, by name."""
+    return {d.name: d for d in declarations(KINETICS[kinetics].constants)}
+
+
 # Names of constants in the published archives; `{kinetics}_{constant}` works as well.
-_PUBLISHED_NAMES = {
-    "k_lin": ("linear", "rate"),
-    "k_mult": ("multiplicative", "rate"),
-    "k_mm": ("michaelis_menten", "rate"),
-    "km_mm": ("michaelis_menten", "half_saturation"),
-    "k_inverse_mm": ("inverse_michaelis_menten", "rate"),
-    "km_inverse_mm": ("inverse_michaelis_menten", "half_saturation"),
-    "k_eca": ("eca", "rate"),
-    "km_eca": ("eca", "half_saturation"),
+_SHORT_LAWS = {
+    "linear": "lin",
+    "multiplicative": "mult",
+    "michaelis_menten": "mm",
+    "inverse_michaelis_menten": "inverse_mm",
 }
-_CONSTANT_NAMES = _PUBLISHED_NAMES | {
-    f"{kinetics}_{declaration.name}": (kinetics, declaration.name)
-    for kinetics, entry in KINETICS.items()
-    for declaration in declarations(entry.constants)
+_SHORT_CONSTANTS = {"rate": "k", "half_saturation": "km"}
+_CONSTANT_NAMES = {
+    name: (kinetics, constant)
+    for kinetics in KINETICS
+    for constant in _declared(kinetics)
+    for name in (
+        f"{_SHORT_CONSTANTS[constant]}_{_SHORT_LAWS.get(kinetics, kinetics)}",
+        f"{kinetics}_{constant}",
+    )
 }
-
-
-# What the readers raise for files that are truncated, empty, or something else.
-_BROKEN = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    EOFError,
-    BadZipFile,
-    MatReadError,
-    zlib.error,
-)
 
 
 class _Raw(NamedTuple):
@@ -89,27 +81,25 @@ def load_fields(
     # What is said of the pools holds for constants that say nothing themselves.
     pools = [field for (kind, _), field in known.items() if kind in _POOLS]
     said = units or next((field.unit for field in pools if field.unit), None)
-    factor = lambda unit, kind: conversion_factor(
-        unit, kind, fgc_per_mgc_per_g=grid.fgc_per_mgc_per_g
-    )
-    carbon = factor(said or PUBLISHED_UNIT, CARBON)
-    defaults = {id(CARBON): carbon, id(RATE): 1.0, id(RATE_PER_CARBON): 1.0 / carbon}
+    factor = partial(conversion_factor, fgc_per_mgc_per_g=grid.fgc_per_mgc_per_g)
+    carbon = factor(said or PUBLISHED_UNIT, "mgC/g")
+    defaults = {"mgC/g": carbon, "1/h": 1.0, "1/h/(mgC/g)": 1.0 / carbon}
 
-    def converted(field, kind):
-        overruled = units and kind is CARBON
+    def converted(field, inside):
+        overruled = units and inside == "mgC/g"
         if field.unit and not overruled:
-            return factor(field.unit, kind) * field.values
-        return defaults[id(kind)] * field.values
+            return factor(field.unit, inside) * field.values
+        return defaults[inside] * field.values
 
     substrate: dict[str, Any] = {}
     constants: dict[str, dict[str, Any]] = {}
     for (kind, name), field in known.items():
         if kind == "substrate":
-            substrate[name] = converted(field, CARBON)
+            substrate[name] = converted(field, "mgC/g")
         elif kind != "biomass":
-            values = converted(field, _kind(kind, name))
+            values = converted(field, _declared(kind)[name].unit)
             constants.setdefault(kind, {})[name] = values
-    biomass = converted(known["biomass", ""], CARBON)
+    biomass = converted(known["biomass", ""], "mgC/g")
     supplied = Supplied(biomass, substrate, constants)
     if said is None:
         _doubt_the_assumed_unit(supplied)
@@ -128,12 +118,6 @@ def _doubt_the_assumed_unit(supplied):
             f"makes a mean substrate of {mean:.2g} mgC/g. Is it units mgC/g?",
             stacklevel=3,
         )
-
-
-def _kind(kinetics, constant):
-    kinds = {"1/h": RATE, "1/h/(mgC/g)": RATE_PER_CARBON, "mgC/g": CARBON}
-    units = {d.name: d.unit for d in declarations(KINETICS[kinetics].constants)}
-    return kinds[units[constant]]
 
 
 _POOLS = ("biomass", "substrate")
@@ -244,7 +228,8 @@ def _read_file(path: Path) -> list[_Raw]:
         )
     try:
         found = readers[path.suffix](path)
-    except _BROKEN as error:
+    except Exception as error:
+        # Every format has words and exceptions of its own for what is broken.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"cannot read {path.name}: {reason}") from None
     # Numbers; text, structures and complex numbers are no fields.

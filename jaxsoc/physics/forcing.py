@@ -18,24 +18,37 @@ NO_PERMAFROST = 42.0
 LITTER = ("cwd", "metabolic litter", "cellulose litter", "lignin litter")
 
 
-class _Range(NamedTuple):
+class _Kind(NamedTuple):
+    """What the numbers of a series are given by, and where they may lie."""
+
+    axes: tuple[str, ...]
     low: float
     high: float
     unit: str
     hint: str = ""
 
 
+_SCALAR = _Kind(("layer", "month"), 0.0, 1.0, "as a share")
+_DEPTH = _Kind(("month",), 0.0, np.inf, "m")
 # What a soil can be; Celsius where kelvin is expected lies outside.
-_TEMPERATURE = _Range(180.0, 350.0, "K", "; degrees Celsius need 273.15 added")
-_SHARE = _Range(0.0, 1.0, "as a share")
-_DEPTH = _Range(0.0, np.inf, "m")
-_INPUT = _Range(0.0, np.inf, "gC m⁻² month⁻¹")
-_PERCENT = _Range(0.0, 100.0, "%")
-_AXES = {
-    **dict.fromkeys(("temperature", "water", "oxygen", "nitrogen"), ("layer", "month")),
-    **dict.fromkeys(("active_layer", "bedrock"), ("month",)),
-    "litter": ("litter", "month"),
+_KINDS = {
+    "temperature": _Kind(
+        ("layer", "month"), 180.0, 350.0, "K", "; degrees Celsius need 273.15 added"
+    ),
+    **dict.fromkeys(("water", "oxygen", "nitrogen"), _SCALAR),
+    **dict.fromkeys(("active_layer", "active_layer_last_year"), _DEPTH),
+    "bedrock": _Kind(("month",), 1, np.inf, "layers"),
+    "litter": _Kind(("litter", "month"), 0.0, np.inf, "gC m⁻² month⁻¹"),
+    "litter_by_layer": _Kind(
+        ("litter", "layer", "month"), 0.0, np.inf, "gC m⁻³ month⁻¹"
+    ),
+    "profile": _Kind(("litter", "layer"), 0.0, 1.0, "as a share"),
+    "sand": _Kind(("layer",), 0.0, 100.0, "%"),
 }
+_MONTHLY = (
+    *("temperature", "water", "oxygen", "nitrogen"),
+    *("active_layer", "bedrock", "litter"),
+)
 # Components whose numbers belong to a whole column.
 _WHOLE = ("V", "xi", "B")
 
@@ -91,32 +104,19 @@ class Forcing(eqx.Module):
         last = (
             active_layer if active_layer_last_year is None else active_layer_last_year
         )
-        by_month = lambda name, value: _filled(name, value, (MONTHS,), ("months",))
-        by_layer = lambda name, value: _filled(
-            name, value, (layers, MONTHS), ("layers", "months")
-        )
         self.column = column
-        self.temperature = _within(
-            "temperature", by_layer("temperature", temperature), _TEMPERATURE
-        )
-        self.water = _within("water", by_layer("water", water), _SHARE)
-        self.oxygen = _within("oxygen", by_layer("oxygen", oxygen), _SHARE)
-        self.nitrogen = _within("nitrogen", by_layer("nitrogen", nitrogen), _SHARE)
-        this = by_month("active_layer", active_layer)
-        last = by_month("active_layer_last_year", last)
-        for name, depth in (("active_layer", this), ("active_layer_last_year", last)):
-            _within(name, depth, _DEPTH)
-        self.active_layer = jnp.maximum(jnp.asarray(this), jnp.asarray(last))
-        self.frozen = jnp.asarray(jnp.mean(jnp.asarray(last)) <= 0)
-        self.bedrock = _layer_number(
-            by_month("bedrock", layers if bedrock is None else bedrock), layers
-        )
-        self.litter = _within("litter", _litter(litter), _INPUT)
+        self.temperature = _checked("temperature", temperature, layers)
+        self.water = _checked("water", water, layers)
+        self.oxygen = _checked("oxygen", oxygen, layers)
+        self.nitrogen = _checked("nitrogen", nitrogen, layers)
+        this = _checked("active_layer", active_layer, layers)
+        last = _checked("active_layer_last_year", last, layers)
+        self.active_layer = jnp.maximum(this, last)
+        self.frozen = jnp.asarray(jnp.mean(last) <= 0)
+        self.bedrock = _layer_number(layers if bedrock is None else bedrock, layers)
+        self.litter = _checked("litter", _by_month(litter), layers)
         self.profile = None if profile is None else _profile(profile, layers)
-        self.sand = None
-        if sand is not None:
-            filled = _filled("sand", sand, (layers,), ("layers",))
-            self.sand = _within("sand", filled, _PERCENT)
+        self.sand = None if sand is None else _checked("sand", sand, layers)
 
     @classmethod
     def from_layers(
@@ -129,11 +129,7 @@ class Forcing(eqx.Module):
         over them in the year `profile`; `without_profile` has that from a parameter.
         """
         column = others.get("column", CLM5_COLUMN)
-        layers, names = column.layers, ("litters", "layers", "months")
-        given = _filled(
-            "litter_by_layer", litter_by_layer, (len(LITTER), layers, MONTHS), names
-        )
-        given = jnp.asarray(_within("litter_by_layer", given, _INPUT))
+        given = _checked("litter_by_layer", litter_by_layer, column.layers)
         stock = given * jnp.asarray(column.thickness)[None, :, None]
         total = jnp.sum(stock, axis=(1, 2))
         share = jnp.sum(stock, axis=2) / jnp.where(total > 0, total, 1.0)[:, None]
@@ -150,10 +146,7 @@ class Forcing(eqx.Module):
     def month(self, month: Any) -> "Forcing":
         """A year made of one month, 0 for January, as long as that month."""
         one = lambda x: jnp.take(x, jnp.atleast_1d(month), axis=-1)
-        monthly = lambda f: (
-            *(f.temperature, f.water, f.oxygen, f.nitrogen),
-            *(f.active_layer, f.bedrock, f.litter),
-        )
+        monthly = lambda f: [getattr(f, name) for name in _MONTHLY]
         return eqx.tree_at(monthly, self, [one(x) for x in monthly(self)])
 
 
@@ -199,8 +192,8 @@ def check_one_site(forcing: Forcing, params: AbstractParameters) -> None:
     one number nor, where it may differ between layers, one by layer.
     """
     layers, advice = forcing.column.layers, "; for many sites use vmap or map_sites"
-    for name, axes in _AXES.items():
-        shape = jnp.shape(getattr(forcing, name))
+    for name in _MONTHLY:
+        axes, shape = _KINDS[name].axes, jnp.shape(getattr(forcing, name))
         if len(shape) != len(axes) or ("layer" in axes and shape[0] != layers):
             raise ValueError(
                 f"expected the forcing of one site, {name} by {' and '.join(axes)}, "
@@ -217,86 +210,77 @@ def check_one_site(forcing: Forcing, params: AbstractParameters) -> None:
             )
 
 
-def _filled(name, value, shape, words):
-    """The array, one number repeated; else of the shape expected."""
-    try:
-        array = value if isinstance(value, Tracer) else np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be numbers, got {value!r}") from None
-    if array.ndim == 0:
-        return (
-            np.broadcast_to(array, shape)
-            if isinstance(array, np.ndarray)
-            else (jnp.broadcast_to(array, shape))
-        )
-    expected = " x ".join(f"{n} {word}" for n, word in zip(shape, words, strict=True))
-    if array.ndim != len(shape):
+def _checked(name, value, layers):
+    """The array, one number repeated; of the shape and in the range expected."""
+    kind, array = _KINDS[name], _numbers(name, value)
+    sizes = {"layer": layers, "month": MONTHS, "litter": len(LITTER)}
+    shape = tuple(sizes[axis] for axis in kind.axes)
+    expected = " x ".join(f"{sizes[axis]} {axis}s" for axis in kind.axes)
+    if array.ndim not in (0, len(shape)):
         raise ValueError(
             f"{name} must be one number or {expected} of one site, got an array of "
             f"shape {array.shape}"
         )
-    for size, wanted, word in zip(array.shape, shape, words, strict=True):
-        if size != wanted:
+    for size, axis in zip(array.shape, kind.axes, strict=False):
+        if size != sizes[axis]:
             raise ValueError(
-                f"{name} has {size} {word}, expected {wanted} ({expected})"
+                f"{name} has {size} {axis}s, expected {sizes[axis]} ({expected})"
             )
-    return array
+    if isinstance(array, Tracer):
+        return jnp.broadcast_to(array, shape)
+    _refuse_outside(name, np.broadcast_to(array, shape), kind)
+    return jnp.asarray(np.broadcast_to(array, shape))
 
 
-def _within(name, array, known):
-    if not isinstance(array, Tracer):
-        values = np.asarray(array)
-        off = ~((values >= known.low) & (values <= known.high))
-        if off.any():
-            first = values[off].flat[0]
-            place = tuple(int(i) + 1 for i in np.argwhere(off)[0])
-            span = (
-                f"at least {known.low:g}"
-                if np.isinf(known.high)
-                else f"between {known.low:g} and {known.high:g}"
-            )
-            raise ValueError(
-                f"{name} must be {span} {known.unit}, got {first:g} (place "
-                f"{', '.join(map(str, place))}, {off.sum()} of {values.size} values)"
-                f"{known.hint}"
-            )
-    return jnp.asarray(array)
+def _numbers(name, value):
+    try:
+        return value if isinstance(value, Tracer) else np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be numbers, got {value!r}") from None
+
+
+def _refuse_outside(name, values, kind):
+    off = ~((values >= kind.low) & (values <= kind.high))
+    if off.any():
+        place = ", ".join(str(int(i) + 1) for i in np.argwhere(off)[0])
+        span = (
+            f"at least {kind.low:g}"
+            if np.isinf(kind.high)
+            else f"between {kind.low:g} and {kind.high:g}"
+        )
+        raise ValueError(
+            f"{name} must be {span} {kind.unit}, got {values[off].flat[0]:g} (place "
+            f"{place}, {off.sum()} of {values.size} values){kind.hint}"
+        )
 
 
 def _layer_number(value, layers):
     if not isinstance(value, Tracer):
-        numbers = np.asarray(value)
+        numbers = _numbers("bedrock", value)
         off = ~((numbers >= 1) & (numbers <= layers) & (numbers == np.round(numbers)))
         if off.any():
             raise ValueError(
                 "bedrock must be the number of the last layer above it, a whole number "
                 f"from 1 to {layers}, got {numbers[off].flat[0]:g}"
             )
-    return jnp.asarray(value, float)
+    return jnp.asarray(_checked("bedrock", value, layers), float)
 
 
-def _litter(value):
-    names = ("litter inputs", "months")
-    if not isinstance(value, Tracer):
-        value = np.asarray(value, dtype=float)
+def _by_month(litter):
+    """Litter inputs by month: annual ones are shared out evenly."""
+    value = _numbers("litter", litter)
     if value.shape == (len(LITTER),):
-        month = value[:, None] / MONTHS
-        return (
-            np.broadcast_to(month, (len(LITTER), MONTHS))
-            if isinstance(value, np.ndarray)
-            else jnp.broadcast_to(month, (len(LITTER), MONTHS))
-        )
+        return (value / MONTHS)[:, None].repeat(MONTHS, axis=1)
     if value.ndim == 0:
         raise ValueError(
             f"litter must be {len(LITTER)} annual inputs ({', '.join(LITTER)}) or "
             f"{len(LITTER)} x {MONTHS} monthly ones, got one number {value}"
         )
-    return _filled("litter", value, (len(LITTER), MONTHS), names)
+    return value
 
 
 def _profile(value, layers):
-    profile = _filled("profile", value, (len(LITTER), layers), ("litters", "layers"))
-    profile = _within("profile", profile, _SHARE)
+    profile = _checked("profile", value, layers)
     if not isinstance(profile, Tracer):
         sums = np.asarray(profile).sum(axis=1)
         if not np.allclose(sums, 1.0, rtol=0, atol=1e-9):

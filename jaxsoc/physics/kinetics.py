@@ -42,45 +42,38 @@ class MultiplicativeConstants(AbstractParameters):
     )
 
 
+def _largest_rate(default: float) -> Any:
+    return parameter(
+        default, bounds=POSITIVE, unit="1/h", meaning="maximum decomposition rate"
+    )
+
+
+def _saturating(default: float, meaning: str) -> Any:
+    return parameter(default, bounds=POSITIVE, unit="mgC/g", meaning=meaning)
+
+
 class MichaelisMentenConstants(AbstractParameters):
     """Constants of `michaelis_menten`."""
 
-    rate: Cells = parameter(
-        0.018, bounds=POSITIVE, unit="1/h", meaning="maximum decomposition rate"
-    )
-    half_saturation: Cells = parameter(
-        25.0, bounds=POSITIVE, unit="mgC/g", meaning="half-saturation substrate"
-    )
+    rate: Cells = _largest_rate(0.018)
+    half_saturation: Cells = _saturating(25.0, "half-saturation substrate")
 
 
 class InverseMichaelisMentenConstants(AbstractParameters):
     """Constants of `inverse_michaelis_menten`."""
 
-    rate: Cells = parameter(
-        0.0045, bounds=POSITIVE, unit="1/h", meaning="maximum decomposition rate"
-    )
-    half_saturation: Cells = parameter(
-        2.0e6 / FGC_PER_CELL,
-        bounds=POSITIVE,
-        unit="mgC/g",
-        meaning="half-saturation biomass",
+    rate: Cells = _largest_rate(0.0045)
+    half_saturation: Cells = _saturating(
+        2.0e6 / FGC_PER_CELL, "half-saturation biomass"
     )
 
 
 class ECAConstants(AbstractParameters):
     """Constants of `eca` and `quadratic`; defaults those of Michaelis-Menten."""
 
-    rate: Cells = parameter(
-        default(MichaelisMentenConstants, "rate"),
-        bounds=POSITIVE,
-        unit="1/h",
-        meaning="maximum decomposition rate",
-    )
-    half_saturation: Cells = parameter(
-        default(MichaelisMentenConstants, "half_saturation"),
-        bounds=POSITIVE,
-        unit="mgC/g",
-        meaning="affinity constant",
+    rate: Cells = _largest_rate(default(MichaelisMentenConstants, "rate"))
+    half_saturation: Cells = _saturating(
+        default(MichaelisMentenConstants, "half_saturation"), "affinity constant"
     )
 
 

@@ -35,53 +35,14 @@ FRACTION = Interval(0.0, 1.0)
 SHARE = Interval(0.0, 1.0, closed_low=True, closed_high=True)
 
 
-def parameter(
-    default: float,
-    *,
-    bounds: Interval,
-    unit: str,
-    meaning: str,
-    prior: tuple[float, float] | None = None,
-    floor: float | None = None,
-    component: str | None = None,
-    published: str | None = None,
-) -> Any:
-    """Declares a field of a `Parameters` class, once and for all its uses.
-
-    **Arguments:** `bounds`: where a value makes sense; `prior`: the published range to
-    calibrate in; `floor`: lower end in its place where that makes the model singular;
-    `component`: what of the model it belongs to, as "A", "K", "xi", "B" or "V";
-    `published`: its name in the source, if another.
-    """
-    return eqx.field(
-        default=default,
-        metadata={
-            "bounds": bounds,
-            "unit": unit,
-            "meaning": meaning,
-            "prior": prior,
-            "floor": floor,
-            "component": component,
-            "published": published,
-        },
-    )
-
-
-class AbstractParameters(eqx.Module):
-    """Numbers one may fit. A heterogeneous parameter is a leaf with cell axes.
-
-    **Raises:** `ValueError` at construction for a value outside its bounds or not a
-    number, naming the parameter, what was received and what was expected.
-    """
-
-    def __check_init__(self):
-        for field in dataclasses.fields(self):
-            if "bounds" in field.metadata:
-                _check(field, getattr(self, field.name))
-
-
 class Declaration(NamedTuple):
-    """What `parameter` declared."""
+    """What is said of a parameter, once and for all its uses.
+
+    `bounds`: where a value makes sense; `prior`: the published range to calibrate in;
+    `floor`: lower end in its place where that makes the model singular; `component`:
+    what of the model it belongs to, as "A", "K", "xi", "B" or "V"; `published`: its
+    name in the source, if another.
+    """
 
     name: str
     default: float
@@ -101,22 +62,40 @@ class Declaration(NamedTuple):
         return (low if published or self.floor is None else self.floor), high
 
 
+def parameter(default: float, **declared: Any) -> Any:
+    """Declares a field of a `Parameters` class, in the words of `Declaration`.
+
+    **Arguments:** `declared`: `bounds`, `unit`, `meaning` and, where there are any,
+    `prior`, `floor`, `component` and `published`.
+    """
+    declaration = Declaration("", float(default), **declared)
+    return eqx.field(default=default, metadata={"declaration": declaration})
+
+
+class AbstractParameters(eqx.Module):
+    """Numbers one may fit. A heterogeneous parameter is a leaf with cell axes.
+
+    **Raises:** `ValueError` at construction for a value outside its bounds or not a
+    number, naming the parameter, what was received and what was expected.
+    """
+
+    def __check_init__(self):
+        for declaration in declarations(type(self)):
+            _check(declaration, getattr(self, declaration.name))
+
+
 def declarations(parameters: type[AbstractParameters]) -> tuple[Declaration, ...]:
     """The parameters that a class declares, in order."""
     return tuple(
-        Declaration(field.name, float(_default(field)), **field.metadata)
+        field.metadata["declaration"]._replace(name=field.name)
         for field in dataclasses.fields(parameters)
-        if "bounds" in field.metadata
+        if "declaration" in field.metadata
     )
 
 
 def default(parameters: type[AbstractParameters], name: str) -> float:
     """The default that a class declares for a parameter."""
     return {d.name: d.default for d in declarations(parameters)}[name]
-
-
-def _default(field: dataclasses.Field) -> Any:
-    return field.default
 
 
 def to_vector(params: AbstractParameters) -> Float[Array, "param ..."]:
@@ -154,14 +133,9 @@ def from_unit(
     singular, in place of those that begin at the floors.
     **Raises:** `ValueError` for a place outside [0, 1], naming the parameter.
     """
-    declared = declarations(parameters)
     if not isinstance(unit, Tracer):
-        _refuse_outside_unit(declared, np.asarray(unit))
-    ends = [d.range(published) for d in declared]
-    low, high = (
-        np.array(side).reshape((-1,) + (1,) * (jnp.ndim(unit) - 1))
-        for side in zip(*ends, strict=True)
-    )
+        _refuse_outside_unit(declarations(parameters), np.asarray(unit))
+    low, high = _ends(parameters, published, jnp.ndim(unit))
     return from_vector(parameters, jnp.asarray(unit) * (high - low) + low)
 
 
@@ -169,13 +143,15 @@ def to_unit(
     params: AbstractParameters, *, published: bool = False
 ) -> Float[Array, "param ..."]:
     """Places of the parameters in their prior ranges: the inverse of `from_unit`."""
-    ends = [d.range(published) for d in declarations(type(params))]
     values = to_vector(params)
-    low, high = (
-        np.array(side).reshape((-1,) + (1,) * (values.ndim - 1))
-        for side in zip(*ends, strict=True)
-    )
+    low, high = _ends(type(params), published, values.ndim)
     return (values - low) / (high - low)
+
+
+def _ends(parameters, published, axes):
+    """Low and high ends of the prior ranges, leading by parameter."""
+    ends = np.array([d.range(published) for d in declarations(parameters)])
+    return ends.T.reshape(2, -1, *[1] * (axes - 1))
 
 
 def outside_prior(
@@ -203,15 +179,12 @@ def _refuse_outside_unit(declared, unit):
             f"shape {unit.shape}"
         )
     for d, place in zip(declared, unit, strict=True):
-        off = ~((place >= 0) & (place <= 1))
-        if np.any(off):
-            raise ValueError(
-                f"the place of {d.name} in its prior range must lie in [0, 1], got "
-                f"{np.asarray(place)[off].flat[0]:g}"
-            )
+        _refuse_outside(
+            f"the place of {d.name} in its prior range", SHARE, "", np.asarray(place)
+        )
 
 
-def _check(field: dataclasses.Field, value: Any) -> None:
+def _check(declared: Declaration, value: Any) -> None:
     if isinstance(value, Tracer):
         return
     try:
@@ -219,14 +192,20 @@ def _check(field: dataclasses.Field, value: Any) -> None:
     except (TypeError, ValueError):
         # Transformations rebuild modules with placeholders in place of numbers.
         if isinstance(value, str):
-            raise ValueError(f"{field.name} must be a number, got {value!r}") from None
+            raise ValueError(
+                f"{declared.name} must be a number, got {value!r}"
+            ) from None
         return
-    bounds, unit = field.metadata["bounds"], field.metadata["unit"]
+    unit = "" if declared.unit == "1" else f" {declared.unit}"
+    what = f"{declared.name} ({declared.meaning})"
+    _refuse_outside(what, declared.bounds, unit, numbers)
+
+
+def _refuse_outside(what, bounds, unit, numbers):
     outside = ~bounds.contains(numbers)
     if outside.any():
         where = f" in {outside.sum()} of {numbers.size} cells" if numbers.ndim else ""
         raise ValueError(
-            f"{field.name} ({field.metadata['meaning']}) must lie in {bounds}"
-            f"{'' if unit == '1' else ' ' + unit}, got "
+            f"{what} must lie in {bounds}{unit}, got "
             f"{numbers[outside].flat[0]:g}{where}"
         )

@@ -36,40 +36,6 @@ def stock(
     return jnp.where(known, held @ jnp.asarray(values), jnp.nan)
 
 
-def stock_between(
-    values: Float[Number, " layer"],
-    column: SoilColumn,
-    upper: Float[Number, ""],
-    lower: Float[Number, ""],
-) -> Float[Array, ""]:
-    """What a column holds between two depths, gC m⁻².
-
-    **Arguments:** `values`: of a pool by layer, gC m⁻³; `upper`, `lower`: m.
-    **Raises:** `ValueError` for a negative depth, or a lower end that is not below the
-    upper one.
-    """
-    ends = _depths(jnp.stack([jnp.asarray(upper, float), jnp.asarray(lower, float)]))
-    if not isinstance(ends, Tracer) and not ends[1] > ends[0]:
-        raise ValueError(
-            f"the lower depth must be below the upper one, in m: got {ends[0]:g} to "
-            f"{ends[1]:g}"
-        )
-    held = [jnp.clip(d - column.top, 0.0, column.thickness) for d in ends]
-    return (held[1] - held[0]) @ jnp.asarray(values)
-
-
-def linear(
-    nodes: Float[Number, " layer"],
-    values: Float[Number, " layer"],
-    at: Float[Array, "*depth"],
-) -> Float[Array, "*depth"]:
-    """Straight lines between the nodes, constant outside.
-
-    **Arguments:** `nodes`: increasing; `values`: there; `at`: where wanted.
-    """
-    return jnp.interp(at, jnp.asarray(nodes), jnp.asarray(values))
-
-
 def pchip(
     nodes: Float[Number, " layer"],
     values: Float[Number, " layer"],
@@ -131,8 +97,10 @@ def _end(h, h_next, m, m_next):
     return jnp.where(jnp.sign(d) == jnp.sign(m), d, 0.0)
 
 
-METHODS: Mapping[str, Callable] = MappingProxyType({"pchip": pchip, "linear": linear})
-"""Ways to read a profile between its nodes."""
+METHODS: Mapping[str, Callable] = MappingProxyType(
+    {"pchip": pchip, "linear": lambda nodes, values, at: jnp.interp(at, nodes, values)}
+)
+"""Ways to read a profile between its nodes: `(nodes, values, depths) -> values`."""
 
 
 def profile_at(
@@ -152,7 +120,9 @@ def profile_at(
     check_option("method", method, METHODS)
     depth = _depths(depths)
     known = ~jnp.isnan(depth)
-    found = METHODS[method](column.nodes, values, jnp.where(known, depth, 1.0))
+    found = METHODS[method](
+        column.nodes, jnp.asarray(values), jnp.where(known, depth, 1.0)
+    )
     return jnp.where(known, found, jnp.nan)
 
 

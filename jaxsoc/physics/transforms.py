@@ -1,6 +1,6 @@
 """From where a parameter may lie to the whole line and back, from its declaration."""
 
-import dataclasses
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .parameters import Interval
+from .parameters import AbstractParameters, Declaration, Interval, declarations
 from .shapes import Cells
 
 REAL = Interval(-np.inf, np.inf)
@@ -79,44 +79,24 @@ def leaves_by_name(params: Any) -> dict[str, Leaf]:
 
     A number that nobody declared lies on the whole line and has no unit.
     """
-    paths = jax.tree_util.tree_flatten_with_path(params)[0]
-    found = {}
-    for place, (path, _) in enumerate(paths):
-        name = ".".join(str(_step(key)) for key in path)
-        known = _metadata(params, path)
-        found[name] = Leaf(
-            place,
-            known.get("bounds", REAL),
-            known.get("unit", ""),
-            known.get("meaning", name),
-        )
-    return found
+    return {
+        name: Leaf(place, known.bounds, known.unit, known.meaning or name)
+        for place, (name, known) in enumerate(_declared(params, "", _UNKNOWN))
+    }
 
 
-def _step(key: Any) -> Any:
-    """The name or number in one entry of a path through a pytree."""
-    match key:
-        case jax.tree_util.GetAttrKey(name=name):
-            return name
-        case (
-            jax.tree_util.DictKey(key=inner)
-            | jax.tree_util.FlattenedIndexKey(key=inner)
-        ):
-            return inner
-        case jax.tree_util.SequenceKey(idx=index):
-            return index
-    raise ValueError(f"cannot name the place {key!r} in the parameters")
+_UNKNOWN = Declaration("", np.nan, REAL, unit="", meaning="")
 
 
-def _metadata(params: Any, path: tuple) -> Any:
-    node, known = params, {}
-    for key in path:
-        known = {}
-        if isinstance(key, jax.tree_util.GetAttrKey):
-            if dataclasses.is_dataclass(node):
-                declared = {field.name: field for field in dataclasses.fields(node)}
-                known = declared[key.name].metadata
-            node = getattr(node, key.name)
-        else:
-            node = node[_step(key)]
-    return known if "bounds" in known else {}
+def _declared(node: Any, name: str, known: Declaration) -> Iterator:
+    """Every leaf of a pytree by its dotted name, in order, and what is known of it."""
+    inner = jax.tree_util.tree_leaves_with_path(node, is_leaf=lambda x: x is not node)
+    if inner and inner[0][1] is node:
+        yield name, known
+        return
+    own = isinstance(node, AbstractParameters)
+    fields = {d.name: d for d in declarations(type(node))} if own else {}
+    for path, child in inner:
+        step = jax.tree_util.keystr(path, simple=True)
+        known = fields.get(step, _UNKNOWN)
+        yield from _declared(child, f"{name}.{step}" if name else step, known)

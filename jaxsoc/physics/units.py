@@ -16,36 +16,27 @@ CM_PER_UM = 1e-4
 # 1.65 g soil per cm³. Other cells: `CellGrid.fgc_per_mgc_per_g`.
 FGC_PER_CELL = 206_250.0
 
-# The three kinds of numbers a micro-scale field can hold. Each known unit has a factor
-# to the unit used inside, and the power of the cell's fgC per (mgC/g) that goes with it
-# (`CellGrid.fgc_per_mgc_per_g`).
-CARBON: Mapping[str, tuple[float, int]] = MappingProxyType(
+_PER_DAY = 1.0 / HOURS_PER_DAY
+# The three kinds of numbers a micro-scale field can hold, by the unit used inside. Each
+# known unit has a factor to that unit, and the power of the cell's fgC per (mgC/g) that
+# goes with it (`CellGrid.fgc_per_mgc_per_g`).
+_CARBON = ("mgC/g", "mg/g", "gC/kg", "g/kg", "mgC g-1", "mg g-1", "g kg-1")
+CONVERSIONS: Mapping[str, Mapping[str, tuple[float, int]]] = MappingProxyType(
     {
-        "mgC/g": (1.0, 0),
-        "mg/g": (1.0, 0),
-        "gC/kg": (1.0, 0),
-        "g/kg": (1.0, 0),
-        "mgC g-1": (1.0, 0),
-        "mg g-1": (1.0, 0),
-        "g kg-1": (1.0, 0),
-        "fgC/cell": (1.0, -1),
-        "fgC cell-1": (1.0, -1),
-    }
-)
-RATE: Mapping[str, tuple[float, int]] = MappingProxyType(
-    {
-        "1/h": (1.0, 0),
-        "h-1": (1.0, 0),
-        "1/d": (1.0 / HOURS_PER_DAY, 0),
-        "d-1": (1.0 / HOURS_PER_DAY, 0),
-    }
-)
-RATE_PER_CARBON: Mapping[str, tuple[float, int]] = MappingProxyType(
-    {
-        "1/h/(mgC/g)": (1.0, 0),
-        "1/d/(mgC/g)": (1.0 / HOURS_PER_DAY, 0),
-        "1/h/(fgC/cell)": (1.0, +1),
-        "1/d/(fgC/cell)": (1.0 / HOURS_PER_DAY, +1),
+        "mgC/g": {
+            **dict.fromkeys(_CARBON, (1.0, 0)),
+            **dict.fromkeys(("fgC/cell", "fgC cell-1"), (1.0, -1)),
+        },
+        "1/h": {
+            **dict.fromkeys(("1/h", "h-1"), (1.0, 0)),
+            **dict.fromkeys(("1/d", "d-1"), (_PER_DAY, 0)),
+        },
+        "1/h/(mgC/g)": {
+            "1/h/(mgC/g)": (1.0, 0),
+            "1/d/(mgC/g)": (_PER_DAY, 0),
+            "1/h/(fgC/cell)": (1.0, +1),
+            "1/d/(fgC/cell)": (_PER_DAY, +1),
+        },
     }
 )
 
@@ -111,22 +102,20 @@ def respiration_unit(unit: str) -> RespirationUnit:
     return RespirationUnit(factor, len(parts) == 3, per_carbon)
 
 
-def conversion_factor(
-    unit: str, kind: Mapping[str, tuple[float, int]], *, fgc_per_mgc_per_g: float
-) -> float:
+def conversion_factor(unit: str, inside: str, *, fgc_per_mgc_per_g: float) -> float:
     """Factor that takes a number in `unit` to the unit used inside.
 
-    **Arguments:** `unit`: as written by the user, spaces are ignored; `kind`: one of
-    `CARBON`, `RATE`, `RATE_PER_CARBON`; `fgc_per_mgc_per_g`: fgC per cell for one
+    **Arguments:** `unit`: as written by the user, spaces are ignored; `inside`: one of
+    `CONVERSIONS`, as parameters declare it; `fgc_per_mgc_per_g`: fgC per cell for one
     mgC per g soil, a property of the cell.
 
     **Raises:** `ValueError` for an unknown unit, with the known ones.
     """
-    spaceless = {known.replace(" ", ""): known for known in kind}
-    name = spaceless.get(unit.replace(" ", ""))
-    if name is None:
+    known = CONVERSIONS[inside]
+    spaceless = {name.replace(" ", ""): found for name, found in known.items()}
+    if unit.replace(" ", "") not in spaceless:
         raise ValueError(
-            f"unknown units {unit!r}: expected one of {', '.join(map(repr, kind))}"
+            f"unknown units {unit!r}: expected one of {', '.join(map(repr, known))}"
         )
-    factor, cell_power = kind[name]
+    factor, cell_power = spaceless[unit.replace(" ", "")]
     return factor * fgc_per_mgc_per_g**cell_power

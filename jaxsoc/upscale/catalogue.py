@@ -26,11 +26,6 @@ from .training import Examples
 FIELD, STATISTICS = "field", "statistics"
 
 
-def _powers(model: Any, varying: Any, **options: Any) -> FunctionsOfMeans:
-    start: dict[str, Any] = {"powers": jnp.ones(2)} | options
-    return FunctionsOfMeans(model, varying, **start)
-
-
 # How each starts; representative cells do from training cores as well.
 _PLAIN: Mapping[str, Callable] = MappingProxyType(
     {
@@ -38,7 +33,9 @@ _PLAIN: Mapping[str, Callable] = MappingProxyType(
         "two_strata": partial(MeanField, dead="biomass"),
         **{name: partial(ClosedMoments, closure=law) for name, law in CLOSURES.items()},
         "prescribed_moments": FunctionsOfMeans,
-        "functions_of_means": _powers,
+        "functions_of_means": lambda *args, **options: FunctionsOfMeans(
+            *args, **{"powers": jnp.ones(2)} | options
+        ),
         "learned": Learned.untrained,
         **{
             f"effective_{law}": partial(EffectiveKinetics.nominal, kinetics=law)

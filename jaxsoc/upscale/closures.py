@@ -6,7 +6,9 @@ any function with the same call. With gᵢⱼ = Cᵢⱼ / (x̄ᵢ x̄ⱼ), third
 x̄ᵢ x̄ⱼ x̄ₖ; a quantity that is zero in all cells has none.
 """
 
+import math
 from collections.abc import Callable, Mapping
+from itertools import combinations
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -75,15 +77,12 @@ def log_normal(mean: Mean, covariance: Covariance) -> Higher:
     """
     g = _relative(mean, covariance)
     r = 1 + g
-    two = lambda i, j: _spread(r, i, j, 4)
+    two = lambda *axes: _spread(r, axes, 4)
     three = lambda i, j, k: two(i, j) * two(i, k) * two(j, k)
-    pairs = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
-    triples = ((0, 1, 2), (0, 1, 3), (0, 2, 3), (1, 2, 3))
-    raw = jnp.ones((), r.dtype)
-    for pair in pairs:
-        raw = raw * two(*pair)
-    fourth = raw - sum(three(*t) for t in triples) + sum(two(*p) for p in pairs) - 3
-    a, b, c = (_spread(g, i, j, 3) for i, j in ((0, 1), (0, 2), (1, 2)))
+    pairs, triples = combinations(range(4), 2), combinations(range(4), 3)
+    every = [two(*pair) for pair in pairs]
+    fourth = math.prod(every) - sum(three(*t) for t in triples) + sum(every) - 3
+    a, b, c = _three_pairs(g)
     third = a * b + a * c + b * c + a * b * c
     return Higher(third * _outer(mean, 3), fourth * _outer(mean, 4))
 
@@ -106,28 +105,24 @@ def _relative(mean, covariance):
     return jnp.where(empty, 0.0, covariance / jnp.where(empty, 1.0, scale))
 
 
-def _spread(pairs, i, j, order):
-    """A matrix along the axes i and j of an array of this many axes."""
-    d = pairs.shape[0]
-    shape = [d if axis in (i, j) else 1 for axis in range(order)]
-    return jnp.broadcast_to(pairs.reshape(shape), (d,) * order)
+def _spread(array, axes, order):
+    """An array along some axes of one of this many axes."""
+    return jnp.expand_dims(array, [a for a in range(order) if a not in axes])
 
 
 def _outer(mean, order):
-    result = jnp.ones((), mean.dtype)
-    for axis in range(order):
-        shape = [mean.size if a == axis else 1 for a in range(order)]
-        along = jnp.broadcast_to(mean.reshape(shape), (mean.size,) * order)
-        result = result * along
-    return result
+    return math.prod(_spread(mean, (axis,), order) for axis in range(order))
+
+
+def _three_pairs(g):
+    return [_spread(g, pair, 3) for pair in combinations(range(3), 2)]
 
 
 def _products(mean, covariance, factor):
-    g = _relative(mean, covariance)
-    a, b, c = (_spread(g, i, j, 3) for i, j in ((0, 1), (0, 2), (1, 2)))
+    a, b, c = _three_pairs(_relative(mean, covariance))
     return factor * (a * b + a * c + b * c) * _outer(mean, 3)
 
 
 def _isserlis(covariance):
-    two = lambda i, j: _spread(covariance, i, j, 4)
+    two = lambda *axes: _spread(covariance, axes, 4)
     return two(0, 1) * two(2, 3) + two(0, 2) * two(1, 3) + two(0, 3) * two(1, 2)

@@ -30,6 +30,13 @@ class AbstractDistribution(eqx.Module):
         return self.quantile(jax.random.uniform(key, shape))
 
 
+def _check_ends(kind, low, high):
+    if not -math.inf < low < high < math.inf:
+        raise ValueError(
+            f"a {kind} distribution needs low < high, got {low} and {high}"
+        )
+
+
 class LogUniform(AbstractDistribution):
     """Density constant in the logarithm, between 10^low and 10^high.
 
@@ -44,11 +51,7 @@ class LogUniform(AbstractDistribution):
     scale: float = 1.0
 
     def __check_init__(self):
-        if not -math.inf < self.low < self.high < math.inf:
-            raise ValueError(
-                f"a log-uniform distribution needs low < high, got {self.low} and "
-                f"{self.high}"
-            )
+        _check_ends("log-uniform", self.low, self.high)
         if not 0 < self.scale < math.inf:
             raise ValueError(f"scale must be positive, got {self.scale}")
 
@@ -101,11 +104,7 @@ class Uniform(AbstractDistribution):
     high: float
 
     def __check_init__(self):
-        if not -math.inf < self.low < self.high < math.inf:
-            raise ValueError(
-                f"a uniform distribution needs low < high, got {self.low} and "
-                f"{self.high}"
-            )
+        _check_ends("uniform", self.low, self.high)
 
     @property
     def mean(self) -> float:

@@ -6,6 +6,7 @@ functions that take a key draw it. One key, one field.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -76,35 +77,38 @@ def transient_biomass(noise: Noise, mean: float, largest: float) -> Array:
     return scaled_to_mean(jnp.where(y <= dead, 0.0, y), mean)
 
 
-def transient_substrate(noise: Noise, biomass: Array, mean: float) -> dict[str, Array]:
-    """Substrate of scenario 2 by correlation with the biomass."""
-    largest = jnp.max(biomass)
-    positive = 200 * biomass + 100 * largest + 4.0 * mean * noise.positive
-    negative = -0.5 * biomass + largest * (0.75 + 0.1 * noise.negative)
-    uncorrelated = jnp.maximum(mean * (20 * noise.uncorrelated + 2), 0.0)
-    return _triple(positive, negative, uncorrelated, mean)
-
-
 def steady_biomass(noise: Noise, mean: float, largest: float) -> Array:
     """Biomass of scenario 1: milder patches, no dead cell, and no cap."""
     z = mean * (20 * noise.biomass + 5)
     return scaled_to_mean(jnp.where(z <= 0, 0.5 * mean * noise.uniform, z), mean)
 
 
-def steady_substrate(noise: Noise, biomass: Array, mean: float) -> dict[str, Array]:
-    """Substrate of scenario 1 by correlation with the biomass."""
+def _substrate(
+    noise: Noise,
+    biomass: Array,
+    mean: float,
+    *,
+    amplitude: float,
+    level: float,
+    ripple: float,
+    offset: float,
+) -> dict[str, Array]:
+    """Substrate by correlation with the biomass."""
     largest = jnp.max(biomass)
-    published_mean = 1.212384e6  # fgC per cell, beside the published amplitude of 1e7
-    amplitude = 1e7 / published_mean * mean
-    positive = 200 * biomass + 100 * largest + amplitude * noise.positive
-    negative = -0.5 * biomass + largest * (1 + 0.2 * noise.negative)
-    uncorrelated = jnp.maximum(mean * (20 * noise.uncorrelated + 4), 0.0)
-    return _triple(positive, negative, uncorrelated, mean)
-
-
-def _triple(positive, negative, uncorrelated, mean):
+    positive = 200 * biomass + 100 * largest + amplitude * mean * noise.positive
+    negative = -0.5 * biomass + largest * (level + ripple * noise.negative)
+    uncorrelated = jnp.maximum(mean * (20 * noise.uncorrelated + offset), 0.0)
     fields = dict(zip(CORRELATIONS, (positive, negative, uncorrelated), strict=True))
     return {name: scaled_to_mean(field, mean) for name, field in fields.items()}
+
+
+transient_substrate = partial(
+    _substrate, amplitude=4.0, level=0.75, ripple=0.1, offset=2.0
+)
+# The published amplitude of 1e7 is beside a mean of 1.212384e6 fgC per cell.
+steady_substrate = partial(
+    _substrate, amplitude=1e7 / 1.212384e6, level=1.0, ripple=0.2, offset=4.0
+)
 
 
 class Recipe(NamedTuple):

@@ -1,7 +1,5 @@
 """Macro-scale models with a rate of their own: learned, or of another kinetics."""
 
-import dataclasses
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -76,18 +74,12 @@ class Learned(AbstractAtMeans):
         relative = jnp.log(jnp.maximum(ratio(live, start), 1e-6))
         said = self.network(jnp.concatenate([relative, g]))
         factor = jnp.exp(_LARGEST * jnp.tanh(size * said / _LARGEST))
-        law = _Scaled(self.model.decomposition, factor)
-        return eqx.tree_at(lambda m: m.decomposition, self.model, law)
+        law = self.model.decomposition
+        return _with_law(self.model, lambda S, B, c: factor * law(S, B, c))
 
 
-class _Scaled(eqx.Module):
-    """A law of decomposition times a factor."""
-
-    law: Callable
-    factor: Any
-
-    def __call__(self, substrate, biomass, constants):
-        return self.factor * self.law(substrate, biomass, constants)
+def _with_law(model, law):
+    return eqx.tree_at(lambda m: m.decomposition, model, law)
 
 
 class EffectiveKinetics(AbstractAtMeans):
@@ -134,26 +126,6 @@ class EffectiveKinetics(AbstractAtMeans):
         values = jnp.exp(self.log_constants)
         return KINETICS[self.kinetics].constants(*values)
 
-    def describe(self, x, weight, mean, params, known):
-        return mean[: known.pools], None
-
     def point_model(self, live, given):
         law = KINETICS[self.kinetics].law
-        inner = eqx.tree_at(lambda m: m.decomposition, self.model, law)
-        return _WithConstants(inner, self.constants)
-
-
-class _WithConstants(eqx.Module):
-    """A model with constants of decomposition of its own."""
-
-    model: Any
-    constants: Any
-
-    def fluxes(self, t, state, params):
-        return self.model.fluxes(t, state, self._own(params))
-
-    def __call__(self, t, state, params):
-        return self.model(t, state, self._own(params))
-
-    def _own(self, params):
-        return dataclasses.replace(params, decomposition=self.constants)
+        return _with_law(self.model, lambda S, B, _: law(S, B, self.constants))

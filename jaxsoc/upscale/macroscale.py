@@ -155,6 +155,9 @@ class AbstractMacroModel(eqx.Module):
 class AbstractAtMeans(AbstractMacroModel):
     """A macro-scale model of which every rate is taken at the means of live cells."""
 
+    def describe(self, x, weight, mean, params, known):
+        return mean[: known.pools], None
+
     def live_mean(self, function, live, given):
         return function(given.cell(live))
 
@@ -171,9 +174,6 @@ class MeanField(AbstractAtMeans):
     model: Any
     varying: tuple[str, ...] = ()
     dead: str | None = None
-
-    def describe(self, x, weight, mean, params, known):
-        return mean[: known.pools], None
 
 
 def state_count(core: MacroState) -> int:

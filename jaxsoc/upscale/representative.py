@@ -71,9 +71,7 @@ class RepresentativeCells(AbstractMacroModel):
         # A group without cells has no weight: any finite place will do.
         centre = jnp.where((w > 0)[:, None], centre, mean[None])
         if not by_field:
-            centre = jnp.concatenate(
-                [centre[:, : known.pools], _rows(mean[known.pools :], w.size)], axis=1
-            )
+            centre = _at_mean_parameters(centre.T, mean, known).T
         cv = self._variation(x, weight, mean, phi, w, centre, known)
         # Groups, then members of a group.
         places = centre[:, None, :] * jnp.exp(self.move * jnp.tanh(cv)[:, None, :])

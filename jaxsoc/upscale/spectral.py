@@ -76,40 +76,6 @@ def with_dead_zones(
     return scaled_to_mean(jnp.where(rank < dead, 0.0, biomass), jnp.mean(biomass))
 
 
-def correlated_field(
-    key: PRNGKeyArray,
-    partner: Float[Array, "x y"],
-    *,
-    mean: float,
-    variation: float,
-    target: float,
-    exponent: float = PUBLISHED_EXPONENT,
-) -> Float[Array, "x y"]:
-    """A field with exact mean, coefficient of variation and correlation to a partner.
-
-    S = mean [ 1 + CV ( r p + √(1 - r²) e ) ], with p the partner and e spectral noise
-    orthogonal to it, both of mean 0 and variance 1.
-
-    **Arguments:** `mean`: mgC/g; `variation`: CV; `target`: r in [-1, 1].
-    **Raises:** `ValueError` for r outside [-1, 1], a CV that is not positive, a uniform
-    partner, or a CV so large that a cell would be negative (names the largest one).
-    """
-    if not -1 <= target <= 1:
-        raise ValueError(f"target correlation must lie in [-1, 1], got {target}")
-    if not variation > 0:
-        raise ValueError(f"coefficient of variation must be positive, got {variation}")
-    if not float(jnp.std(partner)) > 0:
-        raise ValueError("no correlation with a uniform partner field")
-    deviation = correlated_deviation(key, partner, target, exponent)
-    largest = float(largest_variation(deviation))
-    if not variation <= largest:
-        raise ValueError(
-            f"a coefficient of variation of {variation:g} at correlation {target:g} "
-            f"makes cells negative: at most {largest:.4g} for this field"
-        )
-    return mean * (1 + variation * deviation)
-
-
 def correlated_deviation(
     key: PRNGKeyArray,
     partner: Float[Array, "x y"],

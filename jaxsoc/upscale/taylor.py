@@ -218,9 +218,8 @@ def outside(
     _, function, at, off = _about_means(rates, state, params, t)
 
     def towards(direction):
-        along = lambda tau: function(at + tau * direction)
-        zero = jnp.zeros((), off.dtype)
-        late, early = _along(along, zero, order), _along(along, zero, order - 2)
+        along = lambda n: _mixed(function, at, [direction] * n)
+        late, early = along(order), along(order - 2)
         factor = order * (order - 1)
         # Not `>=`: a coefficient that is not a number is no sign of convergence.
         beyond = lambda c, d: ~(jnp.abs(c) < factor * jnp.abs(d)) & (c != 0)
@@ -258,17 +257,10 @@ def _terms(function, at, deviations, alphas):
 
 def _mixed(function, at, directions):
     """One mixed derivative, a direction for every differentiation."""
-    if directions.shape[0] == 0:
+    if len(directions) == 0:
         return function(at)
     slope = lambda x: jax.jvp(function, (x,), (directions[0],))[1]
     return _mixed(slope, at, directions[1:])
-
-
-def _along(function, at, order):
-    """Derivative of this order of a function of one number."""
-    for _ in range(order):
-        function = lambda x, f=function: jax.jvp(f, (x,), (jnp.ones_like(x),))[1]
-    return function(at)
 
 
 def _symbols(names):

@@ -152,26 +152,28 @@ def fit_closure(
         optax.adam(optax.cosine_decay_schedule(learning_rate, steps)),
     )
     step, score = _compiled(fixed, optimiser, examples.times, solver_steps)
-    state = (free, optimiser.init(free), free, _log(steps, every), 0)
+    rows = -(-steps // every) + 1
+    state = (free, optimiser.init(free), free, jnp.full((rows, 2), jnp.nan), 0)
     state = _restored(checkpoint, state)
     free, memory, best, log, done = state
     orders = _batches(train.cores, min(batch, train.cores), steps, seed)
     stopped = "all steps taken"
-    for number in range(int(done), steps):
-        if number % every == 0:
-            row = number // every
+    for number in range(int(done), steps + 1):
+        if number % every == 0 or number == steps:
+            row = -(-number // every)
             log = log.at[row].set(_scores(score, free, train, aside))
-            best = free if _is_best(log, row) else best
+            so_far = np.asarray(log[: row + 1, 0])
+            best = free if _is_best(so_far) else best
+        if number == steps:
+            break
+        if number % every == 0:
             _store(checkpoint, (free, memory, best, log, number))
-            progress(number, steps, f"error {100 * float(log[row, 0]):.3g} %")
-            behind = (row - int(np.nanargmin(np.asarray(log[: row + 1, 0])))) * every
+            progress(number, steps, f"error {100 * float(so_far[-1]):.3g} %")
+            behind = (row - int(np.nanargmin(so_far))) * every
             if patience is not None and behind >= patience:
                 stopped = f"no improvement in {behind} steps"
                 break
         free, memory = step(free, memory, train.part(orders[number]))
-    else:
-        log = log.at[-1].set(_scores(score, free, train, aside))
-        best = free if _is_best(log, len(log) - 1) else best
     progress(steps, steps, stopped)
     table = np.asarray(log)
     seen = np.isfinite(table[:, 0])
@@ -222,13 +224,8 @@ def _scores(score, free, train, aside):
     return jnp.stack([middle(aside), middle(some)])
 
 
-def _log(steps, every):
-    return jnp.full((-(-steps // every) + 1, 2), jnp.nan)
-
-
-def _is_best(log, row):
-    known = np.asarray(log[: row + 1, 0])
-    return bool(np.isfinite(known[-1])) and known[-1] <= np.nanmin(known)
+def _is_best(errors):
+    return bool(np.isfinite(errors[-1])) and errors[-1] <= np.nanmin(errors)
 
 
 def _split(examples, validation, seed):
