@@ -22,7 +22,7 @@ from jaxsoc.io.forcing import (
 from jaxsoc.models import CLM5, CLM5Parameters
 from jaxsoc.physics.columns import CLM5_COLUMN, SoilColumn
 from jaxsoc.physics.forcing import LITTER, Forcing, idealised
-from jaxsoc.plots.columns import draw_profiles, figure_columns
+from jaxsoc.plots.columns import figure_columns
 from jaxsoc.plots.style import save_figure
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -316,14 +316,3 @@ def test_the_picture_of_columns(clm5, tmp_path):
     labels = [text.get_text() for text in second.get_legend().get_texts()]
     assert labels[0] == "coarse wood" and len(labels) == 7
     assert save_figure(figure, tmp_path / "columns.png").stat().st_size > 10_000
-
-
-def test_what_was_observed_is_drawn(clm5):
-    state = clm5[2]
-    ax = figure_columns((0.0, *SMALL.interfaces), {"one": {"s1": state.s1}}).axes[0]
-    before = len(ax.lines)
-    draw_profiles(
-        ax, (0.0, *SMALL.interfaces), {"b": state.s1}, observed=([0.2], [3000.0])
-    )
-    assert len(ax.lines) == before + 2
-    assert ax.lines[-1].get_data()[0].tolist() == [3.0]

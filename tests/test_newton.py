@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxsoc import steady_state
-from jaxsoc.columns.structure import groups
+from jaxsoc.columns.network import linear_groups, network
 from jaxsoc.models.clm5 import CLM5
 from jaxsoc.models.clm5_parameters import CLM5Parameters
 from jaxsoc.models.compas import COMPAS
@@ -25,27 +25,22 @@ RATES = jnp.array([1.0, 1e-3, 1e-6])
 
 
 def members(model, params):
-    found = groups(model, model.transfers(params))
-    return [(set(group.pools), group.linear) for group in found]
+    return [{*group} for group in linear_groups(model, model.transfers(params))]
+
+
+LITTER = [{name} for name in ("cwd", "l1", "l2", "l3")]
 
 
 def test_groups_of_clm5_are_the_soil_pools_and_each_litter_by_itself():
-    found = members(CLM5(idealised()), CLM5Parameters())
-    alone = [({name}, True) for name in ("cwd", "l1", "l2", "l3")]
-    assert sorted(map(str, found[:-1])) == sorted(map(str, alone))
-    assert found[-1] == ({"s1", "s2", "s3"}, True)
-    assert found.index(({"cwd"}, True)) < found.index(({"l2"}, True))
+    model, params = CLM5(idealised()), CLM5Parameters()
+    assert members(model, params) == [*LITTER, {"s1", "s2", "s3"}]
+    stages = [[{*group} for group in stage] for stage in network(model, params).stages]
+    assert stages[0] == [{"cwd"}] and stages[-1] == [{"s1", "s2", "s3"}]
 
 
-def test_groups_of_compas_and_mimics_hold_what_is_nonlinear_together():
-    found = members(COMPAS(idealised()), COMPASParameters())
-    assert [pools for pools, linear in found if not linear] == [
-        {"doc", "mic", "enz", "msoc"}
-    ]
-    assert len(found) == 5 and not found[-1][1]
-    found = members(MIMICS(idealised()), MIMICSParameters())
-    assert found[0] == ({"cwd"}, True)
-    assert found[1:] == [({*MIMICS.pools._fields} - {"cwd"}, False)]
+def test_groups_of_compas_and_mimics_are_without_what_is_nonlinear_together():
+    assert members(COMPAS(idealised()), COMPASParameters()) == LITTER
+    assert members(MIMICS(idealised()), MIMICSParameters()) == [{"cwd"}]
 
 
 def consumers(x, given):

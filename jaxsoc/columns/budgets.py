@@ -28,21 +28,6 @@ class PoolBudget(NamedTuple):
     passed_on: Any
     respired: Any
 
-    @property
-    def decomposition(self) -> Any:
-        """What leaves each pool by decomposition, passed on and respired."""
-        return jax.tree.map(jnp.add, self.passed_on, self.respired)
-
-    @property
-    def change(self) -> Any:
-        """How fast each pool grows: nothing at a steady state."""
-        terms = (self.input, self.received, self.mixing, self.passed_on, self.respired)
-        return jax.tree.map(lambda i, r, m, p, c: i + r + m - p - c, *terms)
-
-    def total(self) -> "PoolBudget":
-        """The terms summed over pools; what one passes on, another receives."""
-        return PoolBudget(*(sum(term[1:], term[0]) for term in self))
-
 
 @eqx.filter_jit
 def layer_budget(
@@ -53,23 +38,17 @@ def layer_budget(
     **Arguments:** `around`: `model.surroundings(params)`; `state`: pools, gC m⁻³.
     """
     fluxes = model.fluxes(state, around.environment, params)
-    zero, names = jnp.zeros_like(state[0]), model.pools._fields
-    received, passed_on = dict.fromkeys(names, zero), dict.fromkeys(names, zero)
-    respired = dict.fromkeys(names, zero)
-    kept = model.kept(params)
-    for process, flux in fluxes.items():
-        donor = model.processes[process]
-        passed_on[donor] = passed_on[donor] + kept[process] * flux
-        respired[donor] = respired[donor] + (1 - kept[process]) * flux
+    kept, none = model.kept(params), jnp.zeros_like(state[0])
+    passed_on = model.by_donor({p: kept[p] * flux for p, flux in fluxes.items()})
+    respired = model.by_donor({p: (1 - kept[p]) * flux for p, flux in fluxes.items()})
+    received: dict[str, Any] = {}
     for (receiver, process), share in model.transfers(params).items():
-        received[receiver] = received[receiver] + share * fluxes[process]
+        received[receiver] = received.get(receiver, none) + share * fluxes[process]
     mixed = {pool: around.exchange(getattr(state, pool)) for pool in model.mixed}
-    yearly = lambda term: model.pools(
-        **{pool: DAYS_PER_YEAR * term.get(pool, zero) for pool in names}
-    )
-    return PoolBudget(
-        *map(yearly, (dict(around.source), received, mixed, passed_on, respired))
-    )
+    terms = (around.source, received, mixed, passed_on, respired)
+    yearly = lambda term, pool: DAYS_PER_YEAR * term.get(pool, none)
+    by_pool = lambda term: (yearly(term, pool) for pool in model.pools._fields)
+    return PoolBudget(*(model.pools(*by_pool(term)) for term in terms))
 
 
 @one_site("the budget of a soil column")

@@ -122,21 +122,12 @@ def transfer_efficiency(
         fluxes = {p: ξ * flux for p, flux in _unscaled(model, params, state).items()}
     else:
         fluxes = model.fluxes(state, model.environment(params), params)
-    kept, thickness = model.kept(params), model.forcing.column.thickness
     counted = definition == "printed" if with_cwd is None else with_cwd
-    wood = () if counted else coarse_wood(model)
-    donors = [p for p in model.processes if model.processes[p] not in wood]
-    # A share may differ by layer: weighted by what decomposes there.
-    stays = sum(jnp.sum(kept[p] * fluxes[p] * thickness) for p in donors)
-    return ratio(stays, sum(jnp.sum(fluxes[p] * thickness) for p in donors))
+    return _stays(model, params, fluxes, () if counted else coarse_wood(model))
 
 
 def decomposition_rate(
-    model: AbstractColumnModel,
-    params: Any,
-    state: Any,
-    *,
-    pools: str = "all",
+    model: AbstractColumnModel, params: Any, state: Any, *, pools: str = "all"
 ) -> Float[Array, ""]:
     """K: decomposition before the scalars, per stock, yr⁻¹.
 
@@ -203,9 +194,14 @@ def input_shape(
 def litter_to_soil(model: AbstractColumnModel, params: Any, state: Any) -> Any:
     """Share of the decomposed litter that is not respired, coarse wood apart."""
     fluxes = model.fluxes(state, model.environment(params), params)
+    return _stays(model, params, fluxes, {*coarse_wood(model), *model.soil})
+
+
+def _stays(model, params, fluxes, apart):
+    """Share of the decomposed carbon that is not respired, but of the pools `apart`."""
     kept, thickness = model.kept(params), model.forcing.column.thickness
-    apart = {*coarse_wood(model), *model.soil}
-    donors = [p for p in model.processes if model.processes[p] not in apart]
+    donors = [p for p, donor in model.processes.items() if donor not in apart]
+    # A share may differ by layer: weighted by what decomposes there.
     column = lambda values: jnp.sum(values * thickness)
     stays = sum((column(kept[p] * fluxes[p]) for p in donors), jnp.zeros(()))
     return ratio(stays, sum((column(fluxes[p]) for p in donors), jnp.zeros(())))

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxsoc.models.column import AbstractColumnModel
+from jaxsoc.models.column import AbstractColumnModel, Surroundings
 from jaxsoc.physics.safe import ratio
 from jaxsoc.solve.steady import steady_state
 
 from .checks import one_site
-from .network import dense_exchange, network
+from .network import dense_exchange, flows, network
 
 DIMS = {
     "A": ("receiver", "pool", "layer"),
@@ -95,20 +95,16 @@ def matrices(model: AbstractColumnModel, params: Any) -> Matrices:
 
 def _decomposition(model, params, around, state):
     """K and ξ by pool, and A by (receiver, pool), each by layer."""
-    none = jnp.zeros_like(around.exchange.above)
+    none, net = jnp.zeros_like(around.exchange.above), network(model, params)
     fluxes = model.fluxes(state, around.environment, params)
-    leaves = dict.fromkeys(model.pools._fields, none)
-    for process, flux in fluxes.items():
-        leaves[model.processes[process]] += flux
+    leaves = model.by_donor(fluxes)
     plain = jax.tree.map(jnp.ones_like, around.environment)
-    net, rates = network(model, params), model.rates(around.environment, params)
-    unscaled, K, ξ = model.rates(plain, params), {}, {}
-    for pool, flux in leaves.items():
-        K[pool], ξ[pool] = ratio(flux, getattr(state, pool)), none + 1.0
-        if pool in net.pools:
-            own = [p for p, donor in model.processes.items() if donor == pool]
-            K[pool] = none + sum(unscaled[p] for p in own)
-            ξ[pool] = ratio(sum(rates[p] for p in own), K[pool])
+    without = Surroundings(plain, around.exchange, around.source)
+    loss, unscaled = (flows(net, model, a, params).loss for a in (around, without))
+    K = {pool: ratio(flux, getattr(state, pool)) for pool, flux in leaves.items()}
+    K |= unscaled
+    ξ = {pool: none + 1.0 for pool in leaves}
+    ξ |= {pool: ratio(rate, unscaled[pool]) for pool, rate in loss.items()}
     A = {(pool, pool): none - 1.0 for pool in leaves}
     donors = list(model.processes.values())
     for (receiver, process), share in model.transfers(params).items():

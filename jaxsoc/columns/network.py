@@ -9,14 +9,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxsoc.models.column import AbstractColumnModel, Surroundings
+from jaxsoc.models.column import AbstractColumnModel, Surroundings, Transfers
 from jaxsoc.physics.mixing import Exchange
 from jaxsoc.solve.layered import LayeredSystem, solve_layered
-
-from .structure import groups
 
 Pools = Mapping[str, Any]
 
@@ -139,7 +138,7 @@ def _block(group, flows, shift):
 def network(model: AbstractColumnModel, params: Any) -> Network:
     """The linear pools fed by none but linear ones, in the order of their solution."""
     transfers = model.transfers(params)
-    linear = [g.pools for g in groups(model, transfers) if g.linear]
+    linear = linear_groups(model, transfers)
     feeds = {(r, model.processes[p]) for r, p in transfers}
     stages: list[tuple[tuple[str, ...], ...]] = []
     found: set[str] = set()
@@ -153,6 +152,29 @@ def network(model: AbstractColumnModel, params: Any) -> Network:
         found |= {pool for group in stage for pool in group}
         linear = [g for g in linear if g not in stage]
     return Network(tuple(stages), frozenset(model.mixed) & found)
+
+
+def linear_groups(
+    model: AbstractColumnModel, transfers: Transfers
+) -> list[tuple[str, ...]]:
+    """Linear pools in groups: two are together where carbon goes round through both.
+
+    Pools that take part in a process which is not linear belong together, too.
+    """
+    names, donors = model.pools._fields, model.processes
+    at = {name: place for place, name in enumerate(names)}
+    nonlinear = [at[d] for process, d in donors.items() if process not in model.linear]
+    feeds = np.eye(len(names))
+    feeds[np.ix_(nonlinear, nonlinear)] = 1
+    for receiver, process in transfers:
+        feeds[at[donors[process]], at[receiver]] = 1
+    reached = np.linalg.matrix_power(feeds, len(names)) > 0
+    groups = (tuple(np.flatnonzero(row)) for row in reached & reached.T)
+    return [
+        tuple(names[i] for i in group)
+        for group in dict.fromkeys(groups)
+        if not set(group) & set(nonlinear)
+    ]
 
 
 def flows(

@@ -9,7 +9,6 @@ Source: released programs of Tao et al. (2024), doi:10.1111/gcb.17297.
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import h5py
@@ -19,26 +18,21 @@ import xarray as xr
 
 from jaxsoc.physics.columns import SoilColumn
 
-NAMES: Mapping[str, str] = MappingProxyType(
-    {
-        "TSOI": "temperature",
-        "W_SCALAR": "water",
-        "O_SCALAR": "oxygen",
-        "FPI_vr": "nitrogen",
-        "ALTMAX": "active_layer",
-        "ALTMAX_LASTYEAR": "active_layer_last_year",
-        "nbedrock": "bedrock",
-        "CELLSAND": "sand",
-        "CWD_INPUT_ACC_VECTOR": "litter_by_layer",
-        "LITR1_INPUT_ACC_VECTOR": "litter_by_layer",
-        "LITR2_INPUT_ACC_VECTOR": "litter_by_layer",
-        "LITR3_INPUT_ACC_VECTOR": "litter_by_layer",
-    }
-)
+_LITTER = [f"{pool}_INPUT_ACC_VECTOR" for pool in ("CWD", "LITR1", "LITR2", "LITR3")]
+NAMES: Mapping[str, str] = {
+    "TSOI": "temperature",
+    "W_SCALAR": "water",
+    "O_SCALAR": "oxygen",
+    "FPI_vr": "nitrogen",
+    "ALTMAX": "active_layer",
+    "ALTMAX_LASTYEAR": "active_layer_last_year",
+    "nbedrock": "bedrock",
+    "CELLSAND": "sand",
+    **dict.fromkeys(_LITTER, "litter_by_layer"),
+}
 """CESM's variables and ours; the inputs of coarse wood, metabolic, cellulose and lignin
 litter by layer become one."""
 
-_LITTER = [name for name, ours in NAMES.items() if ours == "litter_by_layer"]
 _LAYERS = ("levgrnd", "levsoi", "levdcmp")
 _DIMS = {**dict.fromkeys(_LAYERS, "layer"), "time": "month"}
 _UNREADABLE = (OSError, LookupError, TypeError, ValueError, NotImplementedError)
@@ -139,9 +133,7 @@ def _by_layer(name, variable, column):
                 f"{name} is of layers at {np.asarray(depth)[:3]} ... m, expected "
                 f"{column.nodes[:3]} ..."
             )
-    plain = variable.reset_coords(drop=True).drop_vars(
-        list(variable.dims), errors="ignore"
-    )
+    plain = variable.drop_vars(list(variable.coords))
     plain = plain.rename({d: _DIMS[d] for d in plain.dims if d in _DIMS})
     if name == "CELLSAND" and "month" in plain.dims:
         plain = plain.mean("month")

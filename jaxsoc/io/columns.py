@@ -14,14 +14,12 @@ from jaxsoc.models.column import AbstractColumnModel
 from jaxsoc.physics.columns import SoilColumn
 from jaxsoc.physics.parameters import declarations
 from jaxsoc.physics.profiles import stock
-from jaxsoc.tables import about, variable
+from jaxsoc.tables import Table, about, variable
 
-from .labels import dataset, provenance
+from .labels import to_dataset
 
 STOCK_DEPTHS = (0.3, 1.0, 2.0)
 """Depths that stocks are given to besides the whole column, m."""
-
-_DENSITY, _STOCK, _FLUX = "gC m-3", "gC m-2", "gC m-2 yr-1"
 
 # component -> (unit, long name)
 COMPONENTS = {
@@ -56,17 +54,42 @@ def column_dataset(
     """
     options = dict(options or {})
     whole = components(model, params, state, **options)._asdict()
-    layers = layer_budget(model, model.surroundings(params), params, state)
-    variables = _by_layer(model, layers, state) | _stocks(model, layers, state, depths)
+    column = model.forcing.column
+    ends = np.array((*depths, column.interfaces[-1]), float)
+    variables = _variables(model, params, state, ends)
     for name, value in whole.items():
         variables[name] = variable((), float(value), *COMPONENTS[name])
-    return dataset(
-        variables | depth_bounds(model.forcing.column),
-        _coordinates(model, depths),
-        column_provenance(model, params),
-        {"component_options": options},
-        attributes,
-    )
+    said = "depth of the stock, the last the whole column"
+    terms = "change = input + received + mixing - passed_on - respired"
+    coordinates = {
+        **depth_coordinate(column),
+        "pool": list(model.pools._fields),
+        "stock_depth": variable("stock_depth", ends, "m", said),
+        "term": variable("term", PoolBudget._fields, long_name=terms),
+    }
+    about_column = column_about(model, params) | {"component_options": options}
+    table = Table(variables | depth_bounds(column), coordinates, about_column)
+    return to_dataset(table, attributes)
+
+
+def _variables(model, params, state, ends):
+    layers = layer_budget(model, model.surroundings(params), params, state)
+    column, carbon = model.forcing.column, np.stack(state)
+    soil, respired = model.organic_carbon(state), np.stack(layers.respired).sum(axis=0)
+    budget = np.stack([np.stack(term) for term in whole_column(model, layers)])
+    soil_name = f"soil organic carbon ({', '.join(model.soil)})"
+    to_depth = "soil organic carbon from the surface to the depth"
+    in_column = "carbon in the whole column"
+    of_pools = "budget of each pool in the whole column"
+    stocks = stock(soil, column, ends)
+    return {
+        "carbon": variable(("pool", "layer"), carbon, "gC m-3", "carbon"),
+        "soil_organic_carbon": variable("layer", soil, "gC m-3", soil_name),
+        "respiration": variable("layer", respired, "gC m-3 yr-1", "carbon respired"),
+        "soil_stock": variable("stock_depth", stocks, "gC m-2", to_depth),
+        "pool_stock": variable("pool", carbon @ column.thickness, "gC m-2", in_column),
+        "budget": variable(("term", "pool"), budget, "gC m-2 yr-1", of_pools),
+    }
 
 
 def matrices_dataset(
@@ -80,28 +103,25 @@ def matrices_dataset(
         name: variable(dims, getattr(found, name), UNITS[name], name)
         for name, dims in DIMS.items()
     }
-    pools = list(found.pools)
-    labels = {"pool": ("pool", pools), "receiver": ("receiver", pools)}
-    return dataset(
-        arrays,
-        labels | depth_coordinate(model.forcing.column),
-        column_provenance(model, params),
-    )
+    pools, depth = list(found.pools), depth_coordinate(model.forcing.column)
+    labels = {"pool": pools, "receiver": pools, **depth}
+    return to_dataset(Table(arrays, labels, column_about(model, params)))
 
 
-def column_provenance(model: AbstractColumnModel, params: Any) -> dict[str, Any]:
-    """Where a column comes from: model, options, parameters and versions."""
-    chosen = [f.name for f in dataclasses.fields(model) if f.name != "forcing"]
-    return provenance(
-        "Carbon of a soil column",
-        references="https://doi.org/10.1111/gcb.17297",
-        model=type(model).__name__,
-        model_options={name: _told(getattr(model, name)) for name in chosen},
-        parameters={
+def column_about(model: AbstractColumnModel, params: Any) -> dict[str, Any]:
+    """Where a column comes from: model, options and parameters."""
+    chosen = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
+    plain = lambda x: x if isinstance(x, str | bool | int | float) else str(x)
+    return {
+        "title": "Carbon of a soil column",
+        "references": "https://doi.org/10.1111/gcb.17297",
+        "model": type(model).__name__,
+        "model_options": {n: plain(x) for n, x in chosen.items() if n != "forcing"},
+        "parameters": {
             d.name: [np.asarray(getattr(params, d.name)).tolist(), d.unit]
             for d in declarations(type(params))
         },
-    )
+    }
 
 
 def depth_coordinate(column: SoilColumn) -> dict[str, Any]:
@@ -114,72 +134,5 @@ def depth_coordinate(column: SoilColumn) -> dict[str, Any]:
 def depth_bounds(column: SoilColumn) -> dict[str, Any]:
     """The upper and lower ends of the layers."""
     ends = np.stack([column.top, column.bottom], axis=1)
-    said = about("m", "upper and lower end of the layer")
-    return {"depth_bounds": (("layer", "bound"), ends, said)}
-
-
-def _by_layer(model, layers, state):
-    carbon, respired = np.stack(state), layers.respired
-    return {
-        "carbon": variable(("pool", "layer"), carbon, _DENSITY, "carbon"),
-        "soil_organic_carbon": variable(
-            "layer",
-            model.organic_carbon(state),
-            _DENSITY,
-            f"soil organic carbon ({', '.join(model.soil)})",
-        ),
-        "respiration": variable(
-            "layer",
-            np.sum(np.stack(respired), axis=0),
-            "gC m-3 yr-1",
-            "carbon respired",
-        ),
-    }
-
-
-def _stocks(model, layers, state, depths):
-    column = model.forcing.column
-    ends = (*depths, column.interfaces[-1])
-    budget = whole_column(model, layers)
-    return {
-        "soil_stock": variable(
-            "stock_depth",
-            stock(model.organic_carbon(state), column, ends),
-            _STOCK,
-            "soil organic carbon from the surface to the depth",
-        ),
-        "pool_stock": variable(
-            "pool",
-            np.stack(state) @ column.thickness,
-            _STOCK,
-            "carbon in the whole column",
-        ),
-        "budget": variable(
-            ("term", "pool"),
-            np.stack([np.stack(term) for term in budget]),
-            _FLUX,
-            "budget of each pool in the whole column",
-        ),
-    }
-
-
-def _coordinates(model, depths):
-    column = model.forcing.column
-    return depth_coordinate(column) | {
-        "pool": ("pool", list(model.pools._fields)),
-        "stock_depth": variable(
-            "stock_depth",
-            np.array((*depths, column.interfaces[-1]), float),
-            "m",
-            "depth of the stock, the last the whole column",
-        ),
-        "term": variable(
-            "term",
-            list(PoolBudget._fields),
-            long_name="change = input + received + mixing - passed_on - respired",
-        ),
-    }
-
-
-def _told(option):
-    return option if isinstance(option, str | bool | int | float) else str(option)
+    said = "upper and lower end of the layer"
+    return {"depth_bounds": variable(("layer", "bound"), ends, "m", said)}

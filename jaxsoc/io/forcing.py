@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -18,23 +17,17 @@ from . import cesm
 from .columns import depth_bounds, depth_coordinate
 
 _SECONDS_PER_DAY = 86400.0
-_KELVIN, _PER_CM, _PER_GRAM = 273.15, 0.01, 1e3
 
-# unit -> (factor, offset) to the unit used inside.
-_NUMBER = dict.fromkeys(("1", "", "unitless", "proportion"), (1.0, 0.0))
-_SHARE = {**_NUMBER, "%": (0.01, 0.0), "percent": (0.01, 0.0)}
-_TEMPERATURE = {
-    **dict.fromkeys(("K", "kelvin", "Kelvin"), (1.0, 0.0)),
-    **dict.fromkeys(
-        ("degC", "°C", "C", "celsius", "Celsius", "degree_Celsius", "degrees_Celsius"),
-        (1.0, _KELVIN),
-    ),
-}
-_DEPTH = {
-    **dict.fromkeys(("m", "meter", "metre"), (1.0, 0.0)),
-    "cm": (_PER_CM, 0.0),
-}
-_SAND = {**dict.fromkeys(("%", "percent"), (1.0, 0.0)), "1": (100.0, 0.0)}
+# unit -> (factor, offset) to the unit used inside, which comes first.
+_Units = Mapping[str, tuple[float, float]]
+_SAME = (1.0, 0.0)
+_CELSIUS = "degC", "°C", "C", "celsius", "Celsius", "degree_Celsius", "degrees_Celsius"
+_NUMBER = dict.fromkeys(("1", "", "unitless", "proportion"), _SAME)
+_SHARE = _NUMBER | dict.fromkeys(("%", "percent"), (0.01, 0.0))
+_SAND = dict.fromkeys(("%", "percent"), _SAME) | {"1": (100.0, 0.0)}
+_DEPTH = dict.fromkeys(("m", "meter", "metre"), _SAME) | {"cm": (0.01, 0.0)}
+_TEMPERATURE = dict.fromkeys(("K", "kelvin", "Kelvin"), _SAME)
+_TEMPERATURE |= dict.fromkeys(_CELSIUS, (1.0, 273.15))
 _TIMES = {
     **dict.fromkeys(("month", "months", "mon"), 1.0),
     **dict.fromkeys(("yr", "year", "a"), 1.0 / MONTHS),
@@ -43,61 +36,45 @@ _TIMES = {
 }
 
 
-def _fluxes(space):
+def _fluxes(space: str) -> _Units:
     """Units of litter, to gC per area or volume and month."""
+    power = space.replace("m-", "m^")
     return {
         unit: (grams * months, 0.0)
-        for mass, grams in (("gC", 1.0), ("kgC", _PER_GRAM))
+        for mass, grams in (("gC", 1.0), ("kgC", 1e3))
         for time, months in _TIMES.items()
-        for unit in (f"{mass} {space} {time}-1", f"{mass}/{_plain(space)}/{time}")
+        for unit in (f"{mass} {space} {time}-1", f"{mass}/{power}/{time}")
     }
-
-
-def _plain(space):
-    return space.replace("m-", "m^")
 
 
 class _Variable(NamedTuple):
     dims: tuple[str, ...]
-    units: Mapping[str, tuple[float, float]]
+    units: _Units
     long_name: str
 
 
 # Not "litter": a variable with two dimensions cannot bear the name of one of them.
 _POOL = "litter_pool"
-_BY_LAYER = ("layer", "month")
-VARIABLES: Mapping[str, _Variable] = MappingProxyType(
-    {
-        "temperature": _Variable(_BY_LAYER, _TEMPERATURE, "soil temperature"),
-        "water": _Variable(_BY_LAYER, _SHARE, "water scalar of decomposition"),
-        "oxygen": _Variable(_BY_LAYER, _SHARE, "oxygen scalar of decomposition"),
-        "nitrogen": _Variable(
-            _BY_LAYER, _SHARE, "nitrogen scalar of litter decomposition"
-        ),
-        "active_layer": _Variable(
-            ("month",), _DEPTH, "largest depth of the active layer"
-        ),
-        "active_layer_last_year": _Variable(
-            ("month",), _DEPTH, "largest depth of the active layer in the year before"
-        ),
-        "bedrock": _Variable(
-            ("month",),
-            _NUMBER,
-            "number of the last layer above the bedrock, from 1",
-        ),
-        "litter": _Variable((_POOL, "month"), _fluxes("m-2"), "litter input"),
-        "litter_by_layer": _Variable(
-            (_POOL, "layer", "month"), _fluxes("m-3"), "litter input by layer"
-        ),
-        "litter_profile": _Variable(
-            (_POOL, "layer"), _SHARE, "share of the litter that enters each layer"
-        ),
-        "sand": _Variable(("layer",), _SAND, "sand"),
-    }
-)
+_BY_LAYER, _BY_MONTH = ("layer", "month"), ("month",)
+_LAST_YEAR = "largest depth of the active layer in the year before"
+_BEDROCK = "number of the last layer above the bedrock, from 1"
+_PROFILE = "share of the litter that enters each layer"
+VARIABLES: Mapping[str, _Variable] = {
+    "temperature": _Variable(_BY_LAYER, _TEMPERATURE, "soil temperature"),
+    "water": _Variable(_BY_LAYER, _SHARE, "water scalar of decomposition"),
+    "oxygen": _Variable(_BY_LAYER, _SHARE, "oxygen scalar of decomposition"),
+    "nitrogen": _Variable(_BY_LAYER, _SHARE, "nitrogen scalar of litter decomposition"),
+    "active_layer": _Variable(_BY_MONTH, _DEPTH, "largest depth of the active layer"),
+    "active_layer_last_year": _Variable(_BY_MONTH, _DEPTH, _LAST_YEAR),
+    "bedrock": _Variable(_BY_MONTH, _NUMBER, _BEDROCK),
+    "litter": _Variable((_POOL, "month"), _fluxes("m-2"), "litter input"),
+    "litter_by_layer": _Variable(
+        (_POOL, *_BY_LAYER), _fluxes("m-3"), "litter input by layer"
+    ),
+    "litter_profile": _Variable((_POOL, "layer"), _SHARE, _PROFILE),
+    "sand": _Variable(("layer",), _SAND, "sand"),
+}
 """Variables that a forcing is read from, with their dimensions and known units."""
-
-_UNITLESS = ("water", "oxygen", "nitrogen", "bedrock", "litter_profile")
 
 
 def load_forcing(
@@ -168,26 +145,17 @@ def forcing_to_dataset(forcing: Forcing) -> xr.Dataset:
             f"shape {shape}"
         )
     last = np.where(np.asarray(forcing.frozen), 0.0, np.asarray(forcing.active_layer))
-    written = {
-        "temperature": ("K", forcing.temperature),
-        "water": ("1", forcing.water),
-        "oxygen": ("1", forcing.oxygen),
-        "nitrogen": ("1", forcing.nitrogen),
-        "active_layer": ("m", forcing.active_layer),
-        "active_layer_last_year": ("m", last),
-        "bedrock": ("1", forcing.bedrock),
-        "litter": ("gC m-2 month-1", forcing.litter),
-        "litter_profile": ("1", forcing.profile),
-        "sand": ("%", forcing.sand),
-    }
+    named = {"active_layer_last_year": last, "litter_profile": forcing.profile}
+    written = {**vars(forcing), **named}
     variables = {
-        name: variable(VARIABLES[name].dims, values, unit, VARIABLES[name].long_name)
-        for name, (unit, values) in written.items()
-        if values is not None
+        name: variable(
+            known.dims, written[name], next(iter(known.units)), known.long_name
+        )
+        for name, known in VARIABLES.items()
+        if written.get(name) is not None
     }
-    variables["level_below"] = variable(
-        (), column.levels[-1], "m", "lower end of the level below the layers"
-    )
+    below = "lower end of the level below the layers"
+    variables["level_below"] = variable((), column.levels[-1], "m", below)
     coordinates = depth_coordinate(column) | {
         "month": np.arange(1, MONTHS + 1),
         _POOL: list(LITTER),
@@ -198,20 +166,18 @@ def forcing_to_dataset(forcing: Forcing) -> xr.Dataset:
 def _forcing(dataset, column, at):
     column = _column(dataset) if column is None else column
     dataset = cesm.by_our_names(dataset, column, at)
-    found = {
-        name: _read(dataset, name, column) for name in VARIABLES if name in dataset
-    }
-    for name in ("temperature", "water"):
-        if name not in found:
+    present = [name for name in VARIABLES if name in dataset]
+    found = {name: _read(dataset, name, column) for name in present}
+    by_layer = "litter_by_layer" in found
+    for name in ("temperature", "water", "litter"):
+        if name not in found and not (name == "litter" and by_layer):
             raise ValueError(_missing(dataset, name))
-    if "litter" not in found and "litter_by_layer" not in found:
-        raise ValueError(_missing(dataset, "litter"))
-    if "litter" in found and "litter_by_layer" in found:
+    if "litter" in found and by_layer:
         raise ValueError("has both litter and litter_by_layer, expected one of them")
     profile = found.pop("litter_profile", None)
-    if "litter_by_layer" in found:
-        if profile is not None:
-            raise ValueError("has both litter_by_layer and litter_profile")
+    if by_layer and profile is not None:
+        raise ValueError("has both litter_by_layer and litter_profile")
+    if by_layer:
         return Forcing.from_layers(**found, column=column)
     return Forcing(**found, profile=profile, column=column)
 
@@ -259,40 +225,25 @@ def _read(dataset, name, column):
         )
     if _POOL in known.dims:
         variable = _in_order(name, variable)
-    values = factor * np.asarray(variable, dtype=float) + offset
     sizes = {"layer": column.layers, "month": MONTHS, _POOL: len(LITTER)}
     for dim, size in variable.sizes.items():
         if size != sizes[str(dim)]:
             raise ValueError(f"{name} has {size} {dim}s, expected {sizes[str(dim)]}")
     # Axes by name, those that are lacking with as many equal entries as it takes.
-    order = [variable.dims.index(dim) for dim in known.dims if dim in variable.dims]
-    values = values.transpose(order)
-    lacking = [axis for axis, dim in enumerate(known.dims) if dim not in variable.dims]
-    wide = tuple(sizes[dim] for dim in known.dims)
-    return np.broadcast_to(np.expand_dims(values, tuple(lacking)), wide)
+    wide = variable.variable.set_dims({dim: sizes[dim] for dim in known.dims})
+    return factor * np.asarray(wide, dtype=float) + offset
 
 
 def _factor(name, variable, known):
-    unit = variable.attrs.get("units")
-    if unit is None:
-        if name in _UNITLESS:
-            return 1.0, 0.0
-        raise ValueError(
-            f"{name} has no units, expected one of {', '.join(_some(known))}"
-        )
+    unit = variable.attrs.get("units", "1" if next(iter(known)) == "1" else None)
     spaceless = {u.replace(" ", ""): factor for u, factor in known.items()}
     found = spaceless.get(str(unit).replace(" ", ""))
     if found is None:
-        raise ValueError(
-            f"{name} has unknown units {unit!r}, expected one of "
-            f"{', '.join(_some(known))}"
-        )
+        said = "no units" if unit is None else f"unknown units {unit!r}"
+        # Of units that can be written in two ways, those with spaces.
+        some = ", ".join(repr(unit) for unit in known if unit and "/" not in unit)
+        raise ValueError(f"{name} has {said}, expected one of {some}")
     return found
-
-
-def _some(known):
-    """Known units, those with spaces for those with slashes."""
-    return [repr(unit) for unit in known if unit and "/" not in unit]
 
 
 def _in_order(name, variable):

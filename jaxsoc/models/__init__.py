@@ -15,15 +15,7 @@ from .indicative import COMPAS_INDICATIVE as COMPAS_INDICATIVE
 from .mimics import MIMICS as MIMICS
 from .mimics import MIMICSPools as MIMICSPools
 from .mimics_parameters import MIMICSParameters as MIMICSParameters
-from .two_pool import (
-    Fluxes as Fluxes,
-)
-from .two_pool import (
-    Pools as Pools,
-)
-from .two_pool import (
-    TwoPool as TwoPool,
-)
-from .two_pool import (
-    TwoPoolParameters as TwoPoolParameters,
-)
+from .two_pool import Fluxes as Fluxes
+from .two_pool import Pools as Pools
+from .two_pool import TwoPool as TwoPool
+from .two_pool import TwoPoolParameters as TwoPoolParameters

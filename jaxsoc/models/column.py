@@ -147,6 +147,14 @@ class AbstractColumnModel(AbstractStocks):
             change[receiver] = change[receiver] + share * fluxes[process]
         return change
 
+    def by_donor(self, by_process: Mapping[str, Any]) -> dict[str, Any]:
+        """Sums by pool of what is given by process, those of the pool as a donor."""
+        zero = jnp.zeros_like(next(iter(by_process.values())))
+        sums: dict[str, Any] = dict.fromkeys(self.pools._fields, zero)
+        for process, donor in self.processes.items():
+            sums[donor] = sums[donor] + by_process[process]
+        return sums
+
     def kept(self, params: Any) -> dict[str, Any]:
         """Share of each process that stays in the soil: column sums of A + 1."""
         sums: dict[str, Any] = dict.fromkeys(self.processes, 0.0)

@@ -15,13 +15,7 @@ from jaxsoc.physics.options import check_option
 from jaxsoc.physics.parameters import AbstractParameters
 from jaxsoc.physics.units import DAYS_PER_YEAR
 
-from .column import (
-    AbstractClosedForm,
-    Surroundings,
-    Transfers,
-    litter_source,
-    scalars,
-)
+from .column import AbstractClosedForm, Surroundings, Transfers, litter_source, scalars
 from .compas_parameters import COMPASParameters
 
 EFOLDING = 0.5
@@ -146,18 +140,17 @@ class COMPAS(AbstractClosedForm):
         """Constants of the laws of U and D at a point where the scalar is `x`."""
         known: Any = KINETICS[self.kinetics].constants
         k = self.microbial_rates(params)
-        pairs = (
-            (k.uptake, params.half_saturation_uptake),
-            (k.decomposition, params.half_saturation_decomposition),
+
+        def one(v, K):
+            if self.kinetics == "multiplicative":
+                # The scalar of the rate and that of the half-saturation cancel.
+                return known(v / K)
+            return known(v * x) if self.kinetics == "linear" else known(v * x, K * x)
+
+        return (
+            one(k.uptake, params.half_saturation_uptake),
+            one(k.decomposition, params.half_saturation_decomposition),
         )
-        if self.kinetics == "multiplicative":
-            # The scalar of the rate and that of the half-saturation cancel.
-            one, other = (known(v / K) for v, K in pairs)
-        elif self.kinetics == "linear":
-            one, other = (known(v * x) for v, _ in pairs)
-        else:
-            one, other = (known(v * x, K * x) for v, K in pairs)
-        return one, other
 
     def fluxes(
         self, pools: COMPASPools, environment: Environment, params: COMPASParameters
@@ -165,10 +158,8 @@ class COMPAS(AbstractClosedForm):
         """Decomposition of each pool at a point, gC m⁻³ d⁻¹."""
         x, x_litter = environment.soil, environment.litter
         k, year = self.microbial_rates(params), DAYS_PER_YEAR
-        law, (assimilation, decomposition) = (
-            KINETICS[self.kinetics].law,
-            self.constants(x, params),
-        )
+        law = KINETICS[self.kinetics].law
+        assimilation, decomposition = self.constants(x, params)
         return {
             "cwd": x / (year * params.tau_cwd) * pools.cwd,
             "l1": x_litter / (year * params.tau_l1) * pools.l1,

@@ -96,11 +96,7 @@ class TwoPool(AbstractBounded, AbstractStocks):
         """Tendency of the pools at time `t` (h), mgC/g/h."""
         I = params.input
         D, T, growth, R = self.fluxes(t, state, params)
-        return Pools(
-            substrate=I - D + T,
-            biomass=growth - T,
-            co2=R,
-        )
+        return Pools(substrate=I - D + T, biomass=growth - T, co2=R)
 
     def fastest_rate(
         self, t: Any, state: Pools, params: TwoPoolParameters, interval: Any
@@ -124,14 +120,10 @@ class TwoPool(AbstractBounded, AbstractStocks):
         one = jnp.ones_like(S)
         largest = Y * S + B + Y * I * interval
 
-        def slope_substrate(S, B):
-            law = lambda S: self.decomposition(S, B, constants)
-            return jnp.abs(jax.jvp(law, (S,), (one,))[1])
-
-        def slope_biomass(S, B):
-            law = lambda B: self.decomposition(S, B, constants)
-            return jnp.abs(jax.jvp(law, (B,), (one,))[1])
-
+        law = lambda S, B: self.decomposition(S, B, constants)
+        slope = lambda function, x: jnp.abs(jax.jvp(function, (x,), (one,))[1])
+        slope_substrate = lambda S, B: slope(lambda S: law(S, B), S)
+        slope_biomass = lambda S, B: slope(lambda B: law(S, B), B)
         at_zero = slope_substrate(jnp.zeros_like(S), largest)
         at_zero = jnp.where(jnp.isfinite(at_zero), at_zero, 0.0)
         least = 1e-6 * largest
@@ -144,8 +136,7 @@ class TwoPool(AbstractBounded, AbstractStocks):
                 D_S = jnp.maximum(D_S, _BETWEEN * steep)
             D_B = jnp.maximum(D_B, _BETWEEN * slope_biomass(most, largest))
         mortality = lambda B: self.mortality(B, params.mortality)
-        T_B = jax.jvp(mortality, (jnp.maximum(B, least),), (one,))[1]
-        return D_S + jnp.abs(Y) * D_B + jnp.abs(T_B)
+        return D_S + jnp.abs(Y) * D_B + slope(mortality, jnp.maximum(B, least))
 
 
 @steady_state.register(TwoPool)
@@ -223,12 +214,8 @@ def _steady_biomass(model, mortality, constants):
 
 
 def _substrate_root(model, decomposition, biomass, constants):
-    law = lambda S, args: model.decomposition(S, args[0], args[1])
-    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves((biomass, constants))]
-    target = jnp.broadcast_to(
-        decomposition, np.broadcast_shapes(decomposition.shape, *shapes)
-    )
-    return _positive_root(law, target, (biomass, constants))
+    law = lambda S, args: model.decomposition(S, *args)
+    return _positive_root(law, decomposition, (biomass, constants))
 
 
 # Logarithms of the smallest and largest stock searched for a root, mgC/g.
@@ -237,9 +224,10 @@ _LOG_RANGE = (-60.0, 30.0)
 
 def _positive_root(function, target, args):
     """Elementwise x > 0 with function(x, args) = target; infinite where none is."""
+    leaves, tree = jax.tree.flatten(args)
 
-    def root(target, args):
-        low, high = _LOG_RANGE
+    def root(target, *leaves):
+        args, (low, high) = tree.unflatten(leaves), _LOG_RANGE
         most = function(jnp.exp(high), args)
         exists = most > target
         # A reachable target in its place keeps the search, and gradients, finite.
@@ -255,19 +243,7 @@ def _positive_root(function, target, args):
         )
         return jnp.where(exists, jnp.exp(found.value), jnp.inf)
 
-    return _over_cells(root, jnp.shape(target))(target, args)
-
-
-def _over_cells(function, shape):
-    """Lifts a function of scalars to leaves that are scalars or of this shape."""
-
-    def lifted(*trees):
-        flat = jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf, shape).reshape(-1), trees
-        )
-        return jax.vmap(function)(*flat).reshape(shape)
-
-    return lifted
+    return jnp.vectorize(root)(target, *leaves)
 
 
 def _refuse(value, condition, sentence):

@@ -7,18 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    LINES,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    styled,
-    title,
-)
+from . import style
 
 # Drawn down to here unless asked otherwise, m: there is little carbon below.
 DEEPEST = 2.0
@@ -26,7 +15,10 @@ _KILO = 1e-3
 _DENSITY = "carbon (kgC m$^{-3}$)"
 
 # In the order of pools: those of litter, which are thin, then those of soil.
-_AREAS = (ORANGE, "#F0E442", GREEN, PURPLE, BLUE, SKY, VERMILION, "#999999")
+_AREAS = (
+    *(style.ORANGE, "#F0E442", style.GREEN, style.PURPLE),
+    *(style.BLUE, style.SKY, style.VERMILION, "#999999"),
+)
 
 POOLS = {
     "cwd": "coarse wood",
@@ -44,7 +36,7 @@ POOLS = {
 """Pools as a reader writes them."""
 
 
-@styled
+@style.styled
 def figure_columns(
     bounds: Any, columns: Mapping[str, Mapping[str, Any]], *, deepest: float = DEEPEST
 ) -> Figure:
@@ -57,10 +49,8 @@ def figure_columns(
     count = len(columns)
     figure = Figure(figsize=(2.9 * (count + 1) + 0.4, 4.4))
     axes = figure.subplots(1, count + 1, sharex=True, sharey=True, squeeze=False)[0]
-    totals = {
-        label: np.sum([np.asarray(c) for c in pools.values()], axis=0)
-        for label, pools in columns.items()
-    }
+    total = lambda pools: np.sum([np.asarray(c) for c in pools.values()], axis=0)
+    totals = {label: total(pools) for label, pools in columns.items()}
     draw_profiles(axes[0], bounds, totals, deepest=deepest)
     axes[0].set_title("sum of the pools")
     for ax, (label, pools) in zip(axes[1:], columns.items(), strict=True):
@@ -71,34 +61,17 @@ def figure_columns(
 
 
 def draw_profiles(
-    ax: Axes,
-    bounds: Any,
-    carbon: Mapping[str, Any],
-    *,
-    observed: tuple[Any, Any] | None = None,
-    deepest: float = DEEPEST,
+    ax: Axes, bounds: Any, carbon: Mapping[str, Any], *, deepest: float = DEEPEST
 ) -> None:
     """Carbon with depth, one line each.
 
     **Arguments:** `bounds`: ends of the layers from the surface down, m; `carbon`:
-    label -> carbon by layer, gC m⁻³; `observed`: depths, m, and carbon there, gC m⁻³;
-    `deepest`: end of the axis, m.
+    label -> carbon by layer, gC m⁻³; `deepest`: end of the axis, m.
     """
     middles = 0.5 * (np.asarray(bounds)[1:] + np.asarray(bounds)[:-1])
     for index, (label, values) in enumerate(carbon.items()):
-        line = LINES[index % len(LINES)]
-        ax.plot(_KILO * np.asarray(values), middles, label=title(label), **line)
-    if observed is not None:
-        depth, values = observed
-        ax.plot(
-            _KILO * np.asarray(values),
-            np.asarray(depth),
-            "o",
-            color=BLACK,
-            markersize=4,
-            markerfacecolor="none",
-            label="observed",
-        )
+        line = style.LINES[index % len(style.LINES)]
+        ax.plot(_KILO * np.asarray(values), middles, label=style.title(label), **line)
     _depth_axis(ax, deepest)
 
 
@@ -119,13 +92,13 @@ def draw_pools(
             edges,
             left,
             right,
-            label=POOLS.get(name, title(name)),
+            label=POOLS.get(name, style.title(name)),
             facecolor=_AREAS[index % len(_AREAS)],
             edgecolor="white",
             linewidth=0.3,
         )
         left = right
-    ax.plot(left, edges, color=BLACK, linewidth=0.8)
+    ax.plot(left, edges, color=style.BLACK, linewidth=0.8)
     _depth_axis(ax, deepest)
 
 

@@ -137,12 +137,7 @@ def integrate(
 
 
 def choose_method(
-    tendency: Tendency,
-    state: Any,
-    params: Any,
-    times: Any,
-    *,
-    rate: Rate | None = None,
+    tendency: Tendency, state: Any, params: Any, times: Any, *, rate: Rate | None = None
 ) -> Method:
     """Method that suits a problem.
 
@@ -271,18 +266,17 @@ def _error_per_difference(method):
 
 def _misses(solution, tolerance):
     """What the estimated errors miss, in words, or None."""
-    if not float(solution.relative_error) <= tolerance:
-        return (
-            f"the estimated error {float(solution.relative_error):.2g} of the mean "
-            f"pools stays above the tolerance {tolerance:g}"
-        )
-    if not float(solution.cell_error) <= _CELL_TOLERANCE * tolerance:
-        return (
-            f"the estimated error {float(solution.cell_error):.2g} of the worst cell "
-            f"stays above {_CELL_TOLERANCE * tolerance:g}, a hundred times the "
-            "tolerance"
-        )
-    return None
+    of_means, of_cell = float(solution.relative_error), float(solution.cell_error)
+    most = _CELL_TOLERANCE * tolerance
+    if not of_means <= tolerance:
+        missed = f"{of_means:.2g} of the mean pools stays above the tolerance "
+        missed += f"{tolerance:g}"
+    elif not of_cell <= most:
+        missed = f"{of_cell:.2g} of the worst cell stays above {most:g}, a hundred "
+        missed += "times the tolerance"
+    else:
+        return None
+    return f"the estimated error {missed}"
 
 
 def _delivered(solution, tendency, tolerance, throw):

@@ -1,5 +1,6 @@
 """A run by one method, from the first save time to the last, as one program."""
 
+import dataclasses
 from typing import Any, NamedTuple, cast
 
 import diffrax
@@ -80,13 +81,7 @@ def run_steps(
     dynamic = lambda value: jnp.asarray(value, dtype)
     courant = None if method.courant is None else dynamic(method.courant)
     # `count` says it all: one compilation then serves every length of step.
-    plain = Steps(
-        courant=1.0,
-        stepper=method.stepper,
-        layout=method.layout,
-        block=method.block,
-        devices=method.devices,
-    )
+    plain = dataclasses.replace(method, dt=None, courant=1.0)
     scale = factor if isinstance(count, int) else dynamic(factor)
     return _steps(plain, given, state, params, times, count, courant, scale, watch)
 
@@ -169,10 +164,7 @@ def run_adaptive(
         found = _cells(method, tendency, measure, state, params, times)
     else:
         saveat = diffrax.SaveAt(
-            subs=(
-                diffrax.SubSaveAt(ts=times, fn=measure),
-                diffrax.SubSaveAt(t1=True),
-            )
+            subs=(diffrax.SubSaveAt(ts=times, fn=measure), diffrax.SubSaveAt(t1=True))
         )
         solution = controlled(method, tendency, state, params, times, saveat)
         saved, final = cast(Any, solution.ys)

@@ -38,14 +38,8 @@ def rk4(tendency: Tendency) -> Step:
         k2 = tendency(t + half, _axpy(half, k1, state), params)
         k3 = tendency(t + half, _axpy(half, k2, state), params)
         k4 = tendency(t + dt, _axpy(dt, k3, state), params)
-        return jax.tree.map(
-            lambda x, a, b, c, d: x + dt / 6 * (a + 2 * (b + c) + d),
-            state,
-            k1,
-            k2,
-            k3,
-            k4,
-        )
+        end = lambda x, a, b, c, d: x + dt / 6 * (a + 2 * (b + c) + d)
+        return jax.tree.map(end, state, k1, k2, k3, k4)
 
     return step
 
