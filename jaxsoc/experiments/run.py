@@ -1,8 +1,7 @@
 """Runs every case of a design and gathers plain, named arrays."""
 
-from collections.abc import Callable
-from itertools import product
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +12,7 @@ from jaxsoc.solve import integrate, require_x64
 
 from .design import Design, Supplied, checked_correlations
 from .series import outcome_of, saver
-from .soils import Member, Soil, case, draw_member
+from .soils import Member, Soil, draw_member, over_cases
 
 DIMENSIONS = ("kinetics", "heterogeneity", "correlation", "member")
 
@@ -56,28 +55,12 @@ def run(
     correlations = checked_correlations(design, supplied)
     axes = (design.kinetics, design.heterogeneity, correlations)
     shape = (*map(len, axes), design.members)
-    total, done = int(np.prod(shape)), 0
-    series, checks = {}, {}
-    methods = np.empty(shape, dtype=object)
+    found = over_cases(design, supplied, lambda soil: _run_case(design, soil), progress)
+    outcomes = [one for members in found.values() for one in members]
+    series = gathered([one for one, _, _ in outcomes], shape)
+    checks = gathered([one for _, one, _ in outcomes], shape)
+    methods = np.asarray([one for *_, one in outcomes], object).reshape(shape)
     first = draw_member(design, 0, supplied)
-    for m in range(design.members):
-        member = draw_member(design, m, supplied) if m else first
-        finished: dict[Any, tuple] = {}
-        for k, h, c in product(*map(range, shape[:3])):
-            names = design.kinetics[k], design.heterogeneity[h], correlations[c]
-            progress(done, total, " ".join(names))
-            soil = case(design, member, *names)
-            key = (k, h, uniform_start(soil) or correlations[c])
-            if key not in finished:
-                finished[key] = _run_case(design, soil)
-            one_series, one_checks, method = finished[key]
-            where = (k, h, c, m)
-            for store, values in ((series, one_series), (checks, one_checks)):
-                for name, value in values.items():
-                    store.setdefault(name, np.zeros(shape + value.shape))[where] = value
-            methods[where] = method
-            done += 1
-    progress(done, total, "")
     damkohler = checks["largest_damkohler"]
     k, h, c, _ = worst = np.unravel_index(damkohler.argmax(), shape)
     warn_unless_well_mixed(
@@ -89,14 +72,15 @@ def run(
     return Run(design, correlations, design.times, series, checks, methods, first)
 
 
-def uniform_start(soil: Soil) -> tuple[str, ...] | None:
-    """The stocks that all cells start with, if they do: soils that share them are one.
-
-    Written with 12 digits, since fields meet their totals to rounding alone.
-    """
-    if any(bool(jnp.any(pool != pool.reshape(-1)[0])) for pool in soil.state):
-        return None
-    return tuple(f"{float(pool.reshape(-1)[0]):.12g}" for pool in soil.state)
+def gathered(
+    outcomes: Sequence[Mapping[str, np.ndarray]], shape: tuple[int, ...]
+) -> dict[str, np.ndarray]:
+    """Arrays by name from outcomes in the order of these axes, which come to lead."""
+    stack = lambda name: np.stack([one[name] for one in outcomes])
+    return {
+        name: stack(name).reshape(shape + np.shape(value))
+        for name, value in outcomes[0].items()
+    }
 
 
 def _run_case(design: Design, soil: Soil):

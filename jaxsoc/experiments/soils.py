@@ -1,7 +1,8 @@
 """The soil of each case: initial pools and parameters, uniform or by cell."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,9 @@ from jaxsoc.upscale.spectral import check_shape
 
 from .design import Design, Supplied, checked_correlations
 from .scenarios import SCENARIOS
+
+Case = tuple[str, str, str]
+"""Kinetics, heterogeneity, correlation."""
 
 # Laws whose published constants all follow from one variate.
 _COUPLED = ("inverse_michaelis_menten",)
@@ -169,6 +173,50 @@ def case(
         S, B = jnp.full_like(S, jnp.mean(S)), jnp.full_like(B, jnp.mean(B))
     state = Pools(S, B, jnp.zeros_like(S))
     return Soil(model_of(design, kinetics), state, design.parameters(constants))
+
+
+def soils(
+    design: Design, member: Member, correlations: tuple[str, ...]
+) -> Iterator[tuple[Case, Any, Soil]]:
+    """Every case of a design: its names, a key that equal soils share, its soil.
+
+    Soils that start uniform are equal for all correlations of the same totals, which
+    the key writes with 12 digits, since fields meet their totals to rounding alone.
+    """
+    for names in product(design.kinetics, design.heterogeneity, correlations):
+        soil = case(design, member, *names)
+        start: Any = names[2]
+        if not any(bool(jnp.any(pool != pool.reshape(-1)[0])) for pool in soil.state):
+            start = tuple(f"{float(pool.reshape(-1)[0]):.12g}" for pool in soil.state)
+        yield names, (*names[:2], start), soil
+
+
+def over_cases(
+    design: Design,
+    supplied: Supplied | None,
+    work: Callable[[Soil], Any],
+    progress: Callable[[int, int, str], None] = lambda done, total, case: None,
+) -> dict[Case, list]:
+    """Results of `work` for every case of a design, by member; equal soils once.
+
+    **Arguments:** `progress`: called with cases done, cases in all, and the name of the
+    next.
+    **Raises:** `ValueError` for choices that do not fit.
+    """
+    correlations = checked_correlations(design, supplied)
+    cases = list(product(design.kinetics, design.heterogeneity, correlations))
+    found: dict[Case, list] = {names: [] for names in cases}
+    total = len(cases) * design.members
+    for m in range(design.members):
+        by_key: dict[Any, Any] = {}
+        member = draw_member(design, m, supplied)
+        for done, (names, key, soil) in enumerate(soils(design, member, correlations)):
+            progress(m * len(cases) + done, total, " ".join(names))
+            if key not in by_key:
+                by_key[key] = work(soil)
+            found[names].append(by_key[key])
+    progress(total, total, "")
+    return found
 
 
 def _constants(design, kinetics, given, key, shape):
