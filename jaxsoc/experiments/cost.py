@@ -9,12 +9,13 @@ import numpy as np
 from jaxsoc.solve import Steps, integrate, require_x64
 from jaxsoc.solve.methods import COURANT
 
-from .design import Design, Supplied, checked_correlations
+from .design import Design, Supplied, case_axes
+from .series import SERIES
 from .soils import Soil, draw_member, soils
 
 _STEPS_TIMED = 100
 _COMPILE_SECONDS = 2.0
-_SERIES_KEPT = 2 * 21  # in the run and in the dataset made of it
+_COPIES = 2  # in the run and in the dataset made of it
 _ARRAYS_ALIVE = 24  # stages of a step, rates and moments, each as large as a pool
 
 
@@ -33,9 +34,8 @@ def estimate_cost(design: Design, supplied: Supplied | None = None) -> Cost:
     **Raises:** as `run`, for choices that do not fit.
     """
     require_x64("an experiment")
-    correlations = checked_correlations(design, supplied)
-    member = draw_member(design, 0, supplied)
-    cases = list(soils(design, member, correlations))
+    axes = case_axes(design, supplied)
+    cases = list(soils(design, draw_member(design, 0, supplied), axes))
     distinct = {key: soil for _, key, soil in cases}.values()
     largest = max(distinct, key=lambda soil: soil.state.substrate.size)
     speed = _seconds_per_cell_step(largest)
@@ -43,7 +43,7 @@ def estimate_cost(design: Design, supplied: Supplied | None = None) -> Cost:
     work = sum(1.5 * _cell_steps(design, soil) for soil in distinct)
     kinds = len(design.kinetics) * len(design.heterogeneity)
     cells = largest.state.substrate.size
-    kept = _SERIES_KEPT * len(design.times) * len(cases) * design.members
+    kept = _COPIES * len(SERIES) * len(design.times) * len(cases) * design.members
     return Cost(
         len(distinct) * design.members,
         cells,

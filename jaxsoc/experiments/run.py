@@ -1,38 +1,17 @@
-"""Runs every case of a design and gathers plain, named arrays."""
+"""Runs every case of a design and gathers labelled arrays."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsoc.physics.grids import warn_unless_well_mixed
 from jaxsoc.physics.safe import ratio
 from jaxsoc.solve import integrate, require_x64
+from jaxsoc.tables import Table, time_axis
 
-from .design import Design, Supplied, checked_correlations
-from .series import outcome_of, saver
-from .soils import Member, Soil, draw_member, over_cases
-
-DIMENSIONS = ("kinetics", "heterogeneity", "correlation", "member")
-
-
-class Run(NamedTuple):
-    """Results of a design.
-
-    `series`: name -> array by kinetics, heterogeneity, correlation, member, time;
-    `checks`: name -> array by the first four; `methods`: road taken, likewise;
-    `times`: h; `member`: the first member's fields, for figures. Soils that start
-    uniform are equal for all correlations of the same totals, and run once.
-    """
-
-    design: Design
-    correlation: tuple[str, ...]
-    times: np.ndarray
-    series: dict[str, np.ndarray]
-    checks: dict[str, np.ndarray]
-    methods: np.ndarray
-    member: Member
+from .design import Design, Supplied, case_axes, design_provenance
+from .series import labelled, outcome_of, saver, warn_of_large_cells
+from .soils import Soil, over_cases
 
 
 def run(
@@ -40,36 +19,34 @@ def run(
     supplied: Supplied | None = None,
     *,
     progress: Callable[[int, int, str], None] = lambda done, total, case: None,
-) -> Run:
+) -> Table:
     """Runs every combination that a design names.
 
-    Warns, as `NotWellMixedWarning`, where a cell is too large for its reactions.
+    Soils that start uniform are equal for all correlations of the same totals, and run
+    once. Warns, as `NotWellMixedWarning`, where a cell is too large for its reactions.
 
     **Arguments:** `supplied`: fields that take the place of generated ones, for one
     member; `progress`: called with cases done, cases in all, and the name of the next.
+
+    **Returns:** the series of `SERIES` over kinetics, heterogeneity, correlation,
+    member and time, checks and `method` over the first four: time in days, carbon in
+    mgC per g soil, rates per hour. Moments of the rate constant are in the unit of that
+    constant ("rate"), which `rate_units` names for each kinetics.
 
     **Raises:** `ValueError` for choices that do not fit; `RuntimeError` without 64-bit
     floats; `IntegrationError` for a run that fails, loses carbon or turns negative.
     """
     require_x64("an experiment")
-    correlations = checked_correlations(design, supplied)
-    axes = (design.kinetics, design.heterogeneity, correlations)
-    shape = (*map(len, axes), design.members)
+    axes = case_axes(design, supplied)
     found = over_cases(design, supplied, lambda soil: _run_case(design, soil), progress)
     outcomes = [one for members in found.values() for one in members]
-    series = gathered([one for one, _, _ in outcomes], shape)
-    checks = gathered([one for _, one, _ in outcomes], shape)
-    methods = np.asarray([one for *_, one in outcomes], object).reshape(shape)
-    first = draw_member(design, 0, supplied)
-    damkohler = checks["largest_damkohler"]
-    k, h, c, _ = worst = np.unravel_index(damkohler.argmax(), shape)
-    warn_unless_well_mixed(
-        float(damkohler[worst]),
-        float(checks["share_not_well_mixed"][worst]),
-        edge=design.grid.edge,
-        case=f"{design.kinetics[k]} {design.heterogeneity[h]} {correlations[c]}",
-    )
-    return Run(design, correlations, design.times, series, checks, methods, first)
+    values = gathered(outcomes, (*map(len, axes.values()), design.members))
+    warn_of_large_cells(design, axes, values)
+    coordinates = axes | {
+        "member": np.arange(design.members),
+        "time": time_axis(design.times),
+    }
+    return Table(labelled(values), coordinates, design_provenance(design))
 
 
 def gathered(
@@ -97,10 +74,11 @@ def _run_case(design: Design, soil: Soil):
         estimate_error=True,
     )
     saved = solution.values
-    series, checks = outcome_of(design, saved)
     respiration = saved.moments.flux.respiration
-    checks["error_estimate"] = np.asarray(solution.relative_error)
-    checks["respiration_error_estimate"] = np.asarray(
-        ratio(solution.error.moments.flux.respiration, jnp.max(respiration))
-    )
-    return series, checks, solution.method.name
+    return outcome_of(design, saved) | {
+        "error_estimate": np.asarray(solution.relative_error),
+        "respiration_error_estimate": np.asarray(
+            ratio(solution.error.moments.flux.respiration, jnp.max(respiration))
+        ),
+        "method": np.asarray(solution.method.name),
+    }

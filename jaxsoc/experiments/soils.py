@@ -1,7 +1,7 @@
 """The soil of each case: initial pools and parameters, uniform or by cell."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from jaxsoc.upscale.distributions import sample_constants
 from jaxsoc.upscale.fields import Fields, Generator, Recipe
 from jaxsoc.upscale.spectral import check_shape
 
-from .design import Design, Supplied, checked_correlations
+from .design import Design, Supplied, case_axes, checked_correlations
 from .scenarios import SCENARIOS
 
 Case = tuple[str, str, str]
@@ -176,14 +176,14 @@ def case(
 
 
 def soils(
-    design: Design, member: Member, correlations: tuple[str, ...]
+    design: Design, member: Member, axes: Mapping[str, Sequence[str]]
 ) -> Iterator[tuple[Case, Any, Soil]]:
     """Every case of a design: its names, a key that equal soils share, its soil.
 
     Soils that start uniform are equal for all correlations of the same totals, which
     the key writes with 12 digits, since fields meet their totals to rounding alone.
     """
-    for names in product(design.kinetics, design.heterogeneity, correlations):
+    for names in product(*axes.values()):
         soil = case(design, member, *names)
         start: Any = names[2]
         if not any(bool(jnp.any(pool != pool.reshape(-1)[0])) for pool in soil.state):
@@ -203,15 +203,14 @@ def over_cases(
     next.
     **Raises:** `ValueError` for choices that do not fit.
     """
-    correlations = checked_correlations(design, supplied)
-    cases = list(product(design.kinetics, design.heterogeneity, correlations))
-    found: dict[Case, list] = {names: [] for names in cases}
-    total = len(cases) * design.members
+    axes = case_axes(design, supplied)
+    found: dict[Any, list] = {names: [] for names in product(*axes.values())}
+    total = len(found) * design.members
     for m in range(design.members):
         by_key: dict[Any, Any] = {}
         member = draw_member(design, m, supplied)
-        for done, (names, key, soil) in enumerate(soils(design, member, correlations)):
-            progress(m * len(cases) + done, total, " ".join(names))
+        for done, (names, key, soil) in enumerate(soils(design, member, axes)):
+            progress(m * len(found) + done, total, " ".join(names))
             if key not in by_key:
                 by_key[key] = work(soil)
             found[names].append(by_key[key])
