@@ -81,12 +81,8 @@ def test_fields_and_parameters(results):
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
     assert len(titles) == 4 and "dead cells" in titles[0]
     assert figure.axes[0].get_xlabel() == "x (mm)"
-    constants = {"multiplicative": {"rate": member.constants["multiplicative"].rate}}
-    figure = plots.figure_parameters(
-        constants,
-        {"multiplicative": {"rate": 1.5e-4}},
-        {"multiplicative": {"rate": "1/h/(mgC/g)"}},
-    )
+    rate = member.constants["multiplicative"].rate, 1.5e-4, "1/h/(mgC/g)"
+    figure = plots.figure_parameters({"multiplicative": {"rate": rate}})
     (ax,) = drawn(figure)
     assert ax.get_xlabel() == "rate (1/h/(mgC/g))"
     heights = [patch.get_height() for patch in ax.patches]

@@ -138,22 +138,18 @@ def _figures(results: Any, design: Design, member: Member) -> dict[str, Any]:
         figures[f"pools_{kinetics}"] = plots.figure_pools(results, kinetics)
         figures[f"split_{kinetics}"] = plots.figure_split(results, kinetics)
     figures["specific_respiration"] = plots.figure_specific_respiration(results)
-    varying = {k: c for k, c in member.constants.items() if c is not None}
-    if varying:
-        figures["parameters"] = plots.figure_parameters(
-            {k: _by_name(c) for k, c in varying.items()},
-            {k: _by_name(design.nominal(k)) for k in varying},
-            {k: _units(c) for k, c in varying.items()},
-        )
-    return figures
-
-
-def _units(constants):
-    return {d.name: d.unit for d in declarations(type(constants))}
-
-
-def _by_name(constants):
-    return {
-        declaration.name: getattr(constants, declaration.name)
-        for declaration in declarations(type(constants))
+    varying = {
+        kinetics: {
+            d.name: (
+                getattr(c, d.name),
+                getattr(design.nominal(kinetics), d.name),
+                d.unit,
+            )
+            for d in declarations(type(c))
+        }
+        for kinetics, c in member.constants.items()
+        if c is not None
     }
+    if varying:
+        figures["parameters"] = plots.figure_parameters(varying)
+    return figures
