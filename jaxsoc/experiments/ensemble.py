@@ -105,18 +105,11 @@ def memory_needed(design: Design, chunk: int) -> int:
 
 def _courant(design, member, kind: tuple[str, str], correlation):
     """The Courant number that keeps the tolerance for the first member."""
-    kinetics, heterogeneity = kind
-    model, state, params = case(design, member, kinetics, heterogeneity, correlation)
-    method = _method(COURANT)
+    soil = case(design, member, *kind, correlation)
+    save, method = saver(soil.model, design.grid.edge), _method(COURANT)
     for _ in range(6):
         solution = integrate(
-            model,
-            state,
-            params,
-            design.times,
-            save=saver(model, design.grid.edge),
-            method=method,
-            estimate_error=True,
+            *soil, design.times, save=save, method=method, estimate_error=True
         )
         respiration = np.asarray(solution.values.moments.flux.respiration)
         error = np.asarray(solution.error.moments.flux.respiration)
@@ -188,9 +181,7 @@ def _program(design, plan, kinetics, heterogeneity):
     def one(member):
         soil = case(design, member, kinetics, heterogeneity, _NAME)
         solution = integrate(
-            soil.model,
-            soil.state,
-            soil.params,
+            *soil,
             design.times,
             save=saver(soil.model, design.grid.edge),
             method=_method(plan.courant[kinetics, heterogeneity]),

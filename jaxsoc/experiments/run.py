@@ -6,12 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsoc.physics.safe import ratio
-from jaxsoc.solve import integrate, require_x64
+from jaxsoc.solve import require_x64
 from jaxsoc.tables import Table, time_axis
 
 from .design import Design, Supplied, case_axes, design_provenance
 from .series import labelled, outcome_of, saver, warn_of_large_cells
-from .soils import Soil, over_cases
+from .soils import Soil, follow_soil, over_cases
 
 
 def run(
@@ -61,18 +61,8 @@ def gathered(
 
 
 def _run_case(design: Design, soil: Soil):
-    model, state, params = soil
-    solution = integrate(
-        model,
-        state,
-        params,
-        design.times,
-        save=saver(model, design.grid.edge),
-        method=design.method,
-        rate=model.fastest_rate,
-        tolerance=design.tolerance,
-        estimate_error=True,
-    )
+    save = saver(soil.model, design.grid.edge)
+    solution = follow_soil(design, soil, save, estimate_error=True)
     saved = solution.values
     respiration = saved.moments.flux.respiration
     return outcome_of(design, saved) | {

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
 from jaxsoc.physics.grids import warn_above_largest
 from jaxsoc.physics.mortality import linear_mortality, power_mortality
-from jaxsoc.solve import map_members, steady_state
+from jaxsoc.solve import Solution, integrate, map_members, steady_state
 from jaxsoc.upscale.distributions import sample_constants
 from jaxsoc.upscale.fields import Fields, Generator, Recipe
 from jaxsoc.upscale.spectral import check_shape
@@ -216,6 +216,22 @@ def over_cases(
             found[names].append(by_key[key])
     progress(total, total, "")
     return found
+
+
+def follow_soil(design: Design, soil: Soil, save: Any, **options: Any) -> Solution:
+    """A soil through the times of a design, by its method and to its tolerance.
+
+    **Arguments:** `save`, `options`: see `integrate`.
+    """
+    return integrate(
+        *soil,
+        design.times,
+        save=save,
+        method=design.method,
+        rate=soil.model.fastest_rate,
+        tolerance=design.tolerance,
+        **options,
+    )
 
 
 def _constants(design, kinetics, given, key, shape):
