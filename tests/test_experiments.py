@@ -20,6 +20,7 @@ from jaxsoc.experiments import (
     sweep_heterogeneity,
     two_patches,
 )
+from jaxsoc.experiments.series import SERIES
 from jaxsoc.models import TwoPool, TwoPoolParameters
 from jaxsoc.physics.grids import CellGrid, NotWellMixedWarning
 from jaxsoc.physics.kinetics import (
@@ -54,19 +55,19 @@ def all_laws():
 
 
 def test_carbon_balance_and_split_of_every_case(all_laws):
-    assert all_laws.checks["carbon_balance_error"].max() <= 1e-12
-    assert all_laws.checks["smallest_pool"].min() >= 0
-    assert all_laws.checks["error_estimate"].max() <= 1e-5
-    series = all_laws.series
-    total = series["respiration_mean_field"] + series["respiration_higher_order"]
-    np.testing.assert_allclose(total, series["respiration"], rtol=1e-13)
+    assert all_laws.values("carbon_balance_error").max() <= 1e-12
+    assert all_laws.values("smallest_pool").min() >= 0
+    assert all_laws.values("error_estimate").max() <= 1e-5
+    series = all_laws.values
+    total = series("respiration_mean_field") + series("respiration_higher_order")
+    np.testing.assert_allclose(total, series("respiration"), rtol=1e-13)
     np.testing.assert_allclose(
-        series["respiration"], (1 - 0.31) * series["decomposition"], rtol=1e-12
+        series("respiration"), (1 - 0.31) * series("decomposition"), rtol=1e-12
     )
 
 
 def test_homogeneous_soil_is_its_own_mean_field(all_laws):
-    part = lambda name, h: all_laws.series[name][:, h]
+    part = lambda name, h: all_laws.values(name)[:, h]
     assert np.abs(part("respiration_higher_order", 0)).max() == 0
     for name in ("substrate_variance", "rate_variance"):
         assert np.abs(part(name, 0)).max() == 0
@@ -74,37 +75,37 @@ def test_homogeneous_soil_is_its_own_mean_field(all_laws):
 
 
 def test_pools_are_uniform_at_the_start_of_a_biochemical_soil_only_there(all_laws):
-    variance = all_laws.series["substrate_variance"][:, 2]
+    variance = all_laws.values("substrate_variance")[:, 2]
     assert np.abs(variance[..., 0]).max() < 1e-20
     assert variance[..., 1:].min() > 1e-12
 
 
 def test_rates_per_biomass(all_laws):
-    s = all_laws.series
+    s = all_laws.values
     np.testing.assert_allclose(
-        s["specific_growth_rate"] * 0.69 / 0.31, s["specific_respiration_rate"], 1e-12
+        s("specific_growth_rate") * 0.69 / 0.31, s("specific_respiration_rate"), 1e-12
     )
     np.testing.assert_allclose(
-        s["specific_respiration_rate"] * s["biomass"], s["respiration"], 1e-12
+        s("specific_respiration_rate") * s("biomass"), s("respiration"), 1e-12
     )
 
 
 def test_means_of_all_cases_start_alike(all_laws):
     for name in ("substrate", "biomass"):
-        start = all_laws.series[name][..., 0]
+        start = all_laws.values(name)[..., 0]
         np.testing.assert_allclose(start, start.flat[0], rtol=1e-12)
 
 
 def test_summary_reads_the_arrays(all_laws):
-    rows = summarise(all_laws.design, all_laws.correlation, all_laws.series)
+    rows = summarise(all_laws)
     # homogeneous and biochemical once, biophysical and full by correlation
     assert len(rows) == 3 * (1 + 3 + 1 + 3)
     row = next(r for r in rows if r.kinetics == "eca" and r.heterogeneity == "full")
-    k, c = all_laws.design.kinetics.index("eca"), 0
-    R = all_laws.series["respiration"][k, 3, c, 0]
+    k, c = all_laws.values("kinetics").tolist().index("eca"), 0
+    R = all_laws.values("respiration")[k, 3, c, 0]
     assert row.peak_respiration == R.max()
-    assert row.peak_day == all_laws.times[R.argmax()] / 24
-    control = all_laws.series["respiration"][k, 0, c, 0].max()
+    assert row.peak_day == all_laws.values("time")[R.argmax()]
+    control = all_laws.values("respiration")[k, 0, c, 0].max()
     assert row.peak_ratio == pytest.approx(R.max() / control)
 
 
@@ -112,9 +113,10 @@ def test_summary_reads_the_arrays(all_laws):
 def test_a_member_does_not_depend_on_how_many_there_are():
     three = run(small(members=3, kinetics=("multiplicative",), every=60.0))
     one = run(small(members=1, kinetics=("multiplicative",), every=60.0))
-    for name, values in one.series.items():
-        np.testing.assert_array_equal(values[..., 0, :], three.series[name][..., 0, :])
-    full = three.series["respiration"][0, 3, 0]
+    for name in SERIES:
+        values = one.values(name)
+        np.testing.assert_array_equal(values[..., 0, :], three.values(name)[..., 0, :])
+    full = three.values("respiration")[0, 3, 0]
     assert np.ptp(full[:, 2]) > 0
 
 
@@ -188,8 +190,8 @@ def test_users_own_law_runs_beside_the_known_ones():
         heterogeneity=("homogeneous", "biophysical"),
     )
     result = run(design)
-    assert result.checks["carbon_balance_error"].max() < 1e-12
-    R = result.series["respiration"]
+    assert result.values("carbon_balance_error").max() < 1e-12
+    R = result.values("respiration")
     assert np.abs(R[0] - R[1]).max() > 0.01 * R.max()
     with pytest.raises(ValueError, match="no distribution .* constants of holling"):
         run(dataclasses.replace(design, heterogeneity=("full",)))
@@ -198,7 +200,7 @@ def test_users_own_law_runs_beside_the_known_ones():
 def test_nonlinear_mortality_runs():
     mortality = PowerMortalityConstants(1e-4, 1.6)
     result = run(small(mortality=mortality, kinetics=("multiplicative",), every=60.0))
-    assert result.checks["carbon_balance_error"].max() < 1e-12
+    assert result.values("carbon_balance_error").max() < 1e-12
 
 
 @pytest.mark.parametrize("exponent", [0.5, 0.8, 2.0])
@@ -213,10 +215,10 @@ def test_any_exponent_of_mortality_runs(exponent):
         every=24.0,
     )
     result = run(design)
-    assert result.checks["carbon_balance_error"].max() < 1e-12
+    assert result.values("carbon_balance_error").max() < 1e-12
     # never more negative than what the tolerance allows
-    largest = result.series["biomass"].max()
-    assert result.checks["smallest_pool"].min() >= -design.tolerance * largest
+    largest = result.values("biomass").max()
+    assert result.values("smallest_pool").min() >= -design.tolerance * largest
 
 
 def test_a_law_without_a_slope_at_zero_runs():
@@ -225,7 +227,7 @@ def test_a_law_without_a_slope_at_zero_runs():
     result = run(
         small(laws=laws, kinetics=("root",), heterogeneity=("biophysical",), every=24.0)
     )
-    assert result.checks["carbon_balance_error"].max() < 1e-12
+    assert result.values("carbon_balance_error").max() < 1e-12
 
 
 def test_users_own_distributions_and_generator():
@@ -245,7 +247,7 @@ def test_users_own_distributions_and_generator():
     assert 0.01 <= float(constants.rate.min()) < float(constants.rate.max()) <= 0.02
     assert constants.half_saturation == 25.0
     result = run(design)
-    R = result.series["respiration"]
+    R = result.values("respiration")
     # at the start, substrate and microbes never meet
     assert np.abs(R[0, 1, ..., 0]).max() == 0 < R[0, 0, ..., 0].min()
 
@@ -258,7 +260,7 @@ def test_equal_variance_fields_run_for_several_members():
         members=2,
         every=60.0,
     )
-    variance = run(design).series["substrate_variance"][0, 0, :, :, 0]
+    variance = run(design).values("substrate_variance")[0, 0, :, :, 0]
     np.testing.assert_allclose(variance, variance[:1] + 0 * variance, rtol=1e-10)
     assert np.ptp(variance[0]) > 0
 
@@ -268,17 +270,17 @@ def test_a_soil_without_carbon_is_balanced_and_one_without_microbes_runs():
     empty, full = np.zeros((4, 5)), fields()
     design = small(kinetics=("multiplicative",), input=0.0, every=60.0)
     nothing = run(design, Supplied(empty, {"given": empty}))
-    assert nothing.checks["carbon_balance_error"].max() == 0
-    rows = summarise(design, nothing.correlation, nothing.series)
+    assert nothing.values("carbon_balance_error").max() == 0
+    rows = summarise(nothing)
     assert all(np.isnan(row.peak_ratio) for row in rows)
     lifeless = run(small(every=60.0), Supplied(empty, {"given": full}))
-    assert np.abs(lifeless.series["respiration"]).max() == 0
+    assert np.abs(lifeless.values("respiration")).max() == 0
 
 
 def test_the_moments_of_constants_that_a_law_lacks_are_missing(all_laws):
-    k = all_laws.design.kinetics.index("linear")
-    assert np.isnan(all_laws.series["half_saturation_variance"][k]).all()
-    assert np.isfinite(all_laws.series["rate_variance"][k]).all()
+    k = all_laws.values("kinetics").tolist().index("linear")
+    assert np.isnan(all_laws.values("half_saturation_variance")[k]).all()
+    assert np.isfinite(all_laws.values("rate_variance")[k]).all()
 
 
 @pytest.mark.reference
@@ -294,8 +296,8 @@ def test_published_constants_are_too_fast_for_their_cells_somewhere(data):
     )
     with pytest.warns(NotWellMixedWarning, match="michaelis_menten full positive"):
         result = run(design, supplied)
-    assert 0.5 < result.checks["largest_damkohler"].max() < 0.8
-    assert 0 < result.checks["share_not_well_mixed"].max() < 0.02
+    assert 0.5 < result.values("largest_damkohler").max() < 0.8
+    assert 0 < result.values("share_not_well_mixed").max() < 0.02
 
 
 def test_large_cells_are_warned_about():
@@ -405,17 +407,17 @@ def test_supplied_fields_make_one_member():
     with pytest.raises(ValueError, match="one member, got members 2"):
         run(small(members=2), supplied)
     result = run(small(every=60.0, kinetics=("multiplicative",)), supplied)
-    assert result.correlation == ("given",)
+    assert result.values("correlation").tolist() == ["given"]
 
 
 def test_controls_of_fields_with_unequal_totals_are_their_own():
     supplied = Supplied(fields(), {"poor": fields(), "rich": 10 * fields()}, {})
     design = small(kinetics=("multiplicative",), heterogeneity=("homogeneous",))
     done = run(design, supplied)
-    S = done.series["substrate"][0, 0, :, 0]
+    S = done.values("substrate")[0, 0, :, 0]
     np.testing.assert_allclose(S[:, 0], [2.0, 20.0])
     assert S[1, -1] > S[0, -1]
-    rows = summarise(design, done.correlation, done.series)
+    rows = summarise(done)
     assert [row.correlation for row in rows] == ["poor", "rich"]
 
 
@@ -560,11 +562,11 @@ def test_no_heterogeneity_is_the_mean_field():
     homogeneous = run(
         small(kinetics=("multiplicative",), heterogeneity=("homogeneous",))
     )
-    one = homogeneous.series["respiration"][0, 0, 0, 0]
+    one = homogeneous.values("respiration")[0, 0, 0, 0]
     np.testing.assert_allclose(sweep.mean_field, one, rtol=1e-5)
     full = run(small(kinetics=("multiplicative",), heterogeneity=("biophysical",)))
     np.testing.assert_allclose(
-        sweep.respiration[1], full.series["respiration"][0, 0, 1, 0], rtol=1e-6
+        sweep.respiration[1], full.values("respiration")[0, 0, 1, 0], rtol=1e-6
     )
 
 
@@ -586,7 +588,7 @@ def test_two_patches_start_as_the_formula_says():
     design = small(
         kinetics=("multiplicative",), heterogeneity=("homogeneous", "biophysical")
     )
-    R = run(design, patches).series["respiration"][0, :, :, 0, 0]
+    R = run(design, patches).values("respiration")[0, :, :, 0, 0]
     assert R[1, 0] / R[0, 0] == pytest.approx(1 + a * b, rel=1e-12)
     assert R[1, 1] / R[0, 1] == pytest.approx(1 - a * b, rel=1e-12)
     with pytest.raises(ValueError, match="biomass contrast"):
@@ -603,9 +605,9 @@ def test_scenario_1_starts_at_the_steady_state_of_multiplicative_kinetics():
         grid=CellGrid((16, 16)),
     )
     result = run(design)
-    R = result.series["respiration"][0, 0, 0, 0]
+    R = result.values("respiration")[0, 0, 0, 0]
     np.testing.assert_allclose(R, 125 / 206_250, rtol=1e-12)
-    S = result.series["substrate"][0, 0, 0, 0]
+    S = result.values("substrate")[0, 0, 0, 0]
     np.testing.assert_allclose(S, 0.00028 / (0.31 * 1.5365625e-4), rtol=1e-12)
 
 
@@ -618,7 +620,7 @@ def test_scenario_1_starts_at_the_steady_state_of_the_users_soil():
         mortality=LinearMortalityConstants(0.001),
         duration=2400.0,
     )
-    R = run(design).series["respiration"][0, 0, 0, 0]
+    R = run(design).values("respiration")[0, 0, 0, 0]
     np.testing.assert_allclose(R, 0.002, rtol=1e-12)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxsoc import plots
-from jaxsoc.experiments import Design, Supplied, run
+from jaxsoc.experiments import Design, Supplied, draw_member, run
 from jaxsoc.io import to_dataset
 from jaxsoc.physics.grids import CellGrid
 from jaxsoc.plots import style
@@ -18,8 +18,7 @@ def results():
         duration=96.0,
         every=12.0,
     )
-    result = run(design)
-    return result, to_dataset(result)
+    return design, to_dataset(run(design))
 
 
 def drawn(figure):
@@ -74,20 +73,16 @@ def test_specific_respiration_against_substrate(results):
 
 
 def test_fields_and_parameters(results):
-    result, _ = results
-    member = result.member
+    design, _ = results
+    member = draw_member(design)
     figure = plots.figure_fields(
         np.asarray(member.fields.biomass), member.fields.substrate
     )
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
     assert len(titles) == 4 and "dead cells" in titles[0]
     assert figure.axes[0].get_xlabel() == "x (mm)"
-    constants = {"multiplicative": {"rate": member.constants["multiplicative"].rate}}
-    figure = plots.figure_parameters(
-        constants,
-        {"multiplicative": {"rate": 1.5e-4}},
-        {"multiplicative": {"rate": "1/h/(mgC/g)"}},
-    )
+    rate = member.constants["multiplicative"].rate, 1.5e-4, "1/h/(mgC/g)"
+    figure = plots.figure_parameters({"multiplicative": {"rate": rate}})
     (ax,) = drawn(figure)
     assert ax.get_xlabel() == "rate (1/h/(mgC/g))"
     heights = [patch.get_height() for patch in ax.patches]

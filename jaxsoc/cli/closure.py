@@ -164,7 +164,7 @@ def run_predict(config: PredictConfig, load: Sequence[Path], *, quiet: bool) -> 
         known = np.full(shape, np.nan)
         if config.distributed:
             whole = with_bar(console, lambda p: run(design, supplied, progress=p))
-            known = whole.series["respiration"][0, 0, :, 0]
+            known = whole.values("respiration")[0, 0, :, 0]
         cores = Examples(*_by_core(soils), design.times, known)
         forecasts = _forecasts(console, dict(loaded), cores)
     results = closure_dataset(

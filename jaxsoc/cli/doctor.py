@@ -11,20 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 _PACKAGES = (
-    "jaxsoc",
-    "jax",
-    "jaxlib",
-    "equinox",
-    "diffrax",
-    "lineax",
-    "optimistix",
-    "optax",
-    "numpyro",
-    "numpy",
-    "scipy",
-    "xarray",
-    "h5netcdf",
-    "matplotlib",
+    *("jaxsoc", "jax", "jaxlib", "equinox", "diffrax", "lineax", "optimistix"),
+    *("optax", "numpyro", "numpy", "scipy", "xarray", "h5netcdf", "matplotlib"),
 )
 _OLDEST_JAX = (0, 10)
 

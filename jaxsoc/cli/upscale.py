@@ -1,6 +1,5 @@
 """`jaxsoc upscale`: run, tell, draw, store."""
 
-import json
 import time
 import warnings
 from typing import Any
@@ -17,16 +16,18 @@ from jaxsoc.experiments import (
     draw_member,
     estimate_cost,
     run,
+    stream,
     summarise,
 )
 from jaxsoc.io import (
+    MemberStore,
     load_fields,
     save_dataset,
-    stream,
     to_dataset,
     writable_folder,
 )
 from jaxsoc.physics.parameters import declarations
+from jaxsoc.tables import Table as Results
 
 from .config import UpscaleConfig
 from .report import finish, print_warnings, with_bar
@@ -49,24 +50,19 @@ def run_upscale(config: UpscaleConfig, *, quiet: bool, dry_run: bool) -> None:
             print_warnings(console, noticed)
             return
         folder = writable_folder(config.out)
-        about = {"configuration": config.model_dump(mode="json")}
+        store = MemberStore(folder / "members.zarr")
+        options = {"memory": config.memory * 2**30}
         if design.members > 1 and design.method is None:
-            stream_all = lambda progress: stream(
-                design,
-                folder / "members.zarr",
-                memory=config.memory * 2**30,
-                progress=progress,
-            )
-            results, member = with_bar(console, stream_all), draw_member(design, 0)
-            results = results.assign_attrs(
-                {name: json.dumps(value) for name, value in about.items()}
-            )
+            work = lambda p: stream(design, store, progress=p, **options)
         else:
-            finished = with_bar(console, lambda p: run(design, supplied, progress=p))
-            results, member = to_dataset(finished, about), finished.member
+            work = lambda p: run(design, supplied, progress=p)
+        found = with_bar(console, work)
+        member = draw_member(design, 0, supplied)
+    about = {"configuration": config.model_dump(mode="json")}
+    results = to_dataset(found, about)
     # Before anything is printed: a closed pipe must not cost the results.
     written = save_dataset(results, folder / "upscale.nc")
-    _print_summary(console, design, results)
+    _print_summary(console, design, found)
     figures = lambda: _figures(results, design, member) if config.figures else {}
     finish(console, noticed, started, written, figures)
 
@@ -84,7 +80,7 @@ def supplied_fields(config: UpscaleConfig, design: Design) -> Supplied | None:
     )
 
 
-def _print_summary(console: Console, design: Design, results: Any) -> None:
+def _print_summary(console: Console, design: Design, results: Results) -> None:
     members = f", mean of {design.members} members" if design.members > 1 else ""
     days = f"{design.hours / 24:g} days"
     table = Table(title=f"Scenario {design.scenario}, {days}{members}")
@@ -97,9 +93,7 @@ def _print_summary(console: Console, design: Design, results: Any) -> None:
     ):
         table.add_column(heading, justify="right", no_wrap=True)
     last = None
-    correlations = list(map(str, results.correlation.values))
-    series = {name: results[name].values for name in ("respiration", "substrate")}
-    for row in summarise(design, correlations, series):
+    for row in summarise(results):
         if row.kinetics != last:
             table.add_section()
             table.add_row(row.kinetics.replace("_", " "), style="bold")
@@ -112,7 +106,7 @@ def _print_summary(console: Console, design: Design, results: Any) -> None:
             f"{row.final_substrate:.3f}",
         )
     console.print(table)
-    worst = lambda name: float(results[name].max())
+    worst = lambda name: np.nanmax(results.values(name))
     console.print(
         f"carbon balance closes to {worst('carbon_balance_error'):.1e}; estimated "
         f"error of R {worst('respiration_error_estimate'):.1e} of its peak"
@@ -144,22 +138,18 @@ def _figures(results: Any, design: Design, member: Member) -> dict[str, Any]:
         figures[f"pools_{kinetics}"] = plots.figure_pools(results, kinetics)
         figures[f"split_{kinetics}"] = plots.figure_split(results, kinetics)
     figures["specific_respiration"] = plots.figure_specific_respiration(results)
-    varying = {k: c for k, c in member.constants.items() if c is not None}
-    if varying:
-        figures["parameters"] = plots.figure_parameters(
-            {k: _by_name(c) for k, c in varying.items()},
-            {k: _by_name(design.nominal(k)) for k in varying},
-            {k: _units(c) for k, c in varying.items()},
-        )
-    return figures
-
-
-def _units(constants):
-    return {d.name: d.unit for d in declarations(type(constants))}
-
-
-def _by_name(constants):
-    return {
-        declaration.name: getattr(constants, declaration.name)
-        for declaration in declarations(type(constants))
+    varying = {
+        kinetics: {
+            d.name: (
+                getattr(c, d.name),
+                getattr(design.nominal(kinetics), d.name),
+                d.unit,
+            )
+            for d in declarations(type(c))
+        }
+        for kinetics, c in member.constants.items()
+        if c is not None
     }
+    if varying:
+        figures["parameters"] = plots.figure_parameters(varying)
+    return figures

@@ -10,14 +10,14 @@ from .cost import estimate_cost as estimate_cost
 from .design import Design as Design
 from .design import Supplied as Supplied
 from .design import checked_correlations as checked_correlations
+from .design import design_provenance as design_provenance
 from .effective import Effective as Effective
 from .effective import effective_kinetics as effective_kinetics
-from .ensemble import Chunk as Chunk
 from .ensemble import Plan as Plan
+from .ensemble import chunk_runner as chunk_runner
 from .ensemble import chunk_size as chunk_size
 from .ensemble import memory_needed as memory_needed
 from .ensemble import plan_ensemble as plan_ensemble
-from .ensemble import run_chunks as run_chunks
 from .forecasts import Forecast as Forecast
 from .forecasts import forecast as forecast
 from .forecasts import null_forecast as null_forecast
@@ -29,7 +29,6 @@ from .objectives import largest_saved_respiration as largest_saved_respiration
 from .objectives import peak_respiration as peak_respiration
 from .objectives import remaining_substrate as remaining_substrate
 from .objectives import time_of_peak as time_of_peak
-from .run import Run as Run
 from .run import run as run
 from .scenarios import DISTRIBUTIONS as DISTRIBUTIONS
 from .scenarios import SCENARIOS as SCENARIOS
@@ -45,6 +44,7 @@ from .soils import initial_means as initial_means
 from .soils import member_source as member_source
 from .soils import model_of as model_of
 from .steady import mean_steady_state as mean_steady_state
+from .stream import stream as stream
 from .summary import Summary as Summary
 from .summary import summarise as summarise
 from .sweep import Sweep as Sweep

@@ -15,11 +15,9 @@ from jaxsoc.physics.transforms import leaves_by_name
 from jaxsoc.solve import Method, integrate, require_x64
 from jaxsoc.upscale import taylor
 
-from .design import Design, Supplied, checked_correlations
-from .run import uniform_start
-from .soils import Soil, case, draw_member
+from .design import Design, Supplied
+from .soils import Case, Soil, over_cases
 
-Case = tuple[str, str, str]  # kinetics, heterogeneity, correlation
 _POOLS = {"substrate": "mgC/g", "biomass": "mgC/g", "co2": "mgC/g"}
 
 
@@ -212,27 +210,10 @@ def budgets(
     checked_choice(order, of)
     if design.members > 1:
         raise ValueError(f"a budget is of one member, got members {design.members}")
-    axes = design.kinetics, design.heterogeneity, checked_correlations(design, supplied)
-    cases = list(product(*axes))
-    member = draw_member(design, 0, supplied)
-    done: dict[Any, Budget] = {}
-    found: dict[Case, Budget] = {}
-    for names in cases:
-        progress(len(found), len(cases), " ".join(names))
-        soil = case(design, member, *names)
-        key = (*names[:2], uniform_start(soil) or names[2])
-        if key not in done:
-            done[key] = budget(
-                soil,
-                design.times,
-                order=order,
-                of=of,
-                method=design.method,
-                tolerance=design.tolerance,
-            )
-        found[names] = done[key]
-    progress(len(cases), len(cases), "")
-    return found
+    options = {"method": design.method, "tolerance": design.tolerance}
+    one = lambda soil: budget(soil, design.times, order=order, of=of, **options)
+    found = over_cases(design, supplied, one, progress)
+    return {names: result for names, (result,) in found.items()}
 
 
 def second_order_table(

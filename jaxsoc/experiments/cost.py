@@ -1,7 +1,6 @@
 """What a design would cost, measured on this machine in a second or two."""
 
 import time
-from itertools import product
 from typing import NamedTuple
 
 import jax
@@ -10,13 +9,13 @@ import numpy as np
 from jaxsoc.solve import Steps, integrate, require_x64
 from jaxsoc.solve.methods import COURANT
 
-from .design import Design, Supplied, checked_correlations
-from .run import uniform_start
-from .soils import Soil, case, draw_member
+from .design import Design, Supplied, case_axes
+from .series import SERIES
+from .soils import Soil, draw_member, soils
 
 _STEPS_TIMED = 100
 _COMPILE_SECONDS = 2.0
-_SERIES_KEPT = 2 * 21  # in the run and in the dataset made of it
+_COPIES = 2  # in the run and in the dataset made of it
 _ARRAYS_ALIVE = 24  # stages of a step, rates and moments, each as large as a pool
 
 
@@ -35,25 +34,21 @@ def estimate_cost(design: Design, supplied: Supplied | None = None) -> Cost:
     **Raises:** as `run`, for choices that do not fit.
     """
     require_x64("an experiment")
-    correlations = checked_correlations(design, supplied)
-    member = draw_member(design, 0, supplied)
-    distinct = {}
-    for names in product(design.kinetics, design.heterogeneity, correlations):
-        soil = case(design, member, *names)
-        distinct[(*names[:2], uniform_start(soil) or names[2])] = soil
-    soils = list(distinct.values())
-    largest = max(soils, key=lambda soil: soil.state.substrate.size)
+    axes = case_axes(design, supplied)
+    cases = list(soils(design, draw_member(design, 0, supplied), axes))
+    distinct = {key: soil for _, key, soil in cases}.values()
+    largest = max(distinct, key=lambda soil: soil.state.substrate.size)
     speed = _seconds_per_cell_step(largest)
     # The error estimate adds half the steps; one saved time costs about one step.
-    work = sum(1.5 * _cell_steps(design, soil) for soil in soils)
+    work = sum(1.5 * _cell_steps(design, soil) for soil in distinct)
     kinds = len(design.kinetics) * len(design.heterogeneity)
-    cells, times = largest.state.substrate.size, len(design.times)
-    cases = len(design.kinetics) * len(design.heterogeneity) * len(correlations)
+    cells = largest.state.substrate.size
+    kept = _COPIES * len(SERIES) * len(design.times) * len(cases) * design.members
     return Cost(
-        len(soils) * design.members,
+        len(distinct) * design.members,
         cells,
         _COMPILE_SECONDS * kinds + design.members * work * speed,
-        8 * (_ARRAYS_ALIVE * cells + _SERIES_KEPT * times * cases * design.members),
+        8 * (_ARRAYS_ALIVE * cells + kept),
     )
 
 

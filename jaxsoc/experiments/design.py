@@ -16,7 +16,7 @@ from jaxsoc.physics.mortality import (
     LinearMortalityConstants,
     PowerMortalityConstants,
 )
-from jaxsoc.physics.parameters import AbstractParameters, default
+from jaxsoc.physics.parameters import AbstractParameters, declarations, default
 from jaxsoc.solve import Method
 from jaxsoc.upscale.distributions import AbstractDistribution
 from jaxsoc.upscale.fields import CORRELATIONS, Fields, Generator
@@ -254,3 +254,38 @@ def checked_correlations(design: Design, supplied: Supplied | None) -> tuple[str
         return known
     _some_of("correlation", design.correlation, known)
     return design.correlation
+
+
+def case_axes(design: Design, supplied: Supplied | None = None) -> dict[str, list[str]]:
+    """Names along the axes of results: kinetics, heterogeneity, correlation.
+
+    **Raises:** as `checked_correlations`.
+    """
+    return {
+        "kinetics": list(design.kinetics),
+        "heterogeneity": list(design.heterogeneity),
+        "correlation": list(checked_correlations(design, supplied)),
+    }
+
+
+def design_provenance(design: Design) -> dict[str, Any]:
+    """What results of a design say of where they come from."""
+    return {
+        "title": "Respiration of a heterogeneous soil core",
+        "references": "https://doi.org/10.5194/gmd-13-1399-2020",
+        "seed": design.seed,
+        "scenario": design.scenario,
+        "rate_units": {name: _rate_unit(name) for name in design.kinetics},
+        "design": described(design),
+    }
+
+
+def described(design: Design) -> dict[str, str]:
+    """The choices of a design as text."""
+    return {name: str(value) for name, value in vars(design).items() if name != "laws"}
+
+
+def _rate_unit(kinetics):
+    if kinetics not in KINETICS:
+        return "as given"
+    return declarations(KINETICS[kinetics].constants)[0].unit

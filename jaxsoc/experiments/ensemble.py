@@ -1,6 +1,7 @@
 """Any number of members: chunk by chunk, each drawn from its key and forgotten."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
+from functools import cache
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -17,30 +18,18 @@ from jaxsoc.solve import (
 from jaxsoc.solve.methods import COURANT
 from jaxsoc.upscale.fields import Fields, Generator
 
-from .design import Design, checked_correlations
-from .series import outcome_of, saver
+from .design import Design, case_axes, checked_correlations
+from .run import gathered
+from .series import SERIES, outcome_of, saver
 from .soils import Member, case, member_source
 
 # Members of a chunk at most: often enough saved, and long enough to be worth a file.
 _LARGEST_CHUNK = 64
-_SERIES = 22
 _ARRAYS_ALIVE = 40  # of a device: stages of a step, noise and spectra of a draw
 _PROGRAMS = 256 * 2**20  # compiled programs, libraries
 _NAME = "field"  # of the one substrate field that a program sees
 
 Progress = Callable[[int, int, str], None]
-
-
-class Chunk(NamedTuple):
-    """Results of some members, numbered from `first`.
-
-    `series`: name -> array by kinetics, heterogeneity, correlation, member, time;
-    `checks`: name -> array by the first four.
-    """
-
-    first: int
-    series: dict[str, np.ndarray]
-    checks: dict[str, np.ndarray]
 
 
 class Plan(NamedTuple):
@@ -109,25 +98,18 @@ def memory_needed(design: Design, chunk: int) -> int:
     cells = 8 * int(np.prod(design.grid.shape))
     cases = len(design.kinetics) * len(design.heterogeneity) * len(names)
     fields = cells * (1 + len(names) + 2 * len(design.kinetics))
-    series = 3 * 8 * len(design.times) * _SERIES * cases
+    series = 3 * 8 * len(design.times) * (len(SERIES) + 1) * cases
     working = _PROGRAMS + jax.device_count() * _ARRAYS_ALIVE * cells
     return working + chunk * (fields + series)
 
 
 def _courant(design, member, kind: tuple[str, str], correlation):
     """The Courant number that keeps the tolerance for the first member."""
-    kinetics, heterogeneity = kind
-    model, state, params = case(design, member, kinetics, heterogeneity, correlation)
-    method = _method(COURANT)
+    soil = case(design, member, *kind, correlation)
+    save, method = saver(soil.model, design.grid.edge), _method(COURANT)
     for _ in range(6):
         solution = integrate(
-            model,
-            state,
-            params,
-            design.times,
-            save=saver(model, design.grid.edge),
-            method=method,
-            estimate_error=True,
+            *soil, design.times, save=save, method=method, estimate_error=True
         )
         respiration = np.asarray(solution.values.moments.flux.respiration)
         error = np.asarray(solution.error.moments.flux.respiration)
@@ -146,47 +128,45 @@ def _method(courant):
     return Steps(courant=courant, devices=1)
 
 
-def run_chunks(
-    design: Design,
-    plan: Plan,
-    *,
-    skip: Iterable[int] = (),
-    progress: Progress = lambda done, total, case: None,
-) -> Iterator[Chunk]:
-    """Runs the members of a design chunk by chunk, in order.
+def chunk_runner(
+    design: Design, plan: Plan, *, progress: Progress = lambda done, total, case: None
+) -> Callable[[int], dict[str, np.ndarray]]:
+    """Runs the members of a design chunk by chunk.
 
     A member's numbers do not depend on the chunk it is in, nor on how many there are.
 
-    **Arguments:** `skip`: numbers of chunks that need not be run; `progress`: called
-    with members done, members in all, and the name of the case.
+    **Arguments:** `progress`: called with members done, members in all, and the name of
+    the case.
+    **Returns:** number of a chunk -> series and checks by name, over kinetics,
+    heterogeneity, correlation, member and, if a series, time.
     **Raises:** as `run`.
     """
     require_x64("an ensemble")
-    correlations, skipped = checked_correlations(design, None), set(skip)
-    axes = (design.kinetics, design.heterogeneity, correlations)
-    source, programs = member_source(design), {}
-    for number, first in enumerate(range(0, design.members, plan.chunk)):
-        if number in skipped:
-            continue
-        # The last chunk is filled up with members that are thrown away.
-        wanted = min(plan.chunk, design.members - first)
+    axes, source = case_axes(design), member_source(design)
+    program = cache(lambda *kind: _program(design, plan, *kind))
+
+    def run_chunk(number):
+        first = number * plan.chunk
         members = source(first + np.arange(plan.chunk))
-        series, checks = {}, {}
-        finished: dict[Any, tuple] = {}
-        for k, h, c in product(*map(lambda axis: range(len(axis)), axes)):
-            names = axes[0][k], axes[1][h], axes[2][c]
+        by_key: dict[Any, Any] = {}
+        found = []
+        for names in product(*axes.values()):
             progress(first, design.members, " ".join(names))
-            same = names[:2] if _same_for_all(design, names[1]) else names
-            if same not in finished:
-                if names[:2] not in programs:
-                    programs[names[:2]] = _program(design, plan, *names[:2])
-                finished[same] = _results(design, programs[names[:2]], members, names)
-            for store, values in zip((series, checks), finished[same], strict=True):
-                for name, value in values.items():
-                    shape = (*map(len, axes), wanted, *value.shape[1:])
-                    store.setdefault(name, np.zeros(shape))[k, h, c] = value[:wanted]
-        yield Chunk(first, series, checks)
-    progress(design.members, design.members, "")
+            key = names[:2] if _same_for_all(design, names[1]) else names
+            if key not in by_key:
+                by_key[key] = _results(design, program(*names[:2]), members, names)
+            found.append(by_key[key])
+        values = gathered(found, tuple(map(len, axes.values())))
+        # The last chunk is filled up with members that are thrown away.
+        wanted = chunk_members(design, plan, number)
+        return {name: array[:, :, :, :wanted] for name, array in values.items()}
+
+    return run_chunk
+
+
+def chunk_members(design: Design, plan: Plan, number: int) -> int:
+    """Members of a chunk: the last one may have fewer."""
+    return min(plan.chunk, design.members - number * plan.chunk)
 
 
 def _same_for_all(design, heterogeneity):
@@ -201,9 +181,7 @@ def _program(design, plan, kinetics, heterogeneity):
     def one(member):
         soil = case(design, member, kinetics, heterogeneity, _NAME)
         solution = integrate(
-            soil.model,
-            soil.state,
-            soil.params,
+            *soil,
             design.times,
             save=saver(soil.model, design.grid.edge),
             method=_method(plan.courant[kinetics, heterogeneity]),

@@ -1,39 +1,17 @@
-"""Runs every case of a design and gathers plain, named arrays."""
+"""Runs every case of a design and gathers labelled arrays."""
 
-from collections.abc import Callable
-from itertools import product
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsoc.physics.grids import warn_unless_well_mixed
 from jaxsoc.physics.safe import ratio
-from jaxsoc.solve import integrate, require_x64
+from jaxsoc.solve import require_x64
+from jaxsoc.tables import Table, time_axis
 
-from .design import Design, Supplied, checked_correlations
-from .series import outcome_of, saver
-from .soils import Member, Soil, case, draw_member
-
-DIMENSIONS = ("kinetics", "heterogeneity", "correlation", "member")
-
-
-class Run(NamedTuple):
-    """Results of a design.
-
-    `series`: name -> array by kinetics, heterogeneity, correlation, member, time;
-    `checks`: name -> array by the first four; `methods`: road taken, likewise;
-    `times`: h; `member`: the first member's fields, for figures. Soils that start
-    uniform are equal for all correlations of the same totals, and run once.
-    """
-
-    design: Design
-    correlation: tuple[str, ...]
-    times: np.ndarray
-    series: dict[str, np.ndarray]
-    checks: dict[str, np.ndarray]
-    methods: np.ndarray
-    member: Member
+from .design import Design, Supplied, case_axes, design_provenance
+from .series import labelled, outcome_of, saver, warn_of_large_cells
+from .soils import Soil, follow_soil, over_cases
 
 
 def run(
@@ -41,82 +19,56 @@ def run(
     supplied: Supplied | None = None,
     *,
     progress: Callable[[int, int, str], None] = lambda done, total, case: None,
-) -> Run:
+) -> Table:
     """Runs every combination that a design names.
 
-    Warns, as `NotWellMixedWarning`, where a cell is too large for its reactions.
+    Soils that start uniform are equal for all correlations of the same totals, and run
+    once. Warns, as `NotWellMixedWarning`, where a cell is too large for its reactions.
 
     **Arguments:** `supplied`: fields that take the place of generated ones, for one
     member; `progress`: called with cases done, cases in all, and the name of the next.
+
+    **Returns:** the series of `SERIES` over kinetics, heterogeneity, correlation,
+    member and time, checks and `method` over the first four: time in days, carbon in
+    mgC per g soil, rates per hour. Moments of the rate constant are in the unit of that
+    constant ("rate"), which `rate_units` names for each kinetics.
 
     **Raises:** `ValueError` for choices that do not fit; `RuntimeError` without 64-bit
     floats; `IntegrationError` for a run that fails, loses carbon or turns negative.
     """
     require_x64("an experiment")
-    correlations = checked_correlations(design, supplied)
-    axes = (design.kinetics, design.heterogeneity, correlations)
-    shape = (*map(len, axes), design.members)
-    total, done = int(np.prod(shape)), 0
-    series, checks = {}, {}
-    methods = np.empty(shape, dtype=object)
-    first = draw_member(design, 0, supplied)
-    for m in range(design.members):
-        member = draw_member(design, m, supplied) if m else first
-        finished: dict[Any, tuple] = {}
-        for k, h, c in product(*map(range, shape[:3])):
-            names = design.kinetics[k], design.heterogeneity[h], correlations[c]
-            progress(done, total, " ".join(names))
-            soil = case(design, member, *names)
-            key = (k, h, uniform_start(soil) or correlations[c])
-            if key not in finished:
-                finished[key] = _run_case(design, soil)
-            one_series, one_checks, method = finished[key]
-            where = (k, h, c, m)
-            for store, values in ((series, one_series), (checks, one_checks)):
-                for name, value in values.items():
-                    store.setdefault(name, np.zeros(shape + value.shape))[where] = value
-            methods[where] = method
-            done += 1
-    progress(done, total, "")
-    damkohler = checks["largest_damkohler"]
-    k, h, c, _ = worst = np.unravel_index(damkohler.argmax(), shape)
-    warn_unless_well_mixed(
-        float(damkohler[worst]),
-        float(checks["share_not_well_mixed"][worst]),
-        edge=design.grid.edge,
-        case=f"{design.kinetics[k]} {design.heterogeneity[h]} {correlations[c]}",
-    )
-    return Run(design, correlations, design.times, series, checks, methods, first)
+    axes = case_axes(design, supplied)
+    found = over_cases(design, supplied, lambda soil: _run_case(design, soil), progress)
+    outcomes = [one for members in found.values() for one in members]
+    values = gathered(outcomes, (*map(len, axes.values()), design.members))
+    warn_of_large_cells(design, axes, values)
+    coordinates = axes | {
+        "member": np.arange(design.members),
+        "time": time_axis(design.times),
+    }
+    return Table(labelled(values), coordinates, design_provenance(design))
 
 
-def uniform_start(soil: Soil) -> tuple[str, ...] | None:
-    """The stocks that all cells start with, if they do: soils that share them are one.
-
-    Written with 12 digits, since fields meet their totals to rounding alone.
-    """
-    if any(bool(jnp.any(pool != pool.reshape(-1)[0])) for pool in soil.state):
-        return None
-    return tuple(f"{float(pool.reshape(-1)[0]):.12g}" for pool in soil.state)
+def gathered(
+    outcomes: Sequence[Mapping[str, np.ndarray]], shape: tuple[int, ...]
+) -> dict[str, np.ndarray]:
+    """Arrays by name from outcomes in the order of these axes, which come to lead."""
+    stack = lambda name: np.stack([one[name] for one in outcomes])
+    return {
+        name: stack(name).reshape(shape + np.shape(value))
+        for name, value in outcomes[0].items()
+    }
 
 
 def _run_case(design: Design, soil: Soil):
-    model, state, params = soil
-    solution = integrate(
-        model,
-        state,
-        params,
-        design.times,
-        save=saver(model, design.grid.edge),
-        method=design.method,
-        rate=model.fastest_rate,
-        tolerance=design.tolerance,
-        estimate_error=True,
-    )
+    save = saver(soil.model, design.grid.edge)
+    solution = follow_soil(design, soil, save, estimate_error=True)
     saved = solution.values
-    series, checks = outcome_of(design, saved)
     respiration = saved.moments.flux.respiration
-    checks["error_estimate"] = np.asarray(solution.relative_error)
-    checks["respiration_error_estimate"] = np.asarray(
-        ratio(solution.error.moments.flux.respiration, jnp.max(respiration))
-    )
-    return series, checks, solution.method.name
+    return outcome_of(design, saved) | {
+        "error_estimate": np.asarray(solution.relative_error),
+        "respiration_error_estimate": np.asarray(
+            ratio(solution.error.moments.flux.respiration, jnp.max(respiration))
+        ),
+        "method": np.asarray(solution.method.name),
+    }

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.physics.parameters import default
@@ -68,45 +68,40 @@ def _narrowed(wide: Uniform) -> Uniform:
     return Uniform(wide.mean - half, wide.mean + half)
 
 
-_MM_RATE = LogUniform(-3.0, -1.0978)
-_MM_HALF_SATURATION = Uniform(0.25, 49.75)
-_IMM_RATE = LogUniform(-3.0, -1.0978, scale=0.25)
-_IMM_HALF_SATURATION = Uniform(1.0, 16 * 2.5e5 / FGC_PER_CELL - 1.0)
-_MM_WIDE = {"rate": _MM_RATE, "half_saturation": _MM_HALF_SATURATION}
-_MM_NARROW = {
-    "rate": LogUniform.with_mean(_mean("michaelis_menten"), _MM_RATE.width * _SHRINK),
-    "half_saturation": _narrowed(_MM_HALF_SATURATION),
+def _both_narrowed(kinetics: str) -> dict[str, AbstractDistribution]:
+    rate, half_saturation = _CASE_1[kinetics].values()
+    return {
+        "rate": LogUniform.with_mean(_mean(kinetics), rate.width * _SHRINK),
+        "half_saturation": _narrowed(half_saturation),
+    }
+
+
+_MM: dict[str, Any] = {
+    "rate": LogUniform(-3.0, -1.0978),
+    "half_saturation": Uniform(0.25, 49.75),
+}
+_CASE_1: dict[str, dict[str, Any]] = {
+    "linear": {"rate": LogUniform.with_mean(_mean("linear"), _WIDE)},
+    "multiplicative": {"rate": LogUniform(-10.1, -8.56, FGC_PER_CELL)},
+    "michaelis_menten": _MM,
+    "inverse_michaelis_menten": {
+        "rate": LogUniform(-3.0, -1.0978, scale=0.25),
+        "half_saturation": Uniform(1.0, 16 * 2.5e5 / FGC_PER_CELL - 1.0),
+    },
+    "eca": _MM,
+    "quadratic": _MM,
+}
+_CASE_2: dict[str, dict[str, Any]] = {
+    "linear": {"rate": LogUniform.with_mean(_mean("linear"), _NARROW)},
+    "multiplicative": {"rate": LogUniform(-9.4, -8.9, FGC_PER_CELL)},
+    "michaelis_menten": _both_narrowed("michaelis_menten"),
+    "inverse_michaelis_menten": _both_narrowed("inverse_michaelis_menten"),
+    "eca": _both_narrowed("michaelis_menten"),
+    "quadratic": _both_narrowed("michaelis_menten"),
 }
 
 # Distribution of each constant over the cells, by degree and kinetics, in mgC/g and h.
 # Source: Chakrawal et al. (2020), Table A3, with the corrections of its bounds.
 DISTRIBUTIONS: Mapping[str, Mapping[str, dict[str, AbstractDistribution]]] = (
-    MappingProxyType(
-        {
-            "case1": {
-                "linear": {"rate": LogUniform.with_mean(_mean("linear"), _WIDE)},
-                "multiplicative": {"rate": LogUniform(-10.1, -8.56, FGC_PER_CELL)},
-                "michaelis_menten": _MM_WIDE,
-                "inverse_michaelis_menten": {
-                    "rate": _IMM_RATE,
-                    "half_saturation": _IMM_HALF_SATURATION,
-                },
-                "eca": _MM_WIDE,
-                "quadratic": _MM_WIDE,
-            },
-            "case2": {
-                "linear": {"rate": LogUniform.with_mean(_mean("linear"), _NARROW)},
-                "multiplicative": {"rate": LogUniform(-9.4, -8.9, FGC_PER_CELL)},
-                "michaelis_menten": _MM_NARROW,
-                "inverse_michaelis_menten": {
-                    "rate": LogUniform.with_mean(
-                        _mean("inverse_michaelis_menten"), _IMM_RATE.width * _SHRINK
-                    ),
-                    "half_saturation": _narrowed(_IMM_HALF_SATURATION),
-                },
-                "eca": _MM_NARROW,
-                "quadratic": _MM_NARROW,
-            },
-        }
-    )
+    MappingProxyType({"case1": _CASE_1, "case2": _CASE_2})
 )

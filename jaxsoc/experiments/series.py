@@ -1,16 +1,21 @@
 """What a run keeps at each time, the series made of it, and what they must obey."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsoc.physics.grids import WELL_MIXED_LIMIT, damkohler_number
+from jaxsoc.physics.grids import (
+    WELL_MIXED_LIMIT,
+    damkohler_number,
+    warn_unless_well_mixed,
+)
 from jaxsoc.physics.safe import ratio
 from jaxsoc.solve import AbstractStatistic, IntegrationError, reductions
 from jaxsoc.solve.statistics import merge_means
+from jaxsoc.tables import Variable, variable
 from jaxsoc.upscale import moments
 
 from .design import Design
@@ -19,24 +24,148 @@ from .design import Design
 # the published 20 years stays below 1e-12; much longer runs are let through.
 BALANCE_TOLERANCE = 1e-10
 
-_RATE, _HALF = "decomposition.rate", "decomposition.half_saturation"
-_QUALITY_TRIPLE = ("substrate", "biomass", _RATE)
+DIMENSIONS = ("kinetics", "heterogeneity", "correlation", "member", "time")
+"""Of results, in this order."""
 
-# Name in the results -> pair of quantities whose covariance it is.
-_COVARIANCES: Mapping[str, tuple[str, str]] = MappingProxyType(
+_CARBON, _FLUX = "mgC g-1", "mgC g-1 h-1"
+
+# Quantities with moments over cells, in the order of `moments.Moments`: the name there,
+# unit, words. The unit of the rate constant depends on the law.
+_QUANTITIES = {
+    "substrate": ("substrate", _CARBON, "substrate"),
+    "biomass": ("biomass", _CARBON, "biomass"),
+    "rate": ("decomposition.rate", "rate", "the rate constant"),
+    "half_saturation": (
+        "decomposition.half_saturation",
+        _CARBON,
+        "the half-saturation constant",
+    ),
+}
+
+
+class Series(NamedTuple):
+    """What a series over time is, and how it is read from moments."""
+
+    unit: str
+    long_name: str
+    read: Callable[[moments.Moments], Any]
+
+
+def _moment(*names: str) -> tuple[str, Series]:
+    """The central moment of these quantities, by its name in the results."""
+    different = tuple(dict.fromkeys(names))
+    *first, last = [_QUANTITIES[name][2] for name in different]
+    words = f"{', '.join(first)} and {last}" if first else last
+    kind = "spatial covariance" if first else "spatial variance"
+    kind = "third central moment" if len(names) == 3 else kind
+    rates = names.count("rate")
+    carbon = ("", _CARBON, f"({_CARBON})2")[len(names) - rates]
+    unit = f"{('', 'rate', 'rate2')[rates]} {carbon}".strip()
+    ordered = [_QUANTITIES[n][0] for n in sorted(names, key=list(_QUANTITIES).index)]
+
+    def read(saved):
+        known = {"substrate", "biomass", *saved.parameter_mean}
+        # A uniform quantity has no variance; one that the law does not have, no value.
+        nothing = 0.0 if set(ordered) <= known else np.nan
+        missing = jnp.full_like(saved.mean.biomass, nothing)
+        return (saved.covariance | saved.third).get(
+            moments.pair_name(*ordered), missing
+        )
+
+    suffix = kind.removeprefix("spatial ").replace(" central ", "_")
+    return f"{'_'.join(different)}_{suffix}", Series(unit, f"{kind} of {words}", read)
+
+
+SERIES: Mapping[str, Series] = MappingProxyType(
     {
-        "substrate_variance": ("substrate", "substrate"),
-        "biomass_variance": ("biomass", "biomass"),
-        "substrate_biomass_covariance": ("substrate", "biomass"),
-        "rate_variance": (_RATE, _RATE),
-        "half_saturation_variance": (_HALF, _HALF),
-        "rate_half_saturation_covariance": (_RATE, _HALF),
-        "rate_substrate_covariance": ("substrate", _RATE),
-        "rate_biomass_covariance": ("biomass", _RATE),
-        "half_saturation_substrate_covariance": ("substrate", _HALF),
-        "half_saturation_biomass_covariance": ("biomass", _HALF),
+        "substrate": Series(
+            _CARBON, "mean substrate carbon per soil", lambda m: m.mean.substrate
+        ),
+        "biomass": Series(
+            _CARBON, "mean microbial carbon per soil", lambda m: m.mean.biomass
+        ),
+        "co2": Series(
+            _CARBON,
+            "mean carbon respired since the start per soil",
+            lambda m: m.mean.co2,
+        ),
+        "decomposition": Series(
+            _FLUX, "mean decomposition rate", lambda m: m.flux.decomposition
+        ),
+        "mortality": Series(
+            _FLUX, "mean microbial mortality", lambda m: m.flux.mortality
+        ),
+        "respiration": Series(
+            _FLUX, "mean respiration rate", lambda m: m.flux.respiration
+        ),
+        "respiration_mean_field": Series(
+            _FLUX,
+            "respiration at the mean pools and mean constants "
+            "(mean-field approximation)",
+            lambda m: m.mean_field_flux.respiration,
+        ),
+        "respiration_higher_order": Series(
+            _FLUX,
+            "mean respiration minus its mean-field approximation",
+            lambda m: m.higher_order_flux.respiration,
+        ),
+        "specific_growth_rate": Series(
+            "h-1",
+            "growth per mean biomass, Y D / B (not SGR in Chakrawal et al. 2020)",
+            lambda m: ratio(m.flux.growth, m.mean.biomass),
+        ),
+        "specific_respiration_rate": Series(
+            "h-1",
+            "respiration per mean biomass, R / B (SGR in Chakrawal et al. 2020)",
+            lambda m: ratio(m.flux.respiration, m.mean.biomass),
+        ),
+    }
+    | dict(
+        _moment(*names)
+        for names in (
+            ("substrate", "substrate"),
+            ("biomass", "biomass"),
+            ("substrate", "biomass"),
+            ("rate", "rate"),
+            ("half_saturation", "half_saturation"),
+            ("rate", "half_saturation"),
+            ("rate", "substrate"),
+            ("rate", "biomass"),
+            ("half_saturation", "substrate"),
+            ("half_saturation", "biomass"),
+            ("rate", "substrate", "biomass"),
+        )
+    )
+)
+"""Series of a run by name."""
+
+# What is told of a run as a whole: unit and long name.
+CHECKS: Mapping[str, tuple[str | None, str]] = MappingProxyType(
+    {
+        "carbon_balance_error": ("1", "largest relative error of the carbon balance"),
+        "error_estimate": ("1", "estimated relative error of the mean pools"),
+        "respiration_error_estimate": (
+            "1",
+            "estimated error of respiration relative to its peak",
+        ),
+        "largest_damkohler": ("1", "largest Damköhler number of a cell along the run"),
+        "share_not_well_mixed": (
+            "1",
+            "largest share of cells with a Damköhler number above 0.1 along the run",
+        ),
+        "smallest_pool": (_CARBON, "smallest pool of a cell along the run"),
+        "method": (None, "road through time chosen for the case"),
     }
 )
+SAID = {name: one[:2] for name, one in SERIES.items()} | CHECKS
+
+
+def labelled(values: Mapping[str, np.ndarray]) -> dict[str, Variable]:
+    """Series and checks of a run as variables, axes in the order of `DIMENSIONS`."""
+    return {
+        name: variable(DIMENSIONS[: array.ndim], array, *SAID[name])
+        for name, array in values.items()
+    }
 
 
 class Saved(NamedTuple):
@@ -81,46 +210,37 @@ class Saver(AbstractStatistic):
 
 def saver(model: Any, edge: float) -> Saver:
     """What every run of a model on cells of this edge (µm) keeps."""
-    return Saver(moments.of(model.fluxes, third=(_QUALITY_TRIPLE,)), model.fluxes, edge)
-
-
-def series_of(saved: moments.Moments) -> dict[str, np.ndarray]:
-    """Named series from moments, time last, any axes before it."""
-    flux, mean_field = saved.flux, saved.mean_field_flux
-    biomass = saved.mean.biomass
-    # A uniform quantity has no variance; one that the law does not have, no value.
-    zero = jnp.zeros_like(biomass)
-    known = {"substrate", "biomass", *saved.parameter_mean}
-    missing = lambda names: zero if set(names) <= known else jnp.full_like(zero, np.nan)
-    series = {
-        "substrate": saved.mean.substrate,
-        "biomass": biomass,
-        "co2": saved.mean.co2,
-        "decomposition": flux.decomposition,
-        "mortality": flux.mortality,
-        "respiration": flux.respiration,
-        "respiration_mean_field": mean_field.respiration,
-        "respiration_higher_order": saved.higher_order_flux.respiration,
-        "specific_growth_rate": ratio(flux.growth, biomass),
-        "specific_respiration_rate": ratio(flux.respiration, biomass),
-    }
-    for name, pair in _COVARIANCES.items():
-        series[name] = saved.covariance.get(moments.pair_name(*pair), missing(pair))
-    series["rate_substrate_biomass_third_moment"] = saved.third.get(
-        moments.pair_name(*_QUALITY_TRIPLE), missing(_QUALITY_TRIPLE)
+    return Saver(
+        moments.of(
+            model.fluxes, third=(("substrate", "biomass", "decomposition.rate"),)
+        ),
+        model.fluxes,
+        edge,
     )
-    return {name: np.asarray(value) for name, value in series.items()}
 
 
-def outcome_of(
-    design: Design, saved: Saved
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Named series of a run, and how well it obeys what it must.
+def warn_of_large_cells(
+    design: Design, axes: Mapping[str, Sequence[str]], checks: Mapping[str, np.ndarray]
+) -> None:
+    """Warns, as `NotWellMixedWarning`, of the worst case if its cells are too large."""
+    damkohler = checks["largest_damkohler"]
+    worst = np.unravel_index(damkohler.argmax(), damkohler.shape)
+    names = zip(axes.values(), worst, strict=False)
+    warn_unless_well_mixed(
+        float(damkohler[worst]),
+        float(checks["share_not_well_mixed"][worst]),
+        edge=design.grid.edge,
+        case=" ".join(axis[i] for axis, i in names),
+    )
+
+
+def outcome_of(design: Design, saved: Saved) -> dict[str, np.ndarray]:
+    """Series of a run by name, and how well it obeys what it must.
 
     **Arguments:** `saved`: time is the last axis, any axes before it.
     **Raises:** `IntegrationError` for a run that loses carbon or turns negative.
     """
-    series = series_of(saved.moments)
+    series = {name: np.asarray(one.read(saved.moments)) for name, one in SERIES.items()}
     edge, tolerance = design.grid.edge, design.tolerance
     over_time = lambda values: np.max(np.asarray(values), axis=-1)
     turnover = over_time(saved.fastest_turnover)
@@ -148,7 +268,7 @@ def outcome_of(
                 "steps are too long for the fastest cells; use a smaller tolerance or "
                 "shorter steps"
             )
-    return series, checks
+    return series | checks
 
 
 def _balance_error(series, input, times):

@@ -1,7 +1,8 @@
 """The soil of each case: initial pools and parameters, uniform or by cell."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import jax
@@ -10,13 +11,16 @@ import jax.numpy as jnp
 from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
 from jaxsoc.physics.grids import warn_above_largest
 from jaxsoc.physics.mortality import linear_mortality, power_mortality
-from jaxsoc.solve import map_members, steady_state
+from jaxsoc.solve import Solution, integrate, map_members, steady_state
 from jaxsoc.upscale.distributions import sample_constants
 from jaxsoc.upscale.fields import Fields, Generator, Recipe
 from jaxsoc.upscale.spectral import check_shape
 
-from .design import Design, Supplied, checked_correlations
+from .design import Design, Supplied, case_axes, checked_correlations
 from .scenarios import SCENARIOS
+
+Case = tuple[str, str, str]
+"""Kinetics, heterogeneity, correlation."""
 
 # Laws whose published constants all follow from one variate.
 _COUPLED = ("inverse_michaelis_menten",)
@@ -169,6 +173,65 @@ def case(
         S, B = jnp.full_like(S, jnp.mean(S)), jnp.full_like(B, jnp.mean(B))
     state = Pools(S, B, jnp.zeros_like(S))
     return Soil(model_of(design, kinetics), state, design.parameters(constants))
+
+
+def soils(
+    design: Design, member: Member, axes: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[Case, Any, Soil]]:
+    """Every case of a design: its names, a key that equal soils share, its soil.
+
+    Soils that start uniform are equal for all correlations of the same totals, which
+    the key writes with 12 digits, since fields meet their totals to rounding alone.
+    """
+    for names in product(*axes.values()):
+        soil = case(design, member, *names)
+        start: Any = names[2]
+        if not any(bool(jnp.any(pool != pool.reshape(-1)[0])) for pool in soil.state):
+            start = tuple(f"{float(pool.reshape(-1)[0]):.12g}" for pool in soil.state)
+        yield names, (*names[:2], start), soil
+
+
+def over_cases(
+    design: Design,
+    supplied: Supplied | None,
+    work: Callable[[Soil], Any],
+    progress: Callable[[int, int, str], None] = lambda done, total, case: None,
+) -> dict[Case, list]:
+    """Results of `work` for every case of a design, by member; equal soils once.
+
+    **Arguments:** `progress`: called with cases done, cases in all, and the name of the
+    next.
+    **Raises:** `ValueError` for choices that do not fit.
+    """
+    axes = case_axes(design, supplied)
+    found: dict[Any, list] = {names: [] for names in product(*axes.values())}
+    total = len(found) * design.members
+    for m in range(design.members):
+        by_key: dict[Any, Any] = {}
+        member = draw_member(design, m, supplied)
+        for done, (names, key, soil) in enumerate(soils(design, member, axes)):
+            progress(m * len(found) + done, total, " ".join(names))
+            if key not in by_key:
+                by_key[key] = work(soil)
+            found[names].append(by_key[key])
+    progress(total, total, "")
+    return found
+
+
+def follow_soil(design: Design, soil: Soil, save: Any, **options: Any) -> Solution:
+    """A soil through the times of a design, by its method and to its tolerance.
+
+    **Arguments:** `save`, `options`: see `integrate`.
+    """
+    return integrate(
+        *soil,
+        design.times,
+        save=save,
+        method=design.method,
+        rate=soil.model.fastest_rate,
+        tolerance=design.tolerance,
+        **options,
+    )
 
 
 def _constants(design, kinetics, given, key, shape):

@@ -1,13 +1,13 @@
 """The few numbers that a reader asks for first."""
 
-from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxsoc.physics.units import HOURS_PER_DAY
+from jaxsoc.tables import Table
 
-from .design import Design
+from .series import DIMENSIONS
 
 
 class Summary(NamedTuple):
@@ -25,45 +25,31 @@ class Summary(NamedTuple):
     final_substrate: float
 
 
-def summarise(
-    design: Design, correlations: Sequence[str], series: Mapping[str, np.ndarray]
-) -> list[Summary]:
+def summarise(results: Table) -> list[Summary]:
     """Summary of every case, means over members of each number.
 
-    **Arguments:** `correlations`: of the results; `series`: respiration and substrate,
-    as in `Run`, or without members.
+    **Arguments:** `results`: of `run` or `stream`.
     """
-    R = series["respiration"]
+    axes = [list(map(str, results.values(axis))) for axis in DIMENSIONS[:3]]
+    R = results.values("respiration")
     peaks = R.max(axis=-1)
-    days = design.times[R.argmax(axis=-1)] / HOURS_PER_DAY
-    final = series["substrate"][..., -1]
+    days = results.values("time")[R.argmax(axis=-1)]
+    final = results.values("substrate")[..., -1]
     control = np.full_like(peaks, np.nan)
-    if "homogeneous" in design.heterogeneity:
-        where = design.heterogeneity.index("homogeneous")
+    if "homogeneous" in axes[1]:
+        where = axes[1].index("homogeneous")
         control = np.broadcast_to(peaks[:, where, None], peaks.shape)
+    ratio = np.full_like(peaks, np.nan)  # where the control respires nothing
+    np.divide(peaks, control, out=ratio, where=control > 0)
     rows = []
-    for k, kinetics in enumerate(design.kinetics):
-        for h, heterogeneity in enumerate(design.heterogeneity):
-            # A soil that starts uniform is the same for every correlation, if the
-            # totals are.
-            uniform = heterogeneity in ("homogeneous", "biochemical")
-            one = uniform and (R[k, h] == R[k, h, :1]).all()
-            for c, correlation in enumerate(("",) if one else correlations):
-                case = k, h, c
-                rows.append(
-                    Summary(
-                        kinetics,
-                        heterogeneity,
-                        correlation,
-                        float(days[case].mean()),
-                        float(peaks[case].mean()),
-                        float(_ratio(peaks[case], control[case]).mean()),
-                        float(final[case].mean()),
-                    )
-                )
+    for k, h, c in product(*(range(len(axis)) for axis in axes)):
+        kinetics, heterogeneity, correlation = axes[0][k], axes[1][h], axes[2][c]
+        # A soil that starts uniform is the same for every correlation of its totals.
+        uniform = heterogeneity in ("homogeneous", "biochemical")
+        if uniform and (R[k, h] == R[k, h, :1]).all():
+            if c:
+                continue
+            correlation = ""
+        means = [float(x[k, h, c].mean()) for x in (days, peaks, ratio, final)]
+        rows.append(Summary(kinetics, heterogeneity, correlation, *means))
     return rows
-
-
-def _ratio(peak, control):
-    """NaN where the control respires nothing."""
-    return np.divide(peak, control, out=np.full_like(peak, np.nan), where=control > 0)

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsoc.solve import integrate, require_x64
+from jaxsoc.solve import require_x64
 from jaxsoc.upscale.spectral import shrunk
 
 from .design import Design, Supplied, checked_correlations
-from .soils import Soil, case, draw_member, initial_means
+from .soils import Soil, case, draw_member, follow_soil, initial_means
 from .training import MeanRespiration
 
 
@@ -62,10 +62,11 @@ def sweep_heterogeneity(
     checked_correlations(design, supplied)
     member = draw_member(design, 0, supplied)
     soil = case(design, member, kinetics, heterogeneity, correlation)
-    curves = []
+    save, curves = MeanRespiration(soil.model.fluxes), []
     for done, degree in enumerate([0.0, *degrees]):
         progress(done, len(degrees) + 1, f"degree {degree:g}")
-        curves.append(_respiration(design, _shrunk_soil(soil, degree)))
+        shrunken = _shrunk_soil(soil, degree)
+        curves.append(np.asarray(follow_soil(design, shrunken, save).values))
     progress(len(degrees) + 1, len(degrees) + 1, "")
     mean_field, curves = curves[0], np.stack(curves[1:])
     deviation = np.abs(curves - mean_field).max(axis=1) / mean_field.max()
@@ -105,18 +106,3 @@ def _shrunk_soil(soil: Soil, degree: float) -> Soil:
     shrink = lambda leaf: shrunk(leaf, degree) if jnp.ndim(leaf) else leaf
     state, params = jax.tree.map(shrink, (soil.state, soil.params))
     return Soil(soil.model, state, params)
-
-
-def _respiration(design, soil):
-    model, state, params = soil
-    solution = integrate(
-        model,
-        state,
-        params,
-        design.times,
-        save=MeanRespiration(model.fluxes),
-        method=design.method,
-        rate=model.fastest_rate,
-        tolerance=design.tolerance,
-    )
-    return np.asarray(solution.values)

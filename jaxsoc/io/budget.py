@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from jaxsoc.experiments import Budget, Design
+from jaxsoc.experiments import Budget, Design, design_provenance
 from jaxsoc.experiments.budget import Case
 from jaxsoc.tables import blank, time_axis, variable
 
-from .labels import dataset
-from .results import design_provenance
+from .labels import dataset, provenance
 
 _FLUX = "mgC g-1 h-1"
 _CASE = ("kinetics", "heterogeneity", "correlation")
@@ -61,7 +60,7 @@ def budget_to_dataset(
     return dataset(
         _filled(cases, axes, terms, first),
         coordinates,
-        design_provenance(design),
+        provenance(**design_provenance(design)),
         {
             "title": f"Budget of mean {first.of}: mean field, terms and remainder",
             "flux": first.of,

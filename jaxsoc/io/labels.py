@@ -1,15 +1,18 @@
-"""What every dataset says of its variables, and of where they come from."""
+"""Tables as datasets that say where they come from, and as netCDF-4 files."""
 
 import json
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 from jaxsoc.tables import Table
+
+from .atomic import replacing
 
 
 def to_dataset(table: Table, attributes: Mapping[str, Any] | None = None) -> xr.Dataset:
@@ -20,6 +23,22 @@ def to_dataset(table: Table, attributes: Mapping[str, Any] | None = None) -> xr.
     """
     known = provenance(**table.about)
     return dataset(table.variables, table.coordinates, known, attributes)
+
+
+def save_dataset(results: xr.Dataset, path: Path | str) -> Path:
+    """Writes netCDF-4, compressed; the file is whole or absent.
+
+    **Raises:** `OSError` if it cannot be written.
+    """
+    path = Path(path)
+    encoding = {
+        name: {"zlib": True, "complevel": 4, "shuffle": True}
+        for name, variable in results.data_vars.items()
+        if variable.dtype.kind == "f"
+    }
+    with replacing(path) as temporary:
+        results.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+    return path
 
 
 def dataset(

@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from jaxsoc.experiments import Design, Forecast
+from jaxsoc.experiments import Design, Forecast, design_provenance
 from jaxsoc.physics.units import HOURS_PER_DAY
 from jaxsoc.tables import Dims, time_axis, variable
 from jaxsoc.upscale import Examples
 
-from .labels import dataset
-from .results import design_provenance
+from .labels import dataset, provenance
 
 _FLUX = "mgC g-1 h-1"
 
@@ -93,4 +92,5 @@ def closure_dataset(
         "correlation": ", ".join(design.correlation or ()),
     }
     variables = {name: variable(*said) for name, said in table.items()}
-    return dataset(variables, coordinates, design_provenance(design), known, attributes)
+    said = provenance(**design_provenance(design) | known)
+    return dataset(variables, coordinates, said, attributes)

@@ -15,16 +15,18 @@ from .style import (
     ORANGE,
     VERMILION,
     correlation_line,
+    label,
     styled,
     title,
+    unit,
 )
 
 Fields = Mapping[str, Any]  # arrays by name, of any library
 
 _POOLS = {
-    "substrate": "substrate S\n(mgC g$^{-1}$)",
-    "biomass": "biomass B\n(mgC g$^{-1}$)",
-    "respiration": "respiration R\n(mgC g$^{-1}$ h$^{-1}$)",
+    "substrate": "substrate S",
+    "biomass": "biomass B",
+    "respiration": "respiration R",
 }
 
 
@@ -79,21 +81,10 @@ def _kinds(results: Any) -> list[str]:
     return [name for name in names if name != "homogeneous"] or names
 
 
-def _series(results, variable, kinetics, kind, correlation):
-    case = results[variable].sel(
-        kinetics=kinetics, heterogeneity=kind, correlation=correlation
-    )
-    return case.mean("member").values
-
-
-def _bands(results, variable, kinetics, kind, correlation):
-    """Lowest and highest quantile over members, where there are any."""
-    name = f"{variable}_quantile"
-    if name not in results:
-        return []
-    case = {"kinetics": kinetics, "heterogeneity": kind, "correlation": correlation}
-    values = results[name].sel(**case).mean("member")
-    return [(values.isel(quantile=0).values, values.isel(quantile=-1).values)]
+def _values(results, variable, *case):
+    """Mean over members; of kinetics, heterogeneity and correlation, in this order."""
+    names = dict(zip(("kinetics", "heterogeneity", "correlation"), case, strict=True))
+    return results[variable].sel(**names).mean("member").values
 
 
 def _spread(results):
@@ -120,25 +111,54 @@ def _cases(results: Any, kinetics: str, kind: str) -> list[str]:
     return names[:1] if uniform else names
 
 
-def _legend(figure: Figure, results: Any, control: str | None) -> None:
-    lines = [
-        Line2D([], [], label=name, **correlation_line(name, i))
-        for i, name in enumerate(_correlations(results))
-    ]
-    if "biochemical" in results.heterogeneity.values:
-        lines.append(Line2D([], [], label="uniform pools", **_UNIFORM_LINE))
-    if control:
-        lines.append(Line2D([], [], label=control, **CONTROL_LINE))
+def _legend(figure: Figure, handles: Any, title: str | None = None) -> None:
     figure.legend(
-        handles=lines,
+        handles=handles,
         loc="outside lower center",
-        ncols=len(lines),
-        title="correlation of substrate with biomass",
+        ncols=len(handles),
+        title=title,
         frameon=False,
     )
 
 
+def _legend_of_cases(figure: Figure, results: Any) -> None:
+    handles = [
+        Line2D([], [], label=name, **correlation_line(name, i))
+        for i, name in enumerate(_correlations(results))
+    ]
+    if "biochemical" in results.heterogeneity.values:
+        handles.append(Line2D([], [], label="uniform pools", **_UNIFORM_LINE))
+    if _has_control(results):
+        handles.append(Line2D([], [], label="homogeneous", **CONTROL_LINE))
+    _legend(figure, handles, "correlation of substrate with biomass")
+
+
 _UNIFORM_LINE: dict[str, Any] = {"color": ORANGE, "linestyle": "-"}
+
+
+def _draw_cases(ax, results, kinetics, kind, x, variable):
+    """A variable of every case of a panel and of the homogeneous control.
+
+    **Arguments:** `x`: times, else the name of the variable across, with a dot at the
+    start. Bands are between the outer quantiles over members, where there are any.
+    """
+    for kind_, control in ((kind, False), ("homogeneous", True)):
+        if control and not _has_control(results):
+            continue
+        for i, correlation in enumerate(_cases(results, kinetics, kind_)):
+            case = kinetics, kind_, correlation
+            line = _line(kind_, correlation, i) if not control else CONTROL_LINE
+            across = _values(results, x, *case) if isinstance(x, str) else x
+            values = _values(results, variable, *case)
+            ax.plot(across, values, **line)
+            if isinstance(x, str):
+                dot = {"marker": "o", "markersize": 4, "color": line["color"]}
+                ax.plot(across[:1], values[:1], **dot)
+            elif f"{variable}_quantile" in results and not control:
+                low, *_, high = _values(results, f"{variable}_quantile", *case)
+                ax.fill_between(
+                    x, low, high, color=line["color"], alpha=0.2, linewidth=0
+                )
 
 
 def _line(kind, correlation, index):
@@ -157,21 +177,13 @@ def figure_pools(results: Any, kinetics: str) -> Figure:
     time = _time(results)
     for column, kind in enumerate(kinds):
         axes[0, column].set_title(f"{kind} heterogeneity")
-        for row, (variable, label) in enumerate(_POOLS.items()):
+        for row, (variable, words) in enumerate(_POOLS.items()):
             ax = axes[row, column]
-            for i, correlation in enumerate(_cases(results, kinetics, kind)):
-                values = _series(results, variable, kinetics, kind, correlation)
-                line = _line(kind, correlation, i)
-                ax.plot(time.values, values, **line)
-                for band in _bands(results, variable, kinetics, kind, correlation):
-                    ax.fill_between(
-                        time.values, *band, color=line["color"], alpha=0.2, linewidth=0
-                    )
-            for control in _controls(results, kinetics, variable):
-                ax.plot(time.values, *control, **CONTROL_LINE)
-            ax.set_ylabel(label if column == 0 else "")
+            _draw_cases(ax, results, kinetics, kind, time.values, variable)
+            if column == 0:
+                ax.set_ylabel(label(words, results[variable], "\n"))
         axes[-1, column].set_xlabel(time.label)
-    _legend(figure, results, "homogeneous" if _has_control(results) else None)
+    _legend_of_cases(figure, results)
     spread = _spread(results)
     figure.suptitle(f"Pools and respiration, {title(kinetics)} kinetics{spread}")
     return figure
@@ -204,21 +216,16 @@ def figure_split(results: Any, kinetics: str) -> Figure:
                 ax.set_axis_off()
                 continue
             for variable, (_, line) in parts.items():
-                values = _series(results, variable, kinetics, kind, correlation)
+                values = _values(results, variable, kinetics, kind, correlation)
                 ax.plot(time.values, values, **line)
             ax.axhline(0, color=BLACK, linewidth=0.6)
             one = len(cases) < len(names)
             ax.set_title(f"{kind}, {'all correlations' if one else correlation}")
             if column == 0:
-                ax.set_ylabel("mgC g$^{-1}$ h$^{-1}$")
+                ax.set_ylabel(unit(results.respiration))
             ax.set_xlabel(time.label)
             ax.tick_params(labelbottom=True)
-    figure.legend(
-        handles=[Line2D([], [], label=label, **line) for label, line in parts.values()],
-        loc="outside lower center",
-        ncols=len(parts),
-        frameon=False,
-    )
+    _legend(figure, [Line2D([], [], label=name, **x) for name, x in parts.values()])
     figure.suptitle(f"What the mean field misses, {title(kinetics)} kinetics")
     return figure
 
@@ -233,74 +240,49 @@ def figure_specific_respiration(results: Any) -> Figure:
     for row, kinetics in enumerate(names):
         for column, kind in enumerate(kinds):
             ax = axes[row, column]
-            for i, correlation in enumerate(_cases(results, kinetics, kind)):
-                case = (kinetics, kind, correlation)
-                S = _series(results, "substrate", *case)
-                line = _line(kind, correlation, i)
-                rate = _series(results, variable, *case)
-                ax.plot(S, rate, **line)
-                start = rate[:1]
-                ax.plot(S[:1], start, marker="o", markersize=4, color=line["color"])
-            for S, rate in _controls(results, kinetics, "substrate", variable):
-                ax.plot(S, rate, **CONTROL_LINE)
-                ax.plot(S[:1], rate[:1], marker="o", markersize=4, color=BLACK)
+            _draw_cases(ax, results, kinetics, kind, "substrate", variable)
             ax.set_title(f"{title(kinetics)}, {kind}")
             if row == len(names) - 1:
-                ax.set_xlabel("substrate S (mgC g$^{-1}$)")
+                ax.set_xlabel(label("substrate S", results.substrate))
             if column == 0:
-                ax.set_ylabel("SGR = R / B (h$^{-1}$)")
-    _legend(figure, results, "homogeneous" if _has_control(results) else None)
+                ax.set_ylabel(label("SGR = R / B", results[variable]))
+    _legend_of_cases(figure, results)
     figure.suptitle("Respiration per biomass against substrate (dots: start)")
     return figure
 
 
 @styled
 def figure_parameters(
-    constants: Mapping[str, Fields],
-    nominal: Mapping[str, Mapping[str, float]],
-    units: Mapping[str, Mapping[str, str]],
+    constants: Mapping[str, Mapping[str, tuple[Any, float, str]]],
 ) -> Figure:
     """Distribution over cells of every constant that varies.
 
     **Arguments:** kinetics -> constant -> field, nominal value, unit.
     """
-    panels = [
-        (kinetics, name, np.asarray(field).ravel())
-        for kinetics, fields in constants.items()
-        for name, field in fields.items()
-    ]
     columns = max(len(fields) for fields in constants.values())
     figure, axes = _figure(len(constants), columns, width=3.8, height=2.1)
-    rows = list(constants)
-    used = set()
-    for kinetics, name, field in panels:
-        row, column = rows.index(kinetics), list(constants[kinetics]).index(name)
-        used.add((row, column))
-        ax = axes[row, column]
-        wide = field.min() > 0 and field.max() / field.min() > 20 and name == "rate"
-        low, high = field.min(), field.max()
-        bins = np.geomspace(low, high, 41) if wide else np.linspace(low, high, 41)
-        weights = np.full(field.size, 100 / field.size)
-        ax.hist(field, bins=bins, weights=weights, color=BLUE, alpha=0.75)
-        if wide:
-            ax.set_xscale("log")
-            ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.axvline(field.mean(), color=VERMILION, label="mean of the field")
-        ax.axvline(
-            float(nominal[kinetics][name]),
-            color=BLACK,
-            linestyle="--",
-            label="nominal constant",
-        )
-        ax.set_title(title(kinetics))
-        ax.set_xlabel(f"{name.replace('_', ' ')} ({units[kinetics][name]})")
-        ax.set_ylabel("share of cells (%)" if column == 0 else "")
-    for row in range(axes.shape[0]):
-        for column in range(axes.shape[1]):
-            if (row, column) not in used:
-                axes[row, column].set_axis_off()
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for row, (kinetics, fields) in zip(axes, constants.items(), strict=True):
+        for ax, (name, given) in zip(row, fields.items(), strict=False):
+            ax.set_axis_on()
+            field, nominal = np.asarray(given[0]).ravel(), float(given[1])
+            low, high = field.min(), field.max()
+            wide = low > 0 and high / low > 20 and name == "rate"
+            bins = np.geomspace(low, high, 41) if wide else np.linspace(low, high, 41)
+            weights = np.full(field.size, 100 / field.size)
+            ax.hist(field, bins=bins, weights=weights, color=BLUE, alpha=0.75)
+            if wide:
+                ax.set_xscale("log")
+                ax.xaxis.set_minor_formatter(NullFormatter())
+            mean = ax.axvline(field.mean(), color=VERMILION)
+            uniform = ax.axvline(nominal, color=BLACK, linestyle="--")
+            ax.set_title(title(kinetics))
+            ax.set_xlabel(f"{name.replace('_', ' ')} ({given[2]})")
+            ax.set_ylabel("share of cells (%)" if ax is row[0] else "")
+    mean.set_label("mean of the field")
+    uniform.set_label("nominal constant")
+    _legend(figure, [mean, uniform])
     figure.suptitle("Kinetic constants over the cells")
     return figure
 
@@ -313,14 +295,3 @@ class _time:
         long = days[-1] > 1000
         self.values = days / 365.0 if long else days
         self.label = "time (years)" if long else "time (days)"
-
-
-def _controls(results, kinetics, *variables):
-    """The named variables of each homogeneous soil that differs from the others."""
-    if not _has_control(results):
-        return []
-    kind = "homogeneous"
-    return [
-        [_series(results, name, kinetics, kind, c) for name in variables]
-        for c in _cases(results, kinetics, kind)
-    ]

@@ -1,6 +1,7 @@
 """How everything looks: colours that the colour-blind tell apart (Okabe and Ito)."""
 
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -75,6 +76,16 @@ def title(name: str) -> str:
 def correlation_line(name: str, index: int) -> dict[str, Any]:
     """Line style of a correlation, of any name."""
     return CORRELATION_LINES.get(name, OTHER_LINES[index % len(OTHER_LINES)])
+
+
+def unit(variable: Any) -> str:
+    """The unit of a variable as a figure writes it: mgC g-1 as mgC g$^{-1}$."""
+    return re.sub(r"-\d", lambda power: f"$^{{{power[0]}}}$", variable.attrs["units"])
+
+
+def label(words: str, variable: Any, between: str = " ") -> str:
+    """What an axis shows, with the unit that the variable names."""
+    return f"{words}{between}({unit(variable)})"
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
