@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxsoc.fitting import Respiration
+from jaxsoc.observe import Respiration
 
 from .respiration import numbers_of, read_table
 

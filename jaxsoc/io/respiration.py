@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from jaxsoc.fitting import Respiration
+from jaxsoc.observe import Respiration
 from jaxsoc.physics.units import TIMES, respiration_unit
 
 # Columns of the long form of the Soil Incubation Database that are read.
