@@ -59,7 +59,7 @@ def fits_table(fits: Mapping[tuple[str, str], Fit]) -> Table:
     labels = {"series": series, "kinetics": kinetics, "constant": constants}
     sizes = {dim: len(names) for dim, names in labels.items()}
     sizes["point"] = max(fit.data.size for fit in fits.values())
-    arrays = blank(sizes, {name: said for name, (*said, _) in _VARIABLES.items()})
+    arrays = blank(sizes, {n: said[:3] for n, said in _VARIABLES.items()})
     for (one, law), fit in fits.items():
         places = {
             "series": series.index(one),
