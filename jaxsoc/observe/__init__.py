@@ -1,6 +1,5 @@
 """What is measured of a soil, in the units used inside."""
 
-from .respiration import FEWEST_POINTS as FEWEST_POINTS
 from .respiration import Respiration as Respiration
 from .respiration import compared as compared
 from .respiration import mean_rates as mean_rates
