@@ -32,13 +32,11 @@ import numpy as np
 from jaxsoc.fitting import (
     RIVALS,
     Forecast,
-    Respiration,
     forecast,
-    mean_rates,
     paired_differences,
-    standard_choice,
 )
 from jaxsoc.io import Core, load_cores, load_respiration
+from jaxsoc.observe import Respiration, mean_rates, standard_choice
 from jaxsoc.solve import use_all_cores
 
 from .timing import surroundings

@@ -4,6 +4,7 @@ from . import columns as columns
 from . import experiments as experiments
 from . import fitting as fitting
 from . import models as models
+from . import observe as observe
 from . import physics as physics
 from . import solve as solve
 from . import upscale as upscale

@@ -10,19 +10,18 @@ from scipy import stats
 from jaxsoc.fitting import (
     Incubation,
     Outcome,
-    Respiration,
-    Setting,
+    Problem,
     SoilCore,
     TwoPoolSeries,
-    compared,
     fit,
-    fit_kinetics,
-    fit_respiration,
-    fit_respirations,
+    fit_all,
+    kinetics_problem,
     observed,
-    standard_choice,
+    respiration_problem,
+    respiration_problems,
 )
 from jaxsoc.models import TwoPool, TwoPoolParameters
+from jaxsoc.observe import Respiration, compared, standard_choice
 from jaxsoc.physics.kinetics import KINETICS, Kinetics, MichaelisMentenConstants
 from jaxsoc.physics.parameters import (
     FRACTION,
@@ -35,7 +34,7 @@ from jaxsoc.physics.transforms import REAL, leaves_by_name, transform
 from jaxsoc.physics.units import FGC_PER_CELL
 from jaxsoc.solve import IntegrationError, Steps, forward_adaptive
 
-SHORT = Setting(times=np.linspace(0.0, 6000.0, 40))
+SHORT = np.linspace(0.0, 6000.0, 40)
 
 
 class Decay(AbstractParameters):
@@ -82,14 +81,9 @@ def test_errors_are_those_of_linear_regression(rng):
     best, squares, *_ = np.linalg.lstsq(X, y, rcond=None)
     covariance = squares[0] / (TIMES.size - 2) * np.linalg.inv(X.T @ X)
     for exact in (False, True):
-        found = fit(
-            line,
-            {"a": 0.0, "b": 0.0},
-            y,
-            jnp.asarray(TIMES),
-            free=("a", "b"),
-            exact=exact,
-        )
+        start = {"a": 0.0, "b": 0.0}
+        problem = Problem(line, start, y, jnp.asarray(TIMES), free=("a", "b"))
+        found = fit(problem, exact=exact)
         np.testing.assert_allclose(found.values, best, rtol=1e-8)
         np.testing.assert_allclose(found.covariance, covariance, rtol=1e-7)
     assert found.sound and found.r_squared > 0.9
@@ -104,7 +98,8 @@ def test_errors_of_exponential_decay_against_closed_form_and_many_draws(rng):
     estimates, errors = [], []
     for _ in range(100):
         data = y + noise * rng.standard_normal(y.size)
-        found = fit(decay, Decay(1.0, 0.5), data, jnp.asarray(TIMES), starts=1)
+        problem = Problem(decay, Decay(1.0, 0.5), data, jnp.asarray(TIMES))
+        found = fit(problem, starts=1)
         assert found.sound
         estimates.append(found.values)
         errors.append(found.standard_error)
@@ -116,13 +111,13 @@ def test_errors_of_exponential_decay_against_closed_form_and_many_draws(rng):
 
 def test_known_deviations_are_taken_at_their_word():
     data = np.asarray(decay(Decay(), TIMES)) + 0.01 * (-1.0) ** np.arange(TIMES.size)
-    options = {"weights": np.full(TIMES.size, 1 / 0.05), "starts": 1}
+    options = {"weights": np.full(TIMES.size, 1 / 0.05)}
     errors = {}
     for absolute in (False, True):
-        found = fit(
+        problem = Problem(
             decay, Decay(), data, jnp.asarray(TIMES), absolute=absolute, **options
         )
-        errors[absolute] = found.standard_error
+        errors[absolute] = fit(problem, starts=1).standard_error
     # the residuals are a fifth of what the weights claim (28 of 30 degrees left)
     np.testing.assert_allclose(errors[True] / errors[False], 5.0, rtol=0.05)
 
@@ -132,7 +127,7 @@ def test_known_deviations_give_errors_to_as_many_constants_as_points():
     line = lambda p, x: p["a"] + p["b"] * x
     x, y = np.array([1.0, 3.0]), np.array([2.0, 5.0])
     options = {"weights": np.full(2, 1 / 0.1), "absolute": True, "free": ("a", "b")}
-    found = fit(line, {"a": 0.0, "b": 0.0}, y, jnp.asarray(x), **options)
+    found = fit(Problem(line, {"a": 0.0, "b": 0.0}, y, jnp.asarray(x), **options))
     assert found["b"] == pytest.approx(1.5)
     assert found.standard_error[1] == pytest.approx(0.1 / np.sqrt(2))
 
@@ -142,8 +137,8 @@ def test_a_point_without_weight_changes_nothing():
     weights = np.ones_like(y)
     weights[-3:] = 0.0
     spoilt = np.where(weights > 0, y, np.nan)
-    one = fit(decay, Decay(), spoilt, jnp.asarray(TIMES), weights=weights)
-    other = fit(decay, Decay(), y[:-3], jnp.asarray(TIMES[:-3]))
+    one = fit(Problem(decay, Decay(), spoilt, jnp.asarray(TIMES), weights=weights))
+    other = fit(Problem(decay, Decay(), y[:-3], jnp.asarray(TIMES[:-3])))
     np.testing.assert_allclose(one.values, other.values, rtol=1e-6)
     np.testing.assert_allclose(one.covariance, other.covariance, rtol=1e-5)
     assert one.residuals.size == y.size - 3
@@ -154,11 +149,9 @@ def test_several_starts_escape_a_bad_one(rng):
     wave = lambda p, t: jnp.sin(p["frequency"] * t)
     y = np.sin(2.0 * TIMES)
     options = {"free": ("frequency",), "bounds": {"frequency": POSITIVE}}
-    call = lambda **more: fit(
-        wave, {"frequency": 4.0}, y, jnp.asarray(TIMES), **options, **more
-    )
-    assert abs(call(starts=1)["frequency"] - 2.0) > 0.5
-    many = call(starts=30, spread=1.0)
+    problem = Problem(wave, {"frequency": 4.0}, y, jnp.asarray(TIMES), **options)
+    assert abs(fit(problem, starts=1)["frequency"] - 2.0) > 0.5
+    many = fit(problem, starts=30, spread=1.0)
     assert many["frequency"] == pytest.approx(2.0, rel=1e-6)
     assert many.starts.rmse.min() < 1e-6 < many.starts.rmse[0]
     assert len(many.starts.outcome) == 30
@@ -168,14 +161,9 @@ def test_what_the_data_do_not_determine_is_named():
     twice = lambda p, t: p["a"] * p["b"] * jnp.exp(-p["c"] * t)
     y = np.exp(-0.2 * TIMES) + 0.01 * np.cos(9 * TIMES)
     bounds = {name: POSITIVE for name in "abc"}
-    found = fit(
-        twice,
-        {"a": 1.0, "b": 2.0, "c": 0.5},
-        y,
-        jnp.asarray(TIMES),
-        free=tuple("abc"),
-        bounds=bounds,
-    )
+    start = {"a": 1.0, "b": 2.0, "c": 0.5}
+    options = {"free": tuple("abc"), "bounds": bounds}
+    found = fit(Problem(twice, start, y, jnp.asarray(TIMES), **options))
     assert found.outcome is Outcome.UNIDENTIFIABLE and not found.sound
     assert "a and b together" in found.reason and " c" not in found.reason
     assert np.isinf(found.standard_error).all()
@@ -184,9 +172,10 @@ def test_what_the_data_do_not_determine_is_named():
 
 def test_failures_are_told_and_not_raised():
     broken = lambda p, t: p["a"] * t * jnp.nan
-    found = fit(broken, {"a": 1.0}, TIMES, jnp.asarray(TIMES), free=("a",))
+    found = fit(Problem(broken, {"a": 1.0}, TIMES, jnp.asarray(TIMES), free=("a",)))
     assert found.outcome is Outcome.NOT_FINITE and "start nearer" in found.reason
-    slow = fit(decay, Decay(9.0, 5.0), np.exp(-TIMES), jnp.asarray(TIMES), max_steps=2)
+    far = Problem(decay, Decay(9.0, 5.0), np.exp(-TIMES), jnp.asarray(TIMES))
+    slow = fit(far, max_steps=2)
     assert slow.outcome is Outcome.NOT_CONVERGED and "allow more" in slow.reason
 
 
@@ -194,7 +183,8 @@ def test_progress_counts_the_starts():
     seen = []
     y = np.asarray(decay(Decay(), TIMES)) + 0.01 * np.sin(7 * TIMES)
     watch = lambda *report: seen.append(report)
-    fit(decay, Decay(1.0, 1.0), y, jnp.asarray(TIMES), starts=4, progress=watch)
+    problem = Problem(decay, Decay(1.0, 1.0), y, jnp.asarray(TIMES))
+    fit(problem, starts=4, progress=watch)
     done = [report[0] for report in seen]
     assert done == sorted(done) and done[0] == 0 and done[-1] == 4
     assert all(report[1:] == (4, "starts") for report in seen)
@@ -206,7 +196,6 @@ def test_progress_counts_the_starts():
         ({"free": ("speed",)}, "unknown parameter 'speed': expected one of size, rate"),
         ({"free": ()}, "nothing is free"),
         ({"free": ("rate", "rate")}, "names one twice"),
-        ({"starts": 0}, "starts must be at least 1, got 0"),
         ({"bounds": {"rate": Interval(0.0, 0.2)}}, r"rate must start in \(0, 0.2\)"),
         ({"data": [1.0, np.nan, 2.0]}, "finite, got nan at position 1"),
         ({"data": [1.0]}, "1 points cannot determine 2 constants"),
@@ -215,9 +204,6 @@ def test_progress_counts_the_starts():
             r"2 points .* 2 constants \(size, rate\) and their errors: at least 3",
         ),
         ({"data": [1.0], "absolute": True}, "at least 2 are needed"),
-        ({"tolerance": np.nan}, "tolerance must be positive and finite, got nan"),
-        ({"spread": np.inf}, "spread must be finite and not negative, got inf"),
-        ({"max_steps": 0}, "max_steps must be at least 1, got 0"),
         ({"weights": np.ones(3)}, r"one per point, got \(3,\) for \(30,\)"),
         ({"weights": -np.ones(30)}, "not negative"),
     ],
@@ -225,7 +211,21 @@ def test_progress_counts_the_starts():
 def test_what_does_not_fit_is_refused(change, words):
     arguments = {"data": TIMES, **change}
     with pytest.raises(ValueError, match=words):
-        fit(decay, Decay(), arguments.pop("data"), jnp.asarray(TIMES), **arguments)
+        Problem(decay, Decay(), args=jnp.asarray(TIMES), **arguments)
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"starts": 0}, "starts must be at least 1, got 0"),
+        ({"tolerance": np.nan}, "tolerance must be positive and finite, got nan"),
+        ({"spread": np.inf}, "spread must be finite and not negative, got inf"),
+        ({"max_steps": 0}, "max_steps must be at least 1, got 0"),
+    ],
+)
+def test_a_search_that_makes_no_sense_is_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        fit(Problem(decay, Decay(), TIMES, jnp.asarray(TIMES)), **options)
 
 
 def test_slopes_of_a_prediction_are_finite_differences():
@@ -283,23 +283,24 @@ def test_a_run_that_fails_raises_where_asked_to():
 def test_pools_to_start_from_are_taken_at_their_word():
     for name in ("initial_substrate", "initial_biomass"):
         with pytest.raises(ValueError, match=rf"{name} .* \(0, inf\) mgC/g, got 0"):
-            fit_respiration(measured(), "linear", incubation=Incubation(**{name: 0.0}))
-    with pytest.raises(ValueError, match="be finite, got 3 from 0 to inf"):
-        Setting(times=[0.0, 1.0, np.inf])
+            soil = Incubation(**{name: 0.0})
+            respiration_problem(measured(), "linear", incubation=soil)
+    with pytest.raises(ValueError, match="increase, got 1 followed by inf at"):
+        kinetics_problem("linear", times=[0.0, 1.0, np.inf])
 
 
 @pytest.mark.parametrize("kinetics", KINETICS)
 def test_constants_of_every_kinetics_come_back(kinetics):
-    found = fit_kinetics(
+    twice = jax.tree.map(lambda x: 2.0 * x, KINETICS[kinetics].constants())
+    problem = kinetics_problem(
         kinetics,
         kinetics,
         to="substrate",
-        constants=jax.tree.map(lambda x: 2.0 * x, KINETICS[kinetics].constants()),
-        setting=SHORT,
-        starts=2,
-        spread=0.5,
+        core=SoilCore(TwoPoolParameters(twice)),
+        times=SHORT,
         method=Steps(20.0),
     )
+    found = fit(problem, starts=2, spread=0.5)
     expected = jax.tree.leaves(KINETICS[kinetics].constants())
     np.testing.assert_allclose(found.values, expected, rtol=1e-4)
     assert found.sound, found.reason
@@ -307,22 +308,25 @@ def test_constants_of_every_kinetics_come_back(kinetics):
 
 def test_effective_constants_of_a_mean_series_and_of_a_users_law():
     """The mean of two soils lies between them; a law of one's own will do."""
-    seen = observed(SHORT.times, "biomass", at_start=True)
+    seen = observed(SHORT, "biomass", at_start=True)
     law = TwoPool(KINETICS["linear"].law)
     series = jax.jit(TwoPoolSeries(law, Steps(20.0)))
     constants = map(KINETICS["linear"].constants, (1e-3, 2e-3))
     floats = lambda tree: jax.tree.map(lambda x: jnp.asarray(x, float), tree)
-    slow, fast = (np.asarray(series(floats(SHORT.core(c)), seen)) for c in constants)
+    soils = (SoilCore(TwoPoolParameters(c)) for c in constants)
+    slow, fast = (np.asarray(series(floats(soil), seen)) for soil in soils)
     own = Kinetics(lambda S, B, c: c.rate * S + 0.0 * B, *KINETICS["linear"][1:])
     mean = (slow + fast) / 2
-    found = fit_kinetics(own, mean, setting=SHORT, starts=2, method=Steps(20.0))
+    core = SoilCore(TwoPoolParameters(own.constants()))
+    problem = kinetics_problem(own, mean, times=SHORT, core=core, method=Steps(20.0))
+    found = fit(problem, starts=2)
     assert 1e-3 < found["rate"] < 2e-3 and found.sound
     with pytest.raises(ValueError, match=r"one value per time.*\(3,\) for 40"):
-        fit_kinetics(own, mean[:3], setting=SHORT)
+        kinetics_problem(own, mean[:3], times=SHORT)
     with pytest.raises(ValueError, match="unknown kinetics 'monod'"):
-        fit_kinetics("monod")
+        kinetics_problem("monod")
     with pytest.raises(ValueError, match="unknown quantity 'carbon'"):
-        fit_kinetics("linear", to="carbon")
+        kinetics_problem("linear", to="carbon")
 
 
 def measured(quantity="respiration", count=12, **changes):
@@ -340,7 +344,8 @@ def test_an_incubation_gives_its_closed_form_back(quantity):
     quiet = Incubation(
         free=("initial_substrate",), initial_biomass=1e-9, mortality_rate=1e-9
     )
-    found = fit_respiration(measured(quantity), "linear", incubation=quiet, starts=3)
+    problem = respiration_problem(measured(quantity), "linear", incubation=quiet)
+    found = fit(problem, starts=3)
     assert found["decomposition.rate"] == pytest.approx(1e-3, rel=1e-5)
     assert found["initial_substrate"] == pytest.approx(2.0, rel=1e-5)
     assert found.rmse < 1e-6 * np.abs(found.data).max() and found.sound
@@ -358,7 +363,8 @@ def covered(count, seed, **options):
     for _ in range(count):
         noise = 0.01 * rng.standard_normal(exact.times.size)
         made = measured("co2", values=np.maximum(exact.values + np.cumsum(noise), 0.0))
-        found = fit_respiration(made, "linear", incubation=quiet, starts=1, **options)
+        problem = respiration_problem(made, "linear", incubation=quiet, **options)
+        found = fit(problem, starts=1)
         assert found.sound
         hits += np.abs(found.values - truth) < wide * found.standard_error
     return hits / count
@@ -395,7 +401,7 @@ def test_increments_have_the_variances_that_the_sums_leave_them():
 
 def test_initial_pools_stay_below_the_carbon_of_the_soil():
     poor = measured(soil_carbon=1.5)
-    found = fit_respiration(poor, "linear", starts=3)
+    found = fit(respiration_problem(poor, "linear"), starts=3)
     assert found["initial_substrate"] < 1.5 and found["initial_biomass"] < 1.5
     # twice the lot was there
     assert found.rmse > 1e-3 * found.data.max() or not found.sound
@@ -410,7 +416,8 @@ def test_a_standard_deviation_makes_a_point_count_less():
         free=("initial_substrate",), initial_biomass=1e-9, mortality_rate=1e-9
     )
     spoilt = measured(values=values, deviation=trust)
-    found = fit_respiration(spoilt, "linear", incubation=quiet, starts=3)
+    problem = respiration_problem(spoilt, "linear", incubation=quiet)
+    found = fit(problem, starts=3)
     assert found["initial_substrate"] == pytest.approx(2.0, rel=1e-4)
 
 
@@ -452,11 +459,13 @@ def test_one_compilation_serves_series_of_all_lengths():
         lambda S, B, c: traced.append(1) or c.rate * S + 0.0 * B,
         *KINETICS["linear"][1:],
     )
-    options = {"points": 32, "starts": 2, "max_steps": 3}
-    fit_respiration(series[0], law, **options)
+    call = lambda one: fit(
+        respiration_problem(one, law, points=32), starts=2, max_steps=3
+    )
+    call(series[0])
     before = len(traced)
     for one in series[1:]:
-        fit_respiration(one, law, **options)
+        call(one)
     # the start asks the law for one number, once for each series
     assert len(traced) - before == 2
 
@@ -484,7 +493,7 @@ def test_equal_steps_are_another_road_to_the_same_series():
 )
 def test_published_fits(kinetics, to, expected, digit, rmse):
     """Half a unit of the last digit, but one for 1.757e-3: we find 1.75755e-3."""
-    found = fit_kinetics(kinetics, to=to, starts=4)
+    found = fit(kinetics_problem(kinetics, to=to), starts=4)
     assert found.sound and found.starts.converged == 4
     last = 1e-3 * 10.0 ** np.floor(np.log10(expected))
     if kinetics == "multiplicative":
@@ -505,7 +514,8 @@ def test_thirty_incubations(data, capsys):
     assert len(chosen) == 30 and len({one.study for one in chosen}) == 10
     explained, failed, fits = {}, {}, {}
     for independent in (True, False):
-        found = fit_respirations(chosen, starts=4, independent_errors=independent)
+        problems = respiration_problems(chosen, independent_errors=independent)
+        found = fit_all(problems, starts=4)
         fits = {name: one for (name, _), one in found.items()}
         failed = {name: one.reason for name, one in fits.items() if not one.sound}
         explained[independent] = np.array([one.r_squared for one in fits.values()])

@@ -13,20 +13,19 @@ from jaxsoc.fitting import (
     RIVALS,
     PatchyCore,
     PatchySeries,
-    Respiration,
     SecondPoolCore,
     SecondPoolSeries,
     SoilCore,
     TwoPoolSeries,
     forecast,
     log_predictive_density,
-    mean_rates,
     observed,
     paired_differences,
     representative_cells,
 )
 from jaxsoc.io import load_cores
 from jaxsoc.models import TwoPool, TwoPoolParameters
+from jaxsoc.observe import Respiration, mean_rates
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.solve import Steps, rodas3
 
@@ -67,7 +66,9 @@ def test_carbon_is_neither_made_nor_lost(model):
     core = core_of("michaelis_menten")
     series = rival.series(TwoPool(KINETICS["michaelis_menten"].law), STEPS)
     given = float(core.soil.input) * TIMES[1:]
-    pools = [predicted(series, rival.around(core), name) for name in QUANTITIES[:3]]
+    pools = [
+        predicted(series, rival.around(core), name) for name in list(QUANTITIES)[:3]
+    ]
     np.testing.assert_allclose(sum(pools), 22.0 + given, rtol=1e-12)
 
 
@@ -88,7 +89,7 @@ def test_seven_cells_are_enough_for_a_spread_of_one():
     core, model = core_of("multiplicative"), TwoPool()
     params, implicit = PatchyCore(core, 1.0, 0.5), Steps(10.0, stepper=rodas3)
     few, many = (
-        predicted(PatchySeries(model, implicit, cells), params, "respiration")
+        predicted(PatchySeries(model, implicit, cells=cells), params, "respiration")
         for cells in (7, 21)
     )
     np.testing.assert_allclose(few, many, rtol=0.02)
@@ -253,7 +254,7 @@ def test_series_are_drawn_again_around_the_forecast(rng, patchy_soil):
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"model": "spotted"}, "unknown model 'spotted': expected one of homogeneous"),
+        ({"model": "spotted"}, "unknown model 'spotted', expected one of homogeneous"),
         ({"points": 8}, "points must be at least 24, got 8"),
     ],
 )
@@ -261,7 +262,7 @@ def test_a_forecast_that_makes_no_sense_is_refused(change, words):
     times = np.arange(1.0, 25.0)
     with pytest.raises(ValueError, match=words):
         forecast(Respiration(times, 1 / times), **change)
-    with pytest.raises(ValueError, match="4 fitted points for 5 constants"):
+    with pytest.raises(ValueError, match="4 points cannot determine 5 constants"):
         forecast(Respiration(times[:6], 1 / times[:6]), "patchy")
     with pytest.raises(ValueError, match="every fitted rate is zero"):
         forecast(Respiration(times, 0 * times))

@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections import Counter
-from itertools import product
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,26 +12,19 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxsoc.fitting import (
-    PUBLISHED,
     QUANTITIES,
+    Fit,
     Incubation,
-    Respiration,
-    check_count,
-    common_length,
-    compared,
-    fit_kinetics,
-    fit_respiration,
-    known_kinetics,
-    standard_choice,
+    Problem,
+    fit_all,
+    fits_table,
+    kinetics_problem,
+    quantity_of,
+    respiration_problems,
 )
-from jaxsoc.io import (
-    Fitted,
-    fits_to_dataset,
-    load_respiration,
-    save_dataset,
-    writable_folder,
-)
-from jaxsoc.physics.parameters import declarations
+from jaxsoc.io import load_respiration, save_dataset, writable_folder
+from jaxsoc.io.labels import to_dataset
+from jaxsoc.observe import Respiration, standard_choice
 
 from .config import canonical_kinetics
 from .fit_config import FitConfig
@@ -41,48 +34,41 @@ from .report import finish, with_bar
 def run_fit(config: FitConfig, *, quiet: bool) -> None:
     """Checks everything, fits, and writes `fit.nc` and figures into `config.out`.
 
-    **Raises:** `ValueError` before anything is computed, for whatever does not fit.
+    **Raises:** `ValueError` before anything is fitted, for whatever does not fit.
     """
     console = Console(quiet=quiet)
     started = time.perf_counter()
-    laws = config.laws
     with warnings.catch_warnings(record=True) as noticed:
         warnings.simplefilter("always")
-        chosen = None if config.series is None else _chosen(config)
-        if chosen is None:
-            _check_target(config)
-        else:
-            _check_lengths(config, laws, chosen)
+        problems = _problems(config)
         folder = writable_folder(config.out)
-        fitted = with_bar(console, lambda p: _fit_all(config, laws, chosen, p))
-    results = fits_to_dataset(
-        fitted, {"configuration": config.model_dump(mode="json"), "seed": config.seed}
+        options = {"starts": config.starts, "key": jax.random.key(config.seed)}
+        fits = with_bar(console, lambda p: fit_all(problems, progress=p, **options))
+    results = to_dataset(
+        fits_table(fits),
+        {"configuration": config.model_dump(mode="json"), "seed": config.seed},
     )
     # Before anything is printed: a closed pipe must not cost the results.
     written = save_dataset(results, folder / "fit.nc")
-    _print_table(console, fitted)
+    _print_table(console, fits)
     figures = lambda: _figures(results) if config.figures else {}
     finish(console, noticed, started, written, figures)
 
 
-def _check_target(config):
-    known_kinetics(canonical_kinetics(config.to))
-    if config.on not in QUANTITIES:
-        raise ValueError(
-            f"unknown quantity {config.on!r}: expected one of {', '.join(QUANTITIES)}"
+def _problems(config: FitConfig) -> dict[tuple[str, str], Problem]:
+    incubation = Incubation(free=tuple(config.free))
+    if config.series is not None:
+        return respiration_problems(
+            _chosen(config),
+            config.laws,
+            incubation=incubation,
+            independent_errors=config.independent_errors,
         )
-
-
-def _check_lengths(config, laws, chosen):
-    more = Incubation(free=tuple(config.free)).free
-    for law, one in product(laws, chosen):
-        names = [d.name for d in declarations(known_kinetics(law).constants)]
-        points = _compared(config, one).times.size
-        check_count(points, (*names, *more), of=f"{one.name}, {law}: ")
-
-
-def _compared(config, one):
-    return compared(one, independent_errors=config.independent_errors)[0]
+    target, on = canonical_kinetics(config.to), config.on
+    return {
+        (f"{target} {on}", law): kinetics_problem(law, target, to=on)
+        for law in config.laws
+    }
 
 
 def _chosen(config: FitConfig) -> list[Respiration]:
@@ -95,72 +81,41 @@ def _chosen(config: FitConfig) -> list[Respiration]:
     )
     if config.id:
         return [collection[name] for name in config.id]
-    if not collection.series:
+    series = list(collection.series)
+    if not series:
         why = next(iter(collection.left_out.values()), "it is empty")
         raise ValueError(f"no series can be fitted: {why}")
-    if len(collection.series) == 1:
-        return list(collection.series)
-    chosen = standard_choice(collection.series, most=config.first)
-    return chosen or list(collection.series)[: config.first]
+    if len(series) == 1:
+        return series
+    return standard_choice(series, most=config.first) or series[: config.first]
 
 
-def _fit_all(config, laws, chosen, progress) -> list[Fitted]:
-    total = len(laws) * (1 if chosen is None else len(chosen))
-    options: dict[str, Any] = {
-        "starts": config.starts,
-        "key": jax.random.key(config.seed),
-    }
-    if chosen is not None:
-        options["points"] = common_length(chosen)
-    fitted: list[Fitted] = []
-    for law, one in product(laws, chosen or [None]):
-        name = f"{law} {one.name if one else config.to}"
-        options["progress"] = lambda done, starts, what, name=name: progress(
-            len(fitted) + done / starts, total, name
-        )
-        fitted.append(_fitted(config, law, one, options))
-    return fitted
-
-
-def _fitted(config, law, one, options) -> Fitted:
-    if one is None:
-        target = canonical_kinetics(config.to)
-        fit = fit_kinetics(law, target, to=config.on, **options)
-        return Fitted(f"{target} {config.on}", law, config.on, PUBLISHED.times, fit)
-    incubation = Incubation(free=tuple(config.free))
-    options = options | {"independent_errors": config.independent_errors}
-    fit = fit_respiration(one, law, incubation=incubation, **options)
-    shown = _compared(config, one)
-    return Fitted(one.name, law, shown.quantity, shown.times, fit)
-
-
-def _print_table(console: Console, fitted: list[Fitted]) -> None:
+def _print_table(console: Console, fits: Mapping[tuple[str, str], Fit]) -> None:
     table = Table()
     table.add_column("fit, constant")
     for heading in ("value", "± standard error"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("unit", no_wrap=True)
-    for one in fitted:
-        fit = one.fit
+    for (series, law), fit in fits.items():
         table.add_section()
-        table.add_row(f"{one.series}, {one.kinetics.replace('_', ' ')}", style="bold")
+        table.add_row(f"{series}, {law.replace('_', ' ')}", style="bold")
         for name, value, error, unit in zip(
             fit.names, fit.values, fit.standard_error, fit.units, strict=True
         ):
             spread = f"{error:.2g}" if np.isfinite(error) else "not determined"
             table.add_row(f"  {_short(name)}", f"{value:.6g}", spread, unit)
-        unit = "mgC/g" if one.quantity in ("substrate", "biomass", "co2") else "mgC/g/h"
-        table.add_row("  RMSE", f"{fit.rmse:.4g}", "", unit)
+        rate = "h-1" in QUANTITIES[quantity_of(fit)]
+        table.add_row("  RMSE", f"{fit.rmse:.4g}", "", "mgC/g/h" if rate else "mgC/g")
         table.add_row("  R²", f"{fit.r_squared:.4f}")
         if not fit.sound:
             table.add_row(f"  {_short(fit.reason)}", style="yellow")
     console.print(table)
-    counted = Counter(one.fit.outcome.name for one in fitted)
+    counted = Counter(fit.outcome.name for fit in fits.values())
     said = ", ".join(
         f"{n} {name.lower().replace('_', ' ')}" for name, n in counted.items()
     )
-    median = np.nanmedian([one.fit.r_squared for one in fitted])
-    console.print(f"{len(fitted)} fits: {said}; median R² {median:.4f}")
+    median = np.nanmedian([fit.r_squared for fit in fits.values()])
+    console.print(f"{len(fits)} fits: {said}; median R² {median:.4f}")
 
 
 def _short(text):
@@ -171,5 +126,6 @@ def _figures(results) -> dict[str, Any]:
     from jaxsoc import plots
 
     figures = plots.figures_fits(results)
-    names = ["fit"] if len(figures) == 1 else [f"fit_{i + 1}" for i in range(99)]
-    return dict(zip(names, figures, strict=False))
+    if len(figures) == 1:
+        return {"fit": figures[0]}
+    return {f"fit_{i}": figure for i, figure in enumerate(figures, 1)}

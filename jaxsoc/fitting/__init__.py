@@ -1,4 +1,4 @@
-"""Constants from data, by gradients: one model, named free parameters, any series."""
+"""Constants from data, by gradients: one problem, named free parameters, any series."""
 
 from .comparison import Paired as Paired
 from .comparison import log_predictive_density as log_predictive_density
@@ -13,26 +13,20 @@ from .heterogeneous import SecondPoolCore as SecondPoolCore
 from .heterogeneous import SecondPoolSeries as SecondPoolSeries
 from .heterogeneous import TwoSubstrates as TwoSubstrates
 from .heterogeneous import representative_cells as representative_cells
-from .incubation import INCUBATION as INCUBATION
 from .incubation import Incubation as Incubation
-from .incubation import common_length as common_length
-from .incubation import fit_respiration as fit_respiration
-from .incubation import fit_respirations as fit_respirations
-from .kinetics import PUBLISHED as PUBLISHED
-from .kinetics import Setting as Setting
-from .kinetics import fit_kinetics as fit_kinetics
-from .kinetics import known_kinetics as known_kinetics
-from .least_squares import check_count as check_count
+from .incubation import respiration_problem as respiration_problem
+from .incubation import respiration_problems as respiration_problems
+from .kinetics import kinetics_problem as kinetics_problem
 from .least_squares import fit as fit
-from .observe import QUANTITIES as QUANTITIES
-from .observe import Observed as Observed
-from .observe import SoilCore as SoilCore
-from .observe import TwoPoolSeries as TwoPoolSeries
-from .observe import observed as observed
+from .least_squares import fit_all as fit_all
+from .problem import Problem as Problem
 from .result import Fit as Fit
 from .result import Outcome as Outcome
 from .result import Starts as Starts
-from .series import Respiration as Respiration
-from .series import compared as compared
-from .series import mean_rates as mean_rates
-from .series import standard_choice as standard_choice
+from .series import QUANTITIES as QUANTITIES
+from .series import Observed as Observed
+from .series import SoilCore as SoilCore
+from .series import TwoPoolSeries as TwoPoolSeries
+from .series import observed as observed
+from .table import fits_table as fits_table
+from .table import quantity_of as quantity_of

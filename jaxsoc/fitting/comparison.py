@@ -62,10 +62,9 @@ def paired_differences(first: Any, second: Any, groups: Sequence[Any]) -> Paired
     d = a - b
     if not np.isfinite(d).all():
         raise ValueError(f"differences must be finite, got {d[~np.isfinite(d)][0]}")
-    names = list(dict.fromkeys(groups))
-    belongs = np.array([names.index(group) for group in groups])
-    means = np.array([d[belongs == g].mean() for g in range(len(names))])
-    G = len(names)
+    alike = [[other == one for other in groups] for one in dict.fromkeys(groups)]
+    means = np.array([d[group].mean() for group in alike])
+    G = means.size
     error = means.std(ddof=1) / math.sqrt(G) if G > 1 else math.nan
     return Paired(
         float(means.mean()),

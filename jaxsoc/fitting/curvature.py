@@ -1,7 +1,5 @@
 """How well a minimum determines its constants: covariance, and what it leaves open."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from .result import Outcome
@@ -14,21 +12,13 @@ SINGULAR = 1e-7
 LARGEST_LOG_ERROR = 3.0
 
 
-class Uncertainty(NamedTuple):
-    """Covariance on the line, and the verdict that follows from it."""
-
-    covariance: np.ndarray
-    outcome: Outcome
-    reason: str
-
-
 def uncertainty(
     names: tuple[str, ...],
     jacobian: np.ndarray,
     curvature: np.ndarray,
     variance: float,
     outcome: Outcome,
-) -> Uncertainty:
+) -> tuple[np.ndarray, Outcome, str]:
     """Covariance of the constants at a minimum, and whether it is one.
 
     C = σ² H⁻¹, with H = JᵀJ (Gauss-Newton) or the exact second derivatives
@@ -36,29 +26,24 @@ def uncertainty(
     **Arguments:** `names`: of the constants; `jacobian`: of the residuals, by point and
     constant; `curvature`: H; `variance`: σ² of a residual; `outcome`: of the search,
     which a sound curvature leaves as it is.
+    **Returns:** covariance on the line, infinite where it is not determined; the
+    verdict that follows from it, as data and in plain words.
     """
-    count = len(names)
-    nothing = np.full((count, count), np.inf)
+    covariance = np.full((len(names), len(names)), np.inf)
     if outcome is Outcome.NOT_FINITE or not np.isfinite(curvature).all():
-        return Uncertainty(nothing, Outcome.NOT_FINITE, Outcome.NOT_FINITE.value)
+        return covariance, Outcome.NOT_FINITE, Outcome.NOT_FINITE.value
     _, singular, directions = np.linalg.svd(jacobian, full_matrices=False)
-    if not singular[-1] > SINGULAR * singular[0]:
-        return Uncertainty(nothing, *_undetermined(names, directions[-1]))
-    if not np.linalg.eigvalsh(curvature)[0] > 0:
-        return Uncertainty(nothing, *_undetermined(names, directions[-1]))
-    covariance = variance * np.linalg.inv(curvature)
-    if np.sqrt(np.diag(covariance)).max() > LARGEST_LOG_ERROR:
-        return Uncertainty(covariance, *_undetermined(names, directions[-1]))
-    return Uncertainty(covariance, outcome, outcome.value)
-
-
-def _undetermined(names, direction):
-    """Names the constants that can move together without changing the prediction."""
-    share = np.abs(direction)
-    open_ones = [n for n, s in zip(names, share, strict=True) if s > 0.2 * share.max()]
-    together = " together" if len(open_ones) > 1 else ""
+    steep = singular[-1] > SINGULAR * singular[0]
+    if steep and np.linalg.eigvalsh(curvature)[0] > 0:
+        covariance = variance * np.linalg.inv(curvature)
+        if np.sqrt(np.diag(covariance)).max() <= LARGEST_LOG_ERROR:
+            return covariance, outcome, outcome.value
+    # Constants that can move together without changing the prediction.
+    share = np.abs(directions[-1])
+    loose = [n for n, s in zip(names, share, strict=True) if s > 0.2 * share.max()]
     return (
+        covariance,
         Outcome.UNIDENTIFIABLE,
-        f"the data do not determine {' and '.join(open_ones)}{together}; free fewer, "
-        "or give more data",
+        f"the data do not determine {' and '.join(loose)}"
+        f"{' together' if len(loose) > 1 else ''}; free fewer, or give more data",
     )

@@ -14,34 +14,35 @@ The rules, the same for every model and set before any series was looked at:
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxsoc.models import TwoPool
+from jaxsoc.observe import Respiration, mean_rates
 from jaxsoc.physics.kinetics import Kinetics
-from jaxsoc.physics.transforms import transform
+from jaxsoc.physics.options import check_option
 from jaxsoc.solve import Method, Steps, rodas3
 
 from .comparison import log_predictive_density
 from .heterogeneous import PatchyCore, PatchySeries, SecondPoolCore, SecondPoolSeries
-from .incubation import INCUBATION, Incubation, filled_times, pool_bounds
-from .kinetics import decomposition_names, known_kinetics
-from .least_squares import fit, named_leaves
-from .observe import SoilCore, TwoPoolSeries, observed
-from .problem import Problem, evaluate
+from .incubation import INCUBATION, Incubation, filled_problem
+from .kinetics import known_kinetics
+from .least_squares import fit
+from .problem import evaluate
 from .result import Fit
-from .series import FEWEST_POINTS, Respiration, mean_rates
+from .series import AbstractSeries, SoilCore, TwoPoolSeries
 
 STEPS = 16
 """Steps of the integration between two points."""
 _SMALL = 0.1  # share of the mean size below which errors are absolute
 _PRIOR = 2.0  # standard deviation of the prior, on the line
 _NOISE = 0.1  # noise at which the prior is weighed in the search
+_PULL = _NOISE / _PRIOR
 _LEAST = 0.01  # noise below which no series of respiration is believed
 
 
@@ -52,7 +53,7 @@ class Rival(NamedTuple):
     `extra`: names of the constants that it adds.
     """
 
-    series: Callable[[TwoPool, Method], Any]
+    series: Callable[[TwoPool, Method], AbstractSeries]
     around: Callable[[SoilCore], Any]
     extra: tuple[str, ...] = ()
 
@@ -71,11 +72,10 @@ RIVALS: Mapping[str, Rival] = MappingProxyType(
 class Forecast(NamedTuple):
     """A series, what a model made of it, and how well the last third was foretold.
 
-    `fit`: constants, and residuals with those of the prior behind the others; `size`:
-    c, mgC/g/h; `compressed`: by point, arsinh(y / c); `predicted`: the same of the
-    model; `scale`, `freedom`: of Student's density of the last points; `log_density`:
-    of each of these; `fitted`: how many points were; `noise`: σ; `used`: constants that
-    the data use.
+    `fit`: of the compressed rates; `size`: c, mgC/g/h; `compressed`: by point,
+    arsinh(y / c); `predicted`: the same of the model; `scale`, `freedom`: of Student's
+    density of the last points; `log_density`: of each of these; `fitted`: how many
+    points were; `noise`: σ; `used`: constants that the data use.
     """
 
     fit: Fit
@@ -101,19 +101,14 @@ class Forecast(NamedTuple):
         return float(np.sqrt(np.mean(off**2)))
 
 
-class _Penalised(eqx.Module):
-    """The compressed prediction, and behind it the free constants on their lines."""
+class _Compressed(eqx.Module):
+    """arsinh of a prediction over a size."""
 
-    predict: Callable
-    transforms: tuple
-    places: tuple[int, ...] = eqx.field(static=True)
+    series: AbstractSeries
+    size: Any
 
-    def __call__(self, params, args):
-        seen, size = args
-        leaves = jax.tree.leaves(params)
-        pairs = zip(self.transforms, self.places, strict=True)
-        line = jnp.stack([t.to_line(leaves[place]) for t, place in pairs])
-        return jnp.concatenate([jnp.arcsinh(self.predict(params, seen) / size), line])
+    def __call__(self, params, seen):
+        return jnp.arcsinh(self.series(params, seen) / self.size)
 
 
 def forecast(
@@ -144,53 +139,30 @@ def forecast(
     law, rival, series = known_kinetics(kinetics), _known(model), mean_rates(series)
     count = series.times.size
     kept = count - count // 3
-    core = incubation.core(law, _first(series, kept))
-    params = rival.around(core)
-    free = (*decomposition_names(core), *incubation.free, *rival.extra)
-    if kept <= len(free):
-        raise ValueError(
-            f"{series.name}: {kept} fitted points for {len(free)} constants; more "
-            "points than constants are needed"
-        )
-    bounds = pool_bounds(series)
-    leaves = named_leaves(params, free, bounds)
-    transforms = tuple(transform(leaf.bounds) for leaf in leaves.values())
-    places = tuple(leaf.place for leaf in leaves.values())
-    predict = _Penalised(
-        rival.series(TwoPool(law.law), _implicit(series, steps)), transforms, places
-    )
-
-    times = filled_times(series, points)
-    fill = lambda x: np.pad(x, (0, times.size - 1 - x.size))
-    size = _SMALL * float(np.mean(np.abs(series.values[:kept])))
+    # The part of the series that may be looked at.
+    times, values = series.times[:kept], series.values[:kept]
+    first = replace(series, times=times, values=values, deviation=None)
+    size = _SMALL * float(np.mean(np.abs(values)))
     if not size > 0:
         raise ValueError(f"{series.name}: every fitted rate is zero")
     compressed = np.arcsinh(series.values / size)
-    args = (observed(times, series.quantity), jnp.asarray(size))
-    flat = jax.tree.leaves(params)
-    centre = np.array(
-        [float(t.to_line(flat[p])) for t, p in zip(transforms, places, strict=True)]
+    soil = rival.series(TwoPool(law.law), _implicit(series, steps))
+    problem = filled_problem(
+        _Compressed(soil, jnp.asarray(size)),
+        rival.around(incubation.core(law, first)),
+        replace(series, values=compressed),
+        (np.arange(count) < kept).astype(float),
+        incubation,
+        points,
+        extra=rival.extra,
+        prior=_PULL,
+        name=series.name,
     )
-    weights = np.concatenate(
-        [fill((np.arange(count) < kept).astype(float)), 0 * centre + _pull()]
-    )
-    found = fit(
-        predict,
-        params,
-        np.concatenate([fill(compressed), centre]),
-        args,
-        free=free,
-        bounds=bounds,
-        weights=weights,
-        starts=starts,
-        **options,
-    )
+    found = fit(problem, starts=starts, **options)
     # the program that the search compiled
-    filled = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=float), params)
-    problem = Problem(predict, filled, transforms, places, args)
-    place = [t.to_line(x) for t, x in zip(transforms, found.values, strict=True)]
-    predicted, slopes = map(np.asarray, evaluate(problem, jnp.stack(place)))
-    return _judged(found, size, compressed, predicted[:count], slopes[:count], kept)
+    place = jnp.asarray(problem.on_lines(found.params))
+    predicted, slopes = (np.asarray(x)[:count] for x in evaluate(problem, place))
+    return _judged(found, size, compressed, predicted, slopes, kept)
 
 
 def _implicit(series, steps):
@@ -204,36 +176,15 @@ def _implicit(series, steps):
 def _known(model):
     if isinstance(model, Rival):
         return model
-    if model not in RIVALS:
-        raise ValueError(
-            f"unknown model {model!r}: expected one of {', '.join(RIVALS)}"
-        )
+    check_option("model", model, RIVALS)
     return RIVALS[model]
-
-
-def _pull():
-    return _NOISE / _PRIOR
-
-
-def _first(series, kept):
-    """The part of a series that may be looked at."""
-    if kept < FEWEST_POINTS:
-        raise ValueError(
-            f"{series.name}: at least {FEWEST_POINTS} points must be fitted, got {kept}"
-        )
-    return eqx.tree_at(
-        lambda s: (s.times, s.values, s.deviation),
-        series,
-        (series.times[:kept], series.values[:kept], None),
-        is_leaf=lambda x: x is None,
-    )
 
 
 def _judged(found, size, compressed, predicted, slopes, kept):
     J, later = slopes[:kept], slopes[kept:]
     residuals = (compressed - predicted)[:kept]
     one = np.eye(J.shape[1])
-    used = float(np.trace(np.linalg.solve(J.T @ J + _pull() ** 2 * one, J.T @ J)))
+    used = float(np.trace(np.linalg.solve(J.T @ J + _PULL**2 * one, J.T @ J)))
     freedom = kept - used
     noise = max(float(np.sqrt(residuals @ residuals / freedom)), _LEAST)
     covariance = np.linalg.inv(J.T @ J / noise**2 + one / _PRIOR**2)

@@ -3,13 +3,12 @@
 Each adds two constants to those of a `SoilCore`, so that neither wins by freedom alone.
 """
 
-import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
 from jaxsoc.physics.parameters import (
@@ -21,9 +20,9 @@ from jaxsoc.physics.parameters import (
 )
 from jaxsoc.physics.safe import ratio
 from jaxsoc.physics.shapes import Cells
-from jaxsoc.solve import AbstractPointwise, AbstractStocks, Method
+from jaxsoc.solve import AbstractPointwise, AbstractStocks
 
-from .observe import FITTING_METHOD, Observed, SoilCore, predicted
+from .series import AbstractSeries, SoilCore
 
 # A standard deviation of the logarithm beyond which a field is hardly one soil: the
 # published log-uniform constants over three decades have 2.
@@ -94,7 +93,7 @@ def representative_cells(count: int) -> tuple[np.ndarray, np.ndarray]:
     return places, weights / weights.sum()
 
 
-class PatchySeries(eqx.Module):
+class PatchySeries(AbstractSeries):
     """Prediction of a few weighted cells: `(PatchyCore, Observed) -> series`.
 
     kᵢ = k exp(σ xᵢ) / Σ wⱼ exp(σ xⱼ),  Bᵢ(0) = B(0) exp(β xᵢ) / Σ wⱼ exp(β xⱼ)
@@ -103,45 +102,31 @@ class PatchySeries(eqx.Module):
     Rate constant and biomass are log-normal over the soil, with the means of `core`;
     every cell has the same substrate and follows the same law, alone.
 
-    **Arguments:** `model`: a `TwoPool` with any laws whose constants have a `rate`;
-    `method`, `failed`: see `TwoPoolSeries`; `cells`: nodes of the quadrature.
+    **Arguments:** as `AbstractSeries`, the constants of the laws having a `rate`;
+    `cells`: nodes of the quadrature.
     """
 
-    model: TwoPool = TwoPool()
-    method: Method = FITTING_METHOD
     cells: int = eqx.field(static=True, default=7)
-    failed: float | None = eqx.field(static=True, default=math.nan)
 
-    def __call__(self, params: PatchyCore, seen: Observed) -> Float[Array, " time"]:
-        """Mean over the cells of the quantity at each time, mgC/g or mgC/g/h."""
+    def begin(self, params: PatchyCore) -> tuple[Callable, Any, Any]:
+        """The model, in every cell."""
         core = params.core
-        S, B = core.initial_substrate, core.initial_biomass
-        substrate, biomass = (
-            S * self._factor(0.0),
-            B * self._factor(params.biomass_slope),
-        )
-        return predicted(
-            self.model,
-            Pools(substrate, biomass, 0.0 * substrate),
-            _paced(core.soil, self._factor(params.rate_spread)),
-            seen,
-            save=self._measure,
-            method=self.method,
-            failed=self.failed,
-        )
+        substrate = core.initial_substrate * self._factor(0.0)
+        biomass = core.initial_biomass * self._factor(params.biomass_slope)
+        pools = Pools(substrate, biomass, 0.0 * substrate)
+        return self.model, pools, _paced(core.soil, self._factor(params.rate_spread))
+
+    def measure(self, t: Any, state: Any, params: Any) -> tuple[Pools, Any]:
+        """Means over the cells."""
+        weights = jnp.asarray(representative_cells(self.cells)[1])
+        mean = lambda x: jnp.sum(weights * x)
+        respiration = self.model.fluxes(t, state, params).respiration
+        return Pools(*map(mean, state)), mean(respiration)
 
     def _factor(self, slope):
         places, weights = map(jnp.asarray, representative_cells(self.cells))
         factor = jnp.exp(slope * places)
         return factor / jnp.sum(weights * factor)
-
-    def _measure(self, t, state, params):
-        weights = jnp.asarray(representative_cells(self.cells)[1])
-        mean = lambda x: jnp.sum(weights * x)
-        return (
-            Pools(*map(mean, state)),
-            mean(self.model.fluxes(t, state, params).respiration),
-        )
 
 
 class TwoSubstrates(NamedTuple):
@@ -166,10 +151,6 @@ class SecondPool(AbstractPointwise, AbstractStocks):
 
     model: TwoPool = TwoPool()
 
-    def respiration(self, t: Any, state: TwoSubstrates, params: Any) -> Any:
-        """Respiration at time `t` (h), mgC/g/h."""
-        return self(t, state, params).co2
-
     def __call__(self, t: Any, state: TwoSubstrates, params: Any) -> TwoSubstrates:
         """Tendency of the pools at time `t` (h), mgC/g/h.
 
@@ -191,30 +172,20 @@ class SecondPool(AbstractPointwise, AbstractStocks):
         )
 
 
-class SecondPoolSeries(eqx.Module):
+class SecondPoolSeries(AbstractSeries):
     """Prediction with a second substrate: `(SecondPoolCore, Observed) -> series`.
 
-    **Arguments:** as `PatchySeries`.
+    **Arguments:** as `AbstractSeries`, the constants of the laws having a `rate`.
     """
 
-    model: TwoPool = TwoPool()
-    method: Method = FITTING_METHOD
-    failed: float | None = eqx.field(static=True, default=math.nan)
-
-    def __call__(self, params: SecondPoolCore, seen: Observed) -> Float[Array, " time"]:
-        """The quantity at each time, mgC/g or mgC/g/h; substrate is both together."""
+    def begin(self, params: SecondPoolCore) -> tuple[Callable, Any, Any]:
+        """Both substrates, by their shares."""
         core, share = params.core, params.second_share
         S, B = core.initial_substrate, core.initial_biomass
-        return predicted(
-            SecondPool(self.model),
-            TwoSubstrates((1 - share) * S, share * S, B, 0.0 * S),
-            (core.soil, params.second_pace),
-            seen,
-            save=self._measure,
-            method=self.method,
-            failed=self.failed,
-        )
+        pools = TwoSubstrates((1 - share) * S, share * S, B, 0.0 * S)
+        return SecondPool(self.model), pools, (core.soil, params.second_pace)
 
-    def _measure(self, t, state, params):
+    def measure(self, t: Any, state: Any, params: Any) -> tuple[Pools, Any]:
+        """Substrate is both together; respiration is the growth of CO2."""
         pools = Pools(state.substrate + state.second, state.biomass, state.co2)
-        return pools, SecondPool(self.model).respiration(t, state, params)
+        return pools, SecondPool(self.model)(t, state, params).co2

@@ -1,4 +1,4 @@
-"""The two-pool model fitted to measured respiration, one series or many."""
+"""The two-pool model for measured respiration, one series or many."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -10,15 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsoc.models import TwoPool, TwoPoolParameters
+from jaxsoc.observe import Respiration, compared
 from jaxsoc.physics.kinetics import Kinetics
 from jaxsoc.physics.mortality import LinearMortalityConstants
+from jaxsoc.physics.options import check_option
 from jaxsoc.physics.parameters import Interval, declarations, default
 
 from .kinetics import decomposition_names, known_kinetics
-from .least_squares import fit, silent
-from .observe import SoilCore, TwoPoolSeries, observed
-from .result import Fit
-from .series import Respiration, compared
+from .problem import Problem
+from .series import SoilCore, TwoPoolSeries, observed
 
 # A gram of soil that is nothing but carbon: the bound where soil carbon is not known.
 _PURE_CARBON = 1000.0  # mgC/g
@@ -49,11 +49,7 @@ class Incubation(eqx.Module):
 
     def __check_init__(self):
         for name in self.free:
-            if name not in _MAY_BE_FREE:
-                raise ValueError(
-                    f"unknown parameter {name!r} to be free: expected some of "
-                    f"{', '.join(_MAY_BE_FREE)}"
-                )
+            check_option("parameter", name, _MAY_BE_FREE)
 
     def core(
         self, law: Kinetics, series: Respiration, constants: Any = None
@@ -97,7 +93,7 @@ def _constants(law, substrate, biomass, decomposed, series):
     return law.constants(**known)
 
 
-def fit_respiration(
+def respiration_problem(
     series: Respiration,
     kinetics: str | Kinetics = "multiplicative",
     *,
@@ -105,9 +101,9 @@ def fit_respiration(
     constants: Any = None,
     points: int | None = None,
     independent_errors: bool = False,
-    **options: Any,
-) -> Fit:
-    """Fits the two-pool model to a measured series of respiration.
+    absolute: bool = False,
+) -> Problem:
+    """The two-pool model for a measured series of respiration.
 
     Rates are compared with respiration at that moment, unless the series says that
     they are means since the point before. Cumulative CO2 is compared by its increments,
@@ -120,40 +116,38 @@ def fit_respiration(
     start from; `points`: length to fill the series up to, so that series of different
     lengths share one compilation, by default the next power of two;
     `independent_errors`: compare cumulative CO2 as it is, each value with an error of
-    its own; `options`: see `fit`.
+    its own; `absolute`: see `Problem`.
 
     **Raises:** `ValueError` for names or a series that do not fit, among them as many
     free constants as points, and as `compared`.
     """
     law = known_kinetics(kinetics)
     core = incubation.core(law, series, constants)
-    bounds = pool_bounds(series)
-    series, weights = compared(series, independent_errors=independent_errors)
-    times = filled_times(series, points)
-    fill = lambda x: np.pad(x, (0, times.size - 1 - x.size))
-    return fit(
-        TwoPoolSeries(TwoPool(law.law)),
-        core,
-        fill(series.values),
-        observed(times, series.quantity),
-        free=(*decomposition_names(core), *incubation.free),
-        bounds=bounds,
-        weights=fill(weights),
-        **options,
-    )
+    shown, weights = compared(series, independent_errors=independent_errors)
+    name = series.name if law is kinetics else f"{series.name}, {kinetics}"
+    model = TwoPoolSeries(TwoPool(law.law))
+    more: dict[str, Any] = {"absolute": absolute, "name": name}
+    return filled_problem(model, core, shown, weights, incubation, points, **more)
 
 
-def pool_bounds(series: Respiration) -> dict[str, Interval]:
-    """Where the initial pools may lie: below the soil's carbon, in mgC/g."""
-    most = Interval(0.0, series.soil_carbon or _PURE_CARBON)
-    return dict.fromkeys(_POOLS, most)
+def filled_problem(
+    model: Callable,
+    params: Any,
+    series: Respiration,
+    weights: np.ndarray,
+    incubation: Incubation,
+    points: int | None,
+    *,
+    extra: Sequence[str] = (),
+    **more: Any,
+) -> Problem:
+    """A prediction of a soil and a series that is filled up to a length.
 
-
-def filled_times(series: Respiration, points: int | None) -> np.ndarray:
-    """The start and the times of a series, filled up with later ones to a length.
-
-    **Arguments:** `points`: times after the start, by default as `common_length`.
-    **Raises:** `ValueError` for fewer than the series has.
+    **Arguments:** `model`: `(params, Observed) -> series`; `weights`: of each point;
+    `points`: times after the start, by default as `common_length`; `extra`: names that
+    are free beside the constants of decomposition and those of `incubation`; `more`:
+    see `Problem`.
+    **Raises:** `ValueError` for fewer points than the series has, and as `Problem`.
     """
     count = series.times.size
     length = common_length([series]) if points is None else points
@@ -161,7 +155,18 @@ def filled_times(series: Respiration, points: int | None) -> np.ndarray:
         raise ValueError(f"points must be at least {count}, got {length}")
     # Hardly later, so that the run is the same, but not equal: no step is empty.
     later = series.times[-1] * (1 + 1e-9 * np.arange(1, length - count + 1))
-    return np.concatenate([[0.0], series.times, later])
+    times = np.concatenate([[0.0], series.times, later])
+    most = Interval(0.0, series.soil_carbon or _PURE_CARBON)
+    return Problem(
+        model,
+        params,
+        np.pad(series.values, (0, length - count)),
+        observed(times, series.quantity),
+        free=(*decomposition_names(params), *incubation.free, *extra),
+        bounds=dict.fromkeys(_POOLS, most),
+        weights=np.pad(weights, (0, length - count)),
+        **more,
+    )
 
 
 def common_length(series: Iterable[Respiration]) -> int:
@@ -169,32 +174,22 @@ def common_length(series: Iterable[Respiration]) -> int:
     return max(16, *(2 ** math.ceil(math.log2(one.times.size)) for one in series))
 
 
-def fit_respirations(
-    series: Iterable[Respiration],
+def respiration_problems(
+    series: Sequence[Respiration],
     kinetics: Sequence[str] = ("multiplicative",),
-    *,
-    progress: Callable[[int, int, str], None] = silent,
     **options: Any,
-) -> dict[tuple[str, str], Fit]:
-    """Fits every series with every kinetics, by name of the series and of the law.
+) -> dict[tuple[str, str], Problem]:
+    """Every series with every kinetics, by name of the series and of the law.
 
-    A search that fails is told in its `Fit`, never raised.
-
-    **Arguments:** `progress`: called with fits done, fits in all, and the next one;
-    `options`: see `fit_respiration`.
-
-    **Raises:** as `fit_respiration`, and `ValueError` for two series of one name.
+    **Arguments:** `options`: see `respiration_problem`.
+    **Raises:** as `respiration_problem`, and `ValueError` for two series of one name.
     """
-    series = list(series)
-    names = [one.name for one in series]
-    if len(set(names)) < len(names):
+    if len({one.name for one in series}) < len(series):
         raise ValueError("two series have one name")
-    options.setdefault("points", common_length(series) if series else None)
-    total = len(series) * len(kinetics)
-    fits = {}
-    for law in kinetics:
-        for one in series:
-            progress(len(fits), total, f"{law} {one.name}")
-            fits[one.name, law] = fit_respiration(one, law, **options)
-    progress(total, total, "")
-    return fits
+    return {
+        (one.name, law): respiration_problem(
+            one, law, **{"points": common_length(series)} | options
+        )
+        for law in kinetics
+        for one in series
+    }

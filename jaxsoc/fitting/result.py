@@ -6,6 +6,8 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
+from .problem import full_name
+
 
 class Outcome(Enum):
     """How a start, or a fit, ended; the value is the sentence a user reads."""
@@ -44,11 +46,11 @@ class Fit(eqx.Module):
     """Outcome of `fit`; every array is plain numpy.
 
     `names`, `units`, `values`: of the free constants; `params`: all parameters with
-    the fitted ones in place; `predicted`, `data`, `weights`: by point; `covariance`:
-    of the free constants, natural units; `standard_error`: its roots; `log_error`:
-    standard errors on the line that the search ran on, relative ones for a positive
-    constant; `starts`: how each start ended; `outcome`, `reason`: of the best, as data
-    and in plain words.
+    the fitted ones in place; `predicted`, `data`: by point that counts; `args`: of the
+    prediction, see `Problem`; `covariance`: of the free constants, natural units;
+    `standard_error`: its roots; `log_error`: standard errors on the line that the
+    search ran on, relative ones for a positive constant; `starts`: how each start
+    ended; `outcome`, `reason`: of the best, as data and in plain words.
     """
 
     names: tuple[str, ...]
@@ -59,7 +61,7 @@ class Fit(eqx.Module):
     params: Any
     predicted: np.ndarray
     data: np.ndarray
-    weights: np.ndarray
+    args: Any
     starts: Starts
     outcome: Outcome
     reason: str
@@ -86,12 +88,6 @@ class Fit(eqx.Module):
         return np.sqrt(np.diag(self.covariance))
 
     @property
-    def correlation(self) -> np.ndarray:
-        """Correlation of the estimates."""
-        error = self.standard_error
-        return self.covariance / np.outer(error, error)
-
-    @property
     def steps(self) -> int:
         """Steps of the optimiser, all starts together."""
         return int(self.starts.steps.sum())
@@ -104,14 +100,6 @@ class Fit(eqx.Module):
     def __getitem__(self, name: str) -> float:
         """A free constant by its name, or by the end of its name if only one has it.
 
-        **Raises:** `KeyError` naming the constants that were free.
+        **Raises:** `ValueError` naming the constants that were free.
         """
-        hits = [i for i, n in enumerate(self.names) if ends_with(n, name)]
-        if len(hits) != 1:
-            raise KeyError(f"{name!r} is not one of {', '.join(self.names)}")
-        return float(self.values[hits[0]])
-
-
-def ends_with(full: str, short: str) -> bool:
-    """Whether a dotted name ends in another one, whole words only."""
-    return full == short or full.endswith("." + short)
+        return float(self.values[self.names.index(full_name(name, self.names))])

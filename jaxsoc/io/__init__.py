@@ -11,8 +11,6 @@ from .columns import column_dataset as column_dataset
 from .cores import Core as Core
 from .cores import load_cores as load_cores
 from .fields import load_fields as load_fields
-from .fits import Fitted as Fitted
-from .fits import fits_to_dataset as fits_to_dataset
 from .forcing import forcing_from_dataset as forcing_from_dataset
 from .forcing import forcing_to_dataset as forcing_to_dataset
 from .forcing import load_forcing as load_forcing

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxsoc.fitting import Respiration
+from jaxsoc.observe import Respiration
 
-from .respiration import numbers_of, read_table
+from .respiration import check_columns, numbers_of, read_table
 
 _SECONDS_PER_HOUR = 3600.0
 _NAMES = {
@@ -51,9 +51,7 @@ def load_cores(path: Path | str, *, keep_zeros: bool = False) -> tuple[Core, ...
     """
     path = Path(path)
     table = read_table(path)
-    missing = {"core", *_NAMES, *_NUMBERS} - set(table.columns)
-    if missing:
-        raise ValueError(f"{path.name} has no column {', '.join(sorted(missing))}")
+    check_columns(path, table, ("core", *_NAMES, *_NUMBERS))
     table = table.assign(**{n: numbers_of(path, table, n) for n in _NUMBERS})
     return tuple(
         _core(str(name), rows, keep_zeros)

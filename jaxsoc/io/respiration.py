@@ -1,22 +1,28 @@
 """Measured respiration: the Soil Incubation Database, or a table of one's own."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from jaxsoc.fitting import Respiration
+from jaxsoc.observe import Respiration
 from jaxsoc.physics.units import TIMES, respiration_unit
 
 # Columns of the long form of the Soil Incubation Database that are read.
 _SIDB = ("series_id", "entry", "time_d", "value_std", "units_std", "unit_check")
+_WANTED = {
+    "gas": ("CO2",),
+    "statistic": ("mean", "none"),
+    "unit_check": ("ok",),
+    "quantity": ("rate", "cumulative"),
+}
 _SIDB_ALSO = ("gas", "statistic", "quantity", "basis", "soil_c_mg_g")
 # What a value may be called in a table of one's own.
 _VALUES = ("value", "respiration", "rate", "co2", "cumulative")
-_DEVIATIONS = ("sd", "deviation")
-_HEADING = re.compile(r"^\s*(.*?)\s*[\[(]\s*(.*?)\s*[\])]\s*$")
+_HEADING = re.compile(r"^\s*(.*?)\s*(?:[\[(]\s*(.*?)\s*[\])]\s*)?$", re.DOTALL)
 
 
 class Collection(NamedTuple):
@@ -88,6 +94,13 @@ def read_table(path: Path) -> pd.DataFrame:
     return table
 
 
+def check_columns(path: Path, table: pd.DataFrame, names: Iterable[str]) -> None:
+    """Raises `ValueError` for columns that a table lacks."""
+    missing = [name for name in names if name not in table.columns]
+    if missing:
+        raise ValueError(f"{path.name} has no column {', '.join(missing)}")
+
+
 def numbers_of(path: Path, table: pd.DataFrame, column: str) -> np.ndarray:
     """A column as numbers, NaN where nothing is given.
 
@@ -107,48 +120,27 @@ def numbers_of(path: Path, table: pd.DataFrame, column: str) -> np.ndarray:
 
 
 def _database(path, table, soil_carbon, mean_rates):
-    missing = [name for name in _SIDB_ALSO if name not in table.columns]
-    if missing:
-        raise ValueError(f"{path.name} has no column {', '.join(missing)}")
-    table = table.assign(
-        time_d=numbers_of(path, table, "time_d"),
-        value_std=numbers_of(path, table, "value_std"),
-        soil_c_mg_g=numbers_of(path, table, "soil_c_mg_g"),
-    )
+    check_columns(path, table, _SIDB_ALSO)
+    columns = ("time_d", "value_std", "soil_c_mg_g")
+    table = table.assign(**{n: numbers_of(path, table, n) for n in columns})
     series, left_out = [], {}
     for name, rows in table.groupby("series_id", sort=False):
         first = rows.iloc[0]
-        reason = _not_wanted(first)
-        if reason is None:
-            known = first.soil_c_mg_g if first.soil_c_mg_g > 0 else soil_carbon
-            try:
-                one = _series(
-                    str(name),
-                    TIMES["d"] * rows.time_d.to_numpy(),
-                    rows.value_std.to_numpy(),
-                    first.units_std,
-                    known,
-                    mean_rates,
-                    study=first.entry,
-                )
-                series.append(one)
-            except ValueError as error:
-                reason = str(error)
-        if reason is not None:
-            left_out[str(name)] = reason
+        carbon = first.soil_c_mg_g if first.soil_c_mg_g > 0 else soil_carbon
+        hours, values = TIMES["d"] * rows.time_d.to_numpy(), rows.value_std.to_numpy()
+        try:
+            _check_wanted(first)
+            given = (hours, values, first.units_std, carbon, mean_rates)
+            series.append(_series(str(name), *given, study=first.entry))
+        except ValueError as error:
+            left_out[str(name)] = str(error)
     return Collection(tuple(series), left_out)
 
 
-def _not_wanted(first):
-    for column, wanted in (
-        ("gas", ("CO2",)),
-        ("statistic", ("mean", "none")),
-        ("unit_check", ("ok",)),
-        ("quantity", ("rate", "cumulative")),
-    ):
+def _check_wanted(first):
+    for column, wanted in _WANTED.items():
         if first[column] not in wanted:
-            return f"its {column} is {first[column] or 'not given'!r}"
-    return None
+            raise ValueError(f"its {column} is {first[column] or 'not given'!r}")
 
 
 def _series(
@@ -180,8 +172,7 @@ def _series(
 def _own(path, table, unit, time_unit, soil_carbon, mean_rates):
     headings = {}
     for column in table.columns:
-        match = _HEADING.match(column)
-        name, inner = match.groups() if match else (column, None)
+        [(name, inner)] = _HEADING.findall(column)
         headings[name.lower()] = (column, inner)
     for short, long in (("time_d", "d"), ("time_h", "h")):
         if short in headings:
@@ -196,18 +187,17 @@ def _own(path, table, unit, time_unit, soil_carbon, mean_rates):
             "name, as in 'respiration (ugC/g/d)'"
         )
     respiration_unit(unit)
-    numbers = lambda column: numbers_of(path, table, column)
-    times, values = hours * numbers(time), numbers(value)
-    spread = next((headings[n][0] for n in _DEVIATIONS if n in headings), None)
-    deviations = None if spread is None else numbers(spread)
-    identity = headings.get("series_id", (None,))[0]
-    carbon = headings.get("soil_c_mg_g", (None,))[0]
-    carbons = None if carbon is None else numbers(carbon)
-    groups = (
-        {path.name.split(".")[0]: np.arange(len(table))}
-        if identity is None
-        else table.groupby(identity, sort=False).indices
-    )
+
+    def numbers(*names):
+        columns = [headings[name][0] for name in names if name in headings]
+        return numbers_of(path, table, columns[0]) if columns else None
+
+    times = hours * numbers_of(path, table, time)
+    values = numbers_of(path, table, value)
+    deviations, carbons = numbers("sd", "deviation"), numbers("soil_c_mg_g")
+    identity = headings.get("series_id")
+    names = table[identity[0]] if identity else path.name.split(".")[0]
+    groups = table.assign(name=names).groupby("name", sort=False).indices
     series = tuple(
         _series(
             str(name),
@@ -232,7 +222,7 @@ def _column(path, headings, names):
 
 
 def _hours(path, unit):
-    if unit is None:
+    if not unit:
         raise ValueError(
             f"{path.name}: the unit of time is not given; write it behind the name, as "
             "in 'time (d)'"

@@ -1,25 +1,16 @@
-"""The figure of fits. `results` is the dataset of `jaxsoc.io.fits_to_dataset`."""
+"""The figure of fits. `results` is the dataset of `jaxsoc.fitting.fits_table`."""
 
 import math
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from .style import BLACK, LINES, styled, title
 
 PANELS = 12  # on one figure
 
-# What is drawn of a quantity: label, and factor from mgC/g or mgC/g/h.
-_RATE = ("respiration\n(µgC g$^{-1}$ d$^{-1}$)", 24_000.0)
-_DRAWN = {
-    "substrate": ("substrate\n(mgC g$^{-1}$)", 1.0),
-    "biomass": ("biomass\n(mgC g$^{-1}$)", 1.0),
-    "co2": ("respired CO$_2$\n(mgC g$^{-1}$)", 1.0),
-    "respiration": _RATE,
-    "mean_rate": _RATE,
-}
 _MANY = 60  # points, above which they are drawn small
 
 
@@ -47,43 +38,34 @@ def _figure_fits(results):
             ax.set_axis_off()
     for ax in axes.flat[max(0, count - columns) : count]:
         ax.set_xlabel("time (days)")
-    _legend(figure, results)
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    where: dict[str, Any] = {"loc": "outside lower center", "ncols": len(labels)}
+    figure.legend(handles, labels, frameon=False, **where)
     return figure
 
 
 def _panel(ax, one):
-    label, factor = _DRAWN[str(one.quantity.values)]
-    time = one.time.values
+    quantity, time = str(one.quantity.values), one.time.values
+    if quantity in ("respiration", "mean_rate"):
+        label, factor = "respiration\n(µgC g$^{-1}$ d$^{-1}$)", 24_000.0
+    else:
+        drawn = quantity.replace("co2", "respired CO$_2$")
+        label, factor = f"{drawn}\n(mgC g$^{{-1}}$)", 1.0
     ax.plot(
         time,
         factor * one.observed.values,
         "o",
+        label="data",
         color=BLACK,
         markersize=2.0 if np.isfinite(time).sum() > _MANY else 3.5,
         markerfacecolor="none",
         markeredgewidth=0.7,
         zorder=3,
     )
-    for index, name in enumerate(one.kinetics.values):
-        line = LINES[index % len(LINES)]
-        ax.plot(time, factor * one.predicted.sel(kinetics=name).values, **line)
+    for name, line in zip(one.kinetics.values, cycle(LINES)):
+        predicted = factor * one.predicted.sel(kinetics=name).values
+        ax.plot(time, predicted, label=title(str(name)), **line)
     best = one.r_squared.values
     said = ", ".join("–" if np.isnan(r) else f"{r:.3f}" for r in np.atleast_1d(best))
     ax.set_title(f"{one.series.values}\nR² {said}", fontsize=8.5)
     ax.set_ylabel(label)
-
-
-def _legend(figure, results):
-    points: dict[str, Any] = {
-        "color": BLACK,
-        "marker": "o",
-        "linestyle": "",
-        "mfc": "none",
-    }
-    handles = [Line2D([], [], label="data", markersize=4, **points)]
-    for index, name in enumerate(results.kinetics.values):
-        line = LINES[index % len(LINES)]
-        handles.append(Line2D([], [], label=title(str(name)), **line))
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=len(handles), frameon=False
-    )

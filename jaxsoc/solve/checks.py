@@ -38,8 +38,9 @@ def checked_times(times: Any) -> Any:
         # Their order is not known here, only in the program: see `judge`.
         return array
     steps = np.diff(array)
-    if not (np.isfinite(array).all() and (steps > 0).all()):
-        where = int(np.argmin(steps)) + 1
+    bad = ~(np.isfinite(steps) & (steps > 0))
+    if bad.any():
+        where = int(np.argmax(bad)) + 1
         raise ValueError(
             "times must increase, got "
             f"{array[where - 1]:g} followed by {array[where]:g} at position {where}"

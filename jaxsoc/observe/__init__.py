@@ -1,0 +1,6 @@
+"""What is measured of a soil, in the units used inside."""
+
+from .respiration import Respiration as Respiration
+from .respiration import compared as compared
+from .respiration import mean_rates as mean_rates
+from .respiration import standard_choice as standard_choice
