@@ -1,10 +1,7 @@
 """The published scenarios and sweeps: fields, model and moments in, arrays out."""
 
-from .budget import Budget as Budget
-from .budget import TableRow as TableRow
 from .budget import budget as budget
 from .budget import budgets as budgets
-from .budget import second_order_table as second_order_table
 from .cost import Cost as Cost
 from .cost import estimate_cost as estimate_cost
 from .design import Design as Design

@@ -16,7 +16,7 @@ from jaxsoc.physics.mortality import (
     LinearMortalityConstants,
     PowerMortalityConstants,
 )
-from jaxsoc.physics.parameters import AbstractParameters, default
+from jaxsoc.physics.parameters import AbstractParameters, declarations, default
 from jaxsoc.solve import Method
 from jaxsoc.upscale.distributions import AbstractDistribution
 from jaxsoc.upscale.fields import CORRELATIONS, Fields, Generator
@@ -194,6 +194,27 @@ class Design(eqx.Module):
         if kinetics in self.constants:
             return self.constants[kinetics]
         return self.laws[kinetics].constants()
+
+
+def described(design: Design) -> dict[str, str]:
+    """The choices of a design as text."""
+    return {name: str(value) for name, value in vars(design).items() if name != "laws"}
+
+
+def about_design(design: Design, title: str) -> dict[str, Any]:
+    """What a table of this title says of the design that it was made with."""
+    known = lambda name: declarations(KINETICS[name].constants)[0].unit
+    return {
+        "title": title,
+        "references": "https://doi.org/10.5194/gmd-13-1399-2020",
+        "seed": design.seed,
+        "scenario": design.scenario,
+        "rate_units": {
+            name: known(name) if name in KINETICS else "as given"
+            for name in design.kinetics
+        },
+        "design": described(design),
+    }
 
 
 def _one_of(what, received, known):

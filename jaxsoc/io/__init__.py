@@ -2,7 +2,6 @@
 
 from .atomic import replacing as replacing
 from .atomic import writable_folder as writable_folder
-from .budget import budget_to_dataset as budget_to_dataset
 from .closures import closure_from_json as closure_from_json
 from .closures import closure_to_json as closure_to_json
 from .closures import load_closure as load_closure

@@ -8,11 +8,11 @@ import numpy as np
 import xarray as xr
 
 from jaxsoc.experiments import Design, Run
+from jaxsoc.experiments.design import about_design
 from jaxsoc.experiments.run import DIMENSIONS
-from jaxsoc.physics.kinetics import KINETICS
-from jaxsoc.physics.parameters import declarations
-from jaxsoc.tables import about, time_axis, variable
+from jaxsoc.tables import Table, about, time_axis, variable
 
+from . import labels
 from .atomic import replacing
 from .labels import dataset, provenance
 
@@ -94,8 +94,12 @@ CHECKS = {
 }
 
 
-def to_dataset(run: Run, attributes: Mapping[str, Any] | None = None) -> xr.Dataset:
+def to_dataset(
+    run: Run | Table, attributes: Mapping[str, Any] | None = None
+) -> xr.Dataset:
     """A run as a dataset over kinetics, heterogeneity, correlation, member and time.
+
+    A table comes with the names, dimensions and units that it has.
 
     **Arguments:** `attributes`: more provenance, for example the command's options;
     what is not text or a number is stored as JSON.
@@ -103,6 +107,8 @@ def to_dataset(run: Run, attributes: Mapping[str, Any] | None = None) -> xr.Data
     seed and versions as attributes. Moments of the rate constant are in the unit of
     that constant ("rate"), which the attribute `rate_units` names for each kinetics.
     """
+    if isinstance(run, Table):
+        return labels.to_dataset(run, attributes)
     design = run.design
     over_time = (*DIMENSIONS, "time")
     variables = {
@@ -129,12 +135,7 @@ def to_dataset(run: Run, attributes: Mapping[str, Any] | None = None) -> xr.Data
 def design_provenance(design: Design) -> dict[str, Any]:
     """Where results come from: configuration, seed and versions."""
     return provenance(
-        "Respiration of a heterogeneous soil core",
-        references="https://doi.org/10.5194/gmd-13-1399-2020",
-        seed=design.seed,
-        scenario=design.scenario,
-        rate_units={name: _rate_unit(name) for name in design.kinetics},
-        design=described(design),
+        **about_design(design, "Respiration of a heterogeneous soil core")
     )
 
 
@@ -152,17 +153,3 @@ def save_dataset(results: xr.Dataset, path: Path | str) -> Path:
     with replacing(path) as temporary:
         results.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
     return path
-
-
-def _rate_unit(kinetics):
-    if kinetics not in KINETICS:
-        return "as given"
-    return declarations(KINETICS[kinetics].constants)[0].unit
-
-
-def described(design: Design) -> dict[str, str]:
-    """The choices of a design as text."""
-    skipped = ("laws",)
-    return {
-        name: str(value) for name, value in vars(design).items() if name not in skipped
-    }

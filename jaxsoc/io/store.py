@@ -25,11 +25,12 @@ from jaxsoc.experiments import (
     plan_ensemble,
     run_chunks,
 )
+from jaxsoc.experiments.design import described
 from jaxsoc.experiments.run import DIMENSIONS
 from jaxsoc.physics.grids import warn_unless_well_mixed
 from jaxsoc.tables import about, time_axis, variable
 
-from .results import CHECKS, SERIES, described, design_provenance
+from .results import CHECKS, SERIES, design_provenance
 from .summary import MemberStatistics
 
 _DONE = "chunk_finished"
