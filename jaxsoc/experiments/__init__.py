@@ -15,9 +15,7 @@ from .ensemble import chunk_size as chunk_size
 from .ensemble import memory_needed as memory_needed
 from .ensemble import plan_ensemble as plan_ensemble
 from .ensemble import run_chunks as run_chunks
-from .forecasts import Forecast as Forecast
-from .forecasts import forecast as forecast
-from .forecasts import null_forecast as null_forecast
+from .forecasts import forecasts as forecasts
 from .hyper import hyper_sensitivity as hyper_sensitivity
 from .hyper import patchy_soil as patchy_soil
 from .objectives import Objective as Objective

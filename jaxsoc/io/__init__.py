@@ -15,7 +15,6 @@ from .fits import fits_to_dataset as fits_to_dataset
 from .forcing import forcing_from_dataset as forcing_from_dataset
 from .forcing import forcing_to_dataset as forcing_to_dataset
 from .forcing import load_forcing as load_forcing
-from .predictions import closure_dataset as closure_dataset
 from .respiration import Collection as Collection
 from .respiration import load_respiration as load_respiration
 from .results import save_dataset as save_dataset
