@@ -15,7 +15,7 @@ from jaxsoc.solve import Method, integrate, require_x64
 from jaxsoc.tables import Table, blank, time_axis, variable
 from jaxsoc.upscale import taylor
 
-from .design import Design, Supplied, about_design, checked_correlations
+from .design import Design, Supplied, checked_correlations, design_provenance
 from .run import uniform_start
 from .soils import Soil, case, draw_member
 
@@ -72,7 +72,7 @@ def budget(
     require_x64("a budget")
     checked_choice(order, of)
     one = _run(soil, times, order, of, method=method, tolerance=tolerance)
-    return _table({(): one}, times, of, {"title": _title(of)})
+    return _table({(): one}, times, of, {})
 
 
 def budgets(
@@ -126,7 +126,7 @@ def budgets(
             done[key] = _run(soil, design.times, order, of, **options)
         found[names] = done[key]
     progress(len(cases), len(cases), "")
-    return _table(found, design.times, of, about_design(design, _title(of)))
+    return _table(found, design.times, of, design_provenance(design))
 
 
 def checked_choice(order: int, of: str) -> None:
@@ -140,10 +140,6 @@ def checked_choice(order: int, of: str) -> None:
         raise ValueError(
             f"unknown flux {of!r}: expected one of {', '.join(Fluxes._fields)}"
         )
-
-
-def _title(of):
-    return f"Budget of mean {of}: mean field, terms and remainder"
 
 
 def _run(soil, times, order, of, **options) -> _Budget:
@@ -209,7 +205,9 @@ def _table(
             long_name="order of the series; 0 is the mean field",
         ),
     }
-    return Table(arrays, coordinates, about | {"flux": of, "order": order})
+    title = f"Budget of mean {of}: mean field, terms and remainder"
+    known = about | {"title": title, "flux": of, "order": order}
+    return Table(arrays, coordinates, known)
 
 
 def _by_time(one: _Budget) -> dict[str, Any]:

@@ -196,27 +196,6 @@ class Design(eqx.Module):
         return self.laws[kinetics].constants()
 
 
-def described(design: Design) -> dict[str, str]:
-    """The choices of a design as text."""
-    return {name: str(value) for name, value in vars(design).items() if name != "laws"}
-
-
-def about_design(design: Design, title: str) -> dict[str, Any]:
-    """What a table of this title says of the design that it was made with."""
-    known = lambda name: declarations(KINETICS[name].constants)[0].unit
-    return {
-        "title": title,
-        "references": "https://doi.org/10.5194/gmd-13-1399-2020",
-        "seed": design.seed,
-        "scenario": design.scenario,
-        "rate_units": {
-            name: known(name) if name in KINETICS else "as given"
-            for name in design.kinetics
-        },
-        "design": described(design),
-    }
-
-
 def _one_of(what, received, known):
     if received not in known:
         raise ValueError(
@@ -275,3 +254,26 @@ def checked_correlations(design: Design, supplied: Supplied | None) -> tuple[str
         return known
     _some_of("correlation", design.correlation, known)
     return design.correlation
+
+
+def design_provenance(design: Design) -> dict[str, Any]:
+    """What results of a design say of where they come from."""
+    return {
+        "title": "Respiration of a heterogeneous soil core",
+        "references": "https://doi.org/10.5194/gmd-13-1399-2020",
+        "seed": design.seed,
+        "scenario": design.scenario,
+        "rate_units": {name: _rate_unit(name) for name in design.kinetics},
+        "design": described(design),
+    }
+
+
+def described(design: Design) -> dict[str, str]:
+    """The choices of a design as text."""
+    return {name: str(value) for name, value in vars(design).items() if name != "laws"}
+
+
+def _rate_unit(kinetics):
+    if kinetics not in KINETICS:
+        return "as given"
+    return declarations(KINETICS[kinetics].constants)[0].unit

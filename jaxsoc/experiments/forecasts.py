@@ -16,7 +16,7 @@ from jaxsoc.upscale.macroscale import AbstractMacroModel, state_count
 from jaxsoc.upscale.predict import complaint, predict_with_realisability
 from jaxsoc.upscale.training import Examples, errors
 
-from .design import Design, about_design
+from .design import Design, design_provenance
 
 _FLUX = "mgC g-1 h-1"
 _BY_CORE = ("closure", "core")
@@ -111,7 +111,8 @@ def _table(design, made, rows, cores, names, training) -> Table:
         "time": time_axis(cores.times),
     }
     title = "Respiration of soil cores as macro-scale closures predict it"
-    about = about_design(design, title) | {
+    about = design_provenance(design) | {"title": title}
+    about |= {
         name: ", ".join(getattr(design, name) or ())
         for name in ("kinetics", "heterogeneity", "correlation")
     }

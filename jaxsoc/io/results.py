@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from jaxsoc.experiments import Design, Run
-from jaxsoc.experiments.design import about_design
+from jaxsoc.experiments import Run
+from jaxsoc.experiments.design import design_provenance
 from jaxsoc.experiments.run import DIMENSIONS
 from jaxsoc.tables import Table, about, time_axis, variable
 
@@ -129,14 +129,8 @@ def to_dataset(
         "member": np.arange(design.members),
         "time": time_axis(run.times),
     }
-    return dataset(variables, coordinates, design_provenance(design), attributes)
-
-
-def design_provenance(design: Design) -> dict[str, Any]:
-    """Where results come from: configuration, seed and versions."""
-    return provenance(
-        **about_design(design, "Respiration of a heterogeneous soil core")
-    )
+    said = provenance(**design_provenance(design))
+    return dataset(variables, coordinates, said, attributes)
 
 
 def save_dataset(results: xr.Dataset, path: Path | str) -> Path:

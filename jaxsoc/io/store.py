@@ -25,12 +25,13 @@ from jaxsoc.experiments import (
     plan_ensemble,
     run_chunks,
 )
-from jaxsoc.experiments.design import described
+from jaxsoc.experiments.design import described, design_provenance
 from jaxsoc.experiments.run import DIMENSIONS
 from jaxsoc.physics.grids import warn_unless_well_mixed
 from jaxsoc.tables import about, time_axis, variable
 
-from .results import CHECKS, SERIES, design_provenance
+from .labels import provenance
+from .results import CHECKS, SERIES
 from .summary import MemberStatistics
 
 _DONE = "chunk_finished"
@@ -87,7 +88,7 @@ def stream(
     attributes = {
         "courant_numbers": {" ".join(kind): c for kind, c in plan.courant.items()}
     }
-    results = statistics.dataset(design_provenance(design) | attributes)
+    results = statistics.dataset(provenance(**design_provenance(design)) | attributes)
     unit, long_name = CHECKS["respiration_error_estimate"]
     error = [[plan.error[k, h] for h in design.heterogeneity] for k in design.kinetics]
     results["respiration_error_estimate"] = variable(
