@@ -7,16 +7,14 @@ import xarray as xr
 
 from jaxsoc import plots
 from jaxsoc.experiments import (
-    Budget,
     Design,
     Supplied,
     budget,
     budgets,
     case,
     draw_member,
-    second_order_table,
 )
-from jaxsoc.io import budget_to_dataset, load_fields, save_dataset
+from jaxsoc.io import load_fields, save_dataset, to_dataset
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.physics.parameters import declarations
 from jaxsoc.plots.budget import TERM_LINES
@@ -55,11 +53,17 @@ def small():
         every=48.0,
         method=Steps(4.0),
     )
-    return design, budgets(design, fields(), order=3)
+    return design, to_dataset(budgets(design, fields(), order=3))
+
+
+def of(results, *names):
+    """The budget of one case."""
+    cases = ("kinetics", "heterogeneity", "correlation")
+    return results.sel(dict(zip(cases, names, strict=True)))
 
 
 def test_mean_field_terms_and_remainder_are_the_distributed_model(small):
-    design, cases = small
+    design, results = small
     names = (MULT, "full", "negative")
     soil = case(design, draw_member(design, 0, fields()), *names)
     apart = integrate(
@@ -69,35 +73,37 @@ def test_mean_field_terms_and_remainder_are_the_distributed_model(small):
         method=Steps(4.0),
     )
     exact = np.asarray(apart.values.flux.respiration)
-    np.testing.assert_allclose(cases[names].exact, exact, rtol=1e-12)
-    for one in cases.values():
-        whole = one.mean_field + one.contribution.sum(axis=1) + one.remainder()
-        np.testing.assert_allclose(whole, one.exact, rtol=1e-12)
-        # k S B is a polynomial of degree 3: its series ends there.
-        assert np.all(np.abs(one.remainder()) <= 1e-12 * one.exact)
-        by_order = sum(one.of_order(n) for n in range(4))
-        np.testing.assert_allclose(by_order, one.partial_sum(), rtol=1e-14)
-        np.testing.assert_allclose(one.of_order(1), 0, atol=0)
-    assert np.abs(cases[names].remainder(2) / cases[names].exact).max() > 0.01
+    one = of(results, *names)
+    np.testing.assert_allclose(one.exact, exact, rtol=1e-12)
+    # k S B is a polynomial of degree 3: its series ends there.
+    last = results.remainder.sel(degree=3)
+    assert np.all(np.abs(last) <= 1e-12 * results.exact)
+    for sums in (
+        results.contribution.sum("term"),
+        results.order_sum[..., 1:].sum("degree"),
+    ):
+        whole = results.mean_field + sums + last
+        np.testing.assert_allclose(whole, results.exact, rtol=1e-12)
+    np.testing.assert_array_equal(results.order_sum.sel(degree=0), results.mean_field)
+    assert not results.order_sum.sel(degree=1).any()
+    assert np.abs(one.remainder.sel(degree=2) / one.exact).max() > 0.01
 
 
 def test_terms_are_the_published_ones(small):
     """F̄ - F(x̄) = k C_SB + B C_kS + S C_kB + <k'S'B'>, times 1 - Y."""
-    _, cases = small
-    one = cases[MULT, "full", "positive"]
-    parts = {n: one.term(n).contribution for n in ("C_SB", "C_kS", "C_kB", "M_kSB")}
+    _, results = small
+    one = of(results, MULT, "full", "positive")
+    parts = one.contribution.sel(term=["C_SB", "C_kS", "C_kB", "M_kSB"])
     # the others are zero, so these are all that differs from the mean field
     np.testing.assert_allclose(
-        one.mean_field + sum(parts.values()), one.exact, rtol=1e-12
+        one.mean_field + parts.sum("term"), one.exact, rtol=1e-12
     )
-    product = one.term("C_SB").derivative * one.term("C_SB").moment
-    np.testing.assert_allclose(parts["C_SB"], product, rtol=1e-14)
-    assert one.units[one.names.index("C_kS")] == "(mgC/g) (1/h/(mgC/g))"
-    assert one.units[one.names.index("V_S")] == "(mgC/g)^2"
-    with pytest.raises(KeyError, match="no term 'C_QQ': the terms are V_S, C_SB"):
-        one.term("C_QQ")
-    with pytest.raises(ValueError, match="expanded to order 3, asked for 4"):
-        one.of_order(4)
+    term = one.sel(term="C_SB")
+    np.testing.assert_allclose(
+        term.contribution, term.derivative * term.moment, rtol=1e-14
+    )
+    assert str(one.moment_unit.sel(term="C_kS").values) == "(mgC/g) (1/h/(mgC/g))"
+    assert str(one.moment_unit.sel(term="V_S").values) == "(mgC/g)^2"
 
 
 @pytest.mark.parametrize("kinetics", KINETICS)
@@ -110,25 +116,24 @@ def test_the_biochemical_column_holds_at_the_start_alone(kinetics):
         every=480.0,
         method=Steps(4.0),
     )
-    cases = budgets(design, fields(), of="decomposition")
-    (one,) = cases.values()
-    rows = second_order_table(cases, (0.0, 480.0))
-    assert len(rows) == 2 * one.orders.count(2)
-    of_pools = lambda hour: [r for r in rows if r.pools and r.hours == hour]
-    assert all(abs(row.relative) < 1e-12 for row in of_pools(0.0))
-    assert max(abs(row.relative) for row in of_pools(480.0)) > 0.02
-    published = one.without_pool_moments()
-    assert published[0] == pytest.approx(one.partial_sum()[0], rel=1e-12)
+    results = to_dataset(budgets(design, fields(), of="decomposition"))
+    one = of(results, kinetics, "biochemical", "positive")
+    assert (one.order == 2).all()
+    of_pools = one.term.isin(["V_S", "C_SB", "V_B", "C_kS", "C_kB", "C_SK", "C_BK"])
+    relative = np.abs(one.contribution / one.mean_field).isel(term=of_pools)
+    assert (relative.sel(time=0) < 1e-12).all()
+    assert relative.sel(time=20).max() > 0.02
+    published = one.without_pool_moments.values
+    series = (one.exact - one.remainder.sel(degree=2)).values
+    assert published[0] == pytest.approx(series[0], rel=1e-12)
     if kinetics != "linear":  # whose only term is C_kS
-        assert abs(published[1] / one.partial_sum()[1] - 1) > 0.01
-    with pytest.raises(ValueError, match="saved times, got 24; the nearest is 0"):
-        second_order_table(cases, (24.0,))
+        assert abs(published[1] / series[1] - 1) > 0.01
 
 
 def test_correlations_share_a_soil_that_starts_uniform(small):
-    _, cases = small
-    pair = [cases[MULT, "biochemical", c] for c in ("positive", "negative")]
-    assert pair[0] is pair[1]
+    _, results = small
+    pair = [of(results, MULT, "biochemical", c) for c in ("positive", "negative")]
+    assert pair[0].drop_vars("correlation").equals(pair[1].drop_vars("correlation"))
 
 
 @pytest.fixture(scope="module")
@@ -146,16 +151,17 @@ def test_first_instant_of_figures_a3_and_a4(supplied):
         every=1.0,
         method=Steps(1.0),
     )
-    cases = budgets(design, supplied)
+    results = to_dataset(budgets(design, supplied))
     expected = {
         "positive": (0.0366, 0.0333),
         "negative": (-0.0322, -0.0385),
         "uncorrelated": (-0.1095, -0.2694),
     }
     for name, (second, true) in expected.items():
-        one = cases[MM, "biophysical", name]
-        assert one.of_order(2)[0] / one.mean_field[0] == pytest.approx(second, abs=6e-5)
-        assert one.exact[0] / one.mean_field[0] - 1 == pytest.approx(true, abs=6e-5)
+        one = of(results, MM, "biophysical", name).isel(time=0)
+        ratio = one[["order_sum", "exact"]] / one.mean_field
+        assert ratio.order_sum.sel(degree=2) == pytest.approx(second, abs=6e-5)
+        assert ratio.exact - 1 == pytest.approx(true, abs=6e-5)
 
 
 @pytest.mark.reference
@@ -168,29 +174,35 @@ def test_what_the_published_biochemical_expressions_give_on_day_20(supplied):
         duration=480.0,
         every=24.0,
     )
-    (one,) = budgets(design, supplied, order=3, of="decomposition").values()
-    assert one.without_pool_moments(2)[0] == pytest.approx(one.exact[0], rel=1e-12)
-    ratio = lambda order: one.without_pool_moments(order)[-1] / one.exact[-1]
-    assert ratio(2) == pytest.approx(5.2, abs=0.05)
-    assert ratio(3) == pytest.approx(3.5, abs=0.05)
-    np.testing.assert_allclose(one.partial_sum(3), one.exact, rtol=1e-12)
+    names = (MULT, "biochemical", "positive")
+    second, third = (
+        of(to_dataset(budgets(design, supplied, order=n, of="decomposition")), *names)
+        for n in (2, 3)
+    )
+    ratio = lambda one: (one.without_pool_moments / one.exact).values
+    assert ratio(second)[0] == pytest.approx(1, rel=1e-12)
+    assert ratio(second)[-1] == pytest.approx(5.2, abs=0.05)
+    assert ratio(third)[-1] == pytest.approx(3.5, abs=0.05)
+    assert np.all(np.abs(third.remainder.sel(degree=3)) <= 1e-12 * third.exact)
 
 
 @pytest.mark.slow
 @pytest.mark.reference
 def test_covariance_changes_sign_when_it_should(supplied):
     design = Design(heterogeneity=("biophysical",), duration=720.0)
-    cases = budgets(design, supplied)
+    results = to_dataset(budgets(design, supplied))
     days = {
         MULT: (13.5, 15.75),
         MM: (20.5, 27.0),
         "inverse_michaelis_menten": (11.5, 18.25),
     }
     for kinetics, expected in days.items():
-        term = lambda c, k=kinetics: cases[k, "biophysical", c].term("C_SB")
-        assert (term("negative").contribution < 0).all()
+        term = lambda c, k=kinetics: (
+            of(results, k, "biophysical", c).contribution.sel(term="C_SB").values
+        )
+        assert (term("negative") < 0).all()
         for name, day in zip(("positive", "uncorrelated"), expected, strict=True):
-            values = term(name).contribution
+            values = term(name)
             assert design.times[np.argmax(values < 0)] / 24 == day
             assert (np.diff(np.sign(values)) != 0).sum() == 1
 
@@ -205,22 +217,23 @@ def test_mortality_that_varies_has_terms_of_its_own(small):
     params = soil.params.__class__(
         soil.params.decomposition, soil.params.mortality.__class__(rate)
     )
-    one = budget(
+    found = budget(
         soil._replace(params=params),
         [0.0, 24.0],
         of="mortality",
         method=Steps(4.0),
     )
-    assert set(one.names) == {"V_B", "C_Bm", "V_m"}
-    assert np.all(np.abs(one.remainder()) <= 1e-12 * one.exact)
+    one = to_dataset(found)
+    assert one.exact.dims == ("time",) and one.moment_unit.dims == ("term",)
+    assert set(one.term.values) == {"V_B", "C_Bm", "V_m"}
+    assert np.all(np.abs(one.remainder[..., -1]) <= 1e-12 * one.exact)
 
 
 def test_datasets_have_units_terms_and_provenance(small, tmp_path):
-    design, cases = small
-    path = save_dataset(
-        budget_to_dataset(design, cases, {"configuration": {"order": 3}}),
-        tmp_path / "budget.nc",
-    )
+    design, _ = small
+    found = budgets(design, fields(), order=3)
+    results = to_dataset(found, {"configuration": {"order": 3}})
+    path = save_dataset(results, tmp_path / "budget.nc")
     assert [p.name for p in tmp_path.iterdir()] == ["budget.nc"]
     with xr.open_dataset(path) as saved:
         assert saved.time.attrs["units"] == "d" and float(saved.time[-1]) == 20.0
@@ -246,8 +259,8 @@ def test_datasets_have_units_terms_and_provenance(small, tmp_path):
 
 
 def test_figure_has_every_case_labels_and_a_legend(small):
-    design, cases = small
-    figure = plots.figure_budget(budget_to_dataset(design, cases))
+    _, results = small
+    figure = plots.figure_budget(results)
     axes = [ax for ax in figure.axes if ax.axison]
     assert len(axes) == 2 * 5  # biochemical once, for both correlations
     titles = [ax.get_title() for ax in axes if ax.get_title()]
@@ -264,19 +277,18 @@ def test_figure_has_every_case_labels_and_a_legend(small):
         "mean field + order 2 to 3",
     ]
     assert {"$C_{SB}$", "$M_{kSB}$", "remainder after order 3"} <= set(texts)
-    exact = cases[MULT, "biophysical", "positive"].exact
+    exact = of(results, MULT, "biophysical", "positive").exact
     assert any(np.array_equal(line.get_ydata(), exact) for line in axes[0].lines)
 
 
 def test_soils_that_start_uniform_take_one_column(small):
-    design, cases = small
-    results = budget_to_dataset(design, cases).sel(heterogeneity=["biochemical"])
+    results = small[1].sel(heterogeneity=["biochemical"])
     first, second = plots.figure_budget(results).axes
     assert first.get_title() == "biochemical, all correlations"
     assert second.get_xlabel() == "time (days)"
     # the sum as published, right at the start alone
     published = results.without_pool_moments.values[0, 0, 0]
-    off = np.abs(published / cases[MULT, "biochemical", "positive"].exact - 1)
+    off = np.abs(published / results.exact.values[0, 0, 0] - 1)
     assert off[0] < 1e-12 and off[-1] > 0.01
     assert any(np.array_equal(line.get_ydata(), published) for line in first.lines)
 
@@ -327,4 +339,3 @@ def test_bad_options_are_one_line_and_exit_code_2(jaxsoc, options, words, tmp_pa
 def test_a_budget_is_of_one_member():
     with pytest.raises(ValueError, match="one member, got members 2"):
         budgets(Design(members=2))
-    assert Budget._fields[0] == "of"

@@ -1,6 +1,8 @@
 """`jaxsoc closure`: closures fitted, compared, saved, loaded, and refused."""
 
 import json
+import sys
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -13,13 +15,11 @@ from jaxsoc.cli.closure_config import CompareConfig, FitClosureConfig
 from jaxsoc.cli.config import read_config
 from jaxsoc.experiments import (
     Design,
-    Forecast,
     examples,
-    forecast,
-    null_forecast,
+    forecasts,
     varying_of,
 )
-from jaxsoc.io import closure_dataset, load_closure, save_closure, save_dataset
+from jaxsoc.io import load_closure, save_closure, save_dataset, to_dataset
 from jaxsoc.models import TwoPool
 from jaxsoc.physics.grids import CellGrid
 from jaxsoc.physics.kinetics import KINETICS
@@ -75,11 +75,13 @@ def stored(soils, tmp_path_factory):
 
 def test_what_is_loaded_predicts_as_what_was_saved(soils, stored):
     unseen = soils[1].part([3])
-    first = forecast("cells", cells_of(soils), unseen)
-    again = forecast("cells", load_closure(stored), unseen)
-    np.testing.assert_allclose(again.respiration, first.respiration, rtol=1e-9)
-    assert first.track == "statistics" and first.numbers == 2 * 3 + 1 + 2
-    assert first.states == 2 * 4 + 2 + 1 and np.isfinite(first.error).all()
+    made = {"saved": cells_of(soils), "loaded": load_closure(stored)}
+    found = to_dataset(forecasts(soils[0], made, unseen))
+    first, again = found.respiration
+    np.testing.assert_allclose(again, first, rtol=1e-9)
+    assert (found.track == "statistics").all()
+    assert (found.numbers_read == 2 * 3 + 1 + 2).all()
+    assert (found.states == 2 * 4 + 2 + 1).all() and np.isfinite(found.error).all()
 
 
 @pytest.mark.slow
@@ -182,26 +184,39 @@ def test_a_stopped_fit_goes_on_where_it_was(small, tmp_path, monkeypatch):
     assert numbers("part.json") == numbers("whole.json")
 
 
-def forecasts():
+@pytest.fixture
+def told(monkeypatch):
     """Predictions of two cores that nothing has to be computed for."""
     times = np.linspace(0, 240, 6)
     curve = np.exp(-times / 100)
     true = np.stack([curve, 1.1 * curve])
     cores = Examples(None, None, times, true)
-    never, early = np.full(2, np.inf), np.array([96.0, np.inf])
-    cut = np.where(times >= early[:, None], np.nan, true)
-    found = [
-        Forecast("mean_field", 3, 5, 1.5 * true, never, np.array([0.3, 0.4])),
-        Forecast("representative_cells", None, 31, true, never, np.array([0, 1e-3])),
-        Forecast("zero_third", 11, 14, cut, early, np.array([np.inf, 0.1]), "it left"),
-    ]
-    return cores, found, null_forecast(cores, cores)
+    never, early = np.full(2, np.nan), np.array([4.0, np.nan])
+    cut = np.where(times / 24 >= early[:, None], np.nan, true)
+    rows = {
+        "mean_field": (3.0, 5, 1.5 * true, never, np.array([0.3, 0.4]), ""),
+        "representative_cells": (np.nan, 31, true, never, np.array([0, 1e-3]), ""),
+        "zero_third": (11.0, 14, cut, early, np.array([np.nan, 0.1]), "it left"),
+    }
+    names = ("numbers_read", "states", "respiration", "left", "error", "reason")
+    model = TwoPool(KINETICS[MULT].law)
+    made = {name: closure("mean_field", model) for name in rows}
+    values = cycle(rows.values())
 
+    def row(*_):
+        one = dict(zip(names, next(values), strict=True))
+        track = "field" if np.isnan(one["numbers_read"]) else "statistics"
+        return one | {"track": track}
 
-def test_dataset_has_units_and_no_numbers_for_runs_that_left(tmp_path):
-    cores, found, null = forecasts()
+    module = sys.modules["jaxsoc.experiments.forecasts"]
+    monkeypatch.setattr(module, "_forecast", row)
     design = Design(kinetics=(MULT,), heterogeneity=("full",))
-    made = closure_dataset(design, cores, found, null=null, attributes={"more": [1]})
+    return cores, lambda cores, **options: forecasts(design, made, cores, **options)
+
+
+def test_dataset_has_units_and_no_numbers_for_runs_that_left(told, tmp_path):
+    cores, found = told
+    made = to_dataset(found(cores, training=cores), {"more": [1]})
     with xr.open_dataset(save_dataset(made, tmp_path / "closure.nc")) as saved:
         for name in ("respiration", "distributed", "null"):
             assert saved[name].attrs["units"] == "mgC g-1 h-1"
@@ -219,10 +234,9 @@ def test_dataset_has_units_and_no_numbers_for_runs_that_left(tmp_path):
         np.testing.assert_allclose(saved.null_error, expected, rtol=1e-12)
 
 
-def test_figure_has_units_a_legend_and_every_closure():
-    cores, found, null = forecasts()
-    design = Design(kinetics=(MULT,), heterogeneity=("full",))
-    results = closure_dataset(design, cores, found, null=null)
+def test_figure_has_units_a_legend_and_every_closure(told):
+    cores, found = told
+    results = to_dataset(found(cores, training=cores))
     figure = plots.figure_closures(results, core=1)
     left, right = figure.axes
     assert left.get_xlabel() == "time (days)" and left.get_title() == "core 1"
@@ -241,7 +255,7 @@ def test_figure_has_units_a_legend_and_every_closure():
         "null: mean of training cores",
     ]
     unknown = cores._replace(respiration=np.full((2, 6), np.nan))
-    (alone,) = plots.figure_closures(closure_dataset(design, unknown, found)).axes
+    (alone,) = plots.figure_closures(to_dataset(found(unknown))).axes
     assert len(alone.lines) == 5  # three closures, the end of one, and no cells
 
 

@@ -16,20 +16,17 @@ from rich.console import Console
 
 from jaxsoc.experiments import (
     Design,
-    Forecast,
     case,
     checked_correlations,
     draw_member,
     examples,
-    forecast,
-    null_forecast,
+    forecasts,
     run,
     varying_of,
 )
-from jaxsoc.io import closure_dataset, save_closure, save_dataset, writable_folder
-from jaxsoc.models import TwoPool
-from jaxsoc.physics.kinetics import KINETICS
-from jaxsoc.physics.mortality import linear_mortality, power_mortality
+from jaxsoc.experiments.soils import model_of
+from jaxsoc.io import save_closure, save_dataset, to_dataset, writable_folder
+from jaxsoc.tables import Table
 from jaxsoc.upscale import (
     FITTED,
     AbstractMacroModel,
@@ -41,6 +38,7 @@ from jaxsoc.upscale import (
 )
 
 from .closure_config import (
+    ClosureConfig,
     CompareConfig,
     FitClosureConfig,
     PredictConfig,
@@ -55,6 +53,7 @@ from .upscale import supplied_fields
 # Where the default of `fit_closure` is too fast or too slow.
 _RATES = {"learned": 0.01, "functions_of_means": 0.05}
 _HOURS_PER_STEP = 3.0  # of the solver within a fit
+_RESULTS = "closure.nc"
 
 _Closures = dict[str, AbstractMacroModel | FittedClosure]
 
@@ -76,24 +75,18 @@ def run_compare(config: CompareConfig, load: Sequence[Path], *, quiet: bool) -> 
         warnings.simplefilter("always")
         training, unseen = _cores(console, design, names, config)
         made = _made(console, config, design, names, training, loaded)
-        forecasts = _forecasts(console, made, unseen)
-    null = null_forecast(training, unseen)
-    results = closure_dataset(
-        design,
-        unseen,
-        forecasts,
-        names=range(config.training, config.training + config.unseen),
-        null=null,
-        attributes={
-            "configuration": config.model_dump(mode="json"),
-            "loaded": [str(path) for path in load],
-        },
-    )
-    # Before anything is printed: a closed pipe must not cost the results.
-    written = save_dataset(results, folder / "closure.nc")
-    print_forecasts(console, names, config, forecasts, null)
-    figures = lambda: _figures(results) if config.figures else {}
-    finish(console, noticed, started, written, figures)
+        numbers = range(config.training, config.training + config.unseen)
+        work = lambda progress: forecasts(
+            design,
+            made,
+            unseen,
+            names=numbers,
+            training=training,
+            progress=progress,
+        )
+        results = _stored(config, load, folder, with_bar(console, work))
+    print_forecasts(console, config, results)
+    _finish(console, noticed, started, config, folder, results)
 
 
 def run_fit_closure(config: FitClosureConfig, *, quiet: bool) -> None:
@@ -166,21 +159,33 @@ def run_predict(config: PredictConfig, load: Sequence[Path], *, quiet: bool) -> 
             whole = with_bar(console, lambda p: run(design, supplied, progress=p))
             known = whole.values("respiration")[0, 0, :, 0]
         cores = Examples(*_by_core(soils), design.times, known)
-        forecasts = _forecasts(console, dict(loaded), cores)
-    results = closure_dataset(
-        design,
-        cores,
-        forecasts,
-        names=correlations,
-        attributes={
-            "configuration": config.model_dump(mode="json"),
-            "loaded": [str(path) for path in load],
-        },
-    )
-    written = save_dataset(results, folder / "closure.nc")
-    print_predictions(console, correlations, design.times, forecasts)
-    figures = lambda: _figures(results) if config.figures else {}
-    finish(console, noticed, started, written, figures)
+        work = lambda progress: forecasts(
+            design, loaded, cores, names=correlations, progress=progress
+        )
+        results = _stored(config, load, folder, with_bar(console, work))
+    print_predictions(console, results)
+    _finish(console, noticed, started, config, folder, results)
+
+
+def _stored(config: ClosureConfig, load: Sequence[Path], folder: Path, found: Table):
+    """Forecasts as the dataset that `closure.nc` holds from now on."""
+    about = {
+        "configuration": config.model_dump(mode="json"),
+        "loaded": [str(path) for path in load],
+    }
+    results = to_dataset(found, about)
+    # Before anything is printed: a closed pipe must not cost the results.
+    save_dataset(results, folder / _RESULTS)
+    return results
+
+
+def _finish(console, noticed, started, config, folder, results) -> None:
+    def figures():
+        from jaxsoc import plots
+
+        return {"closure": plots.figure_closures(results)} if config.figures else {}
+
+    finish(console, noticed, started, folder / _RESULTS, figures)
 
 
 def _drawn(console, design: Design, names, count: int) -> Examples:
@@ -216,8 +221,7 @@ def _made(console, config: CompareConfig, design, names, training, loaded) -> _C
 
 
 def _start(name, design: Design, names, training: Examples) -> AbstractMacroModel:
-    mortality = power_mortality if design.nonlinear_mortality else linear_mortality
-    model = TwoPool(KINETICS[names[0]].law, mortality)
+    model = model_of(design, names[0])
     return closure(name, model, varying_of(names[0], names[1], design), training)
 
 
@@ -248,17 +252,6 @@ def _fitted(
     return with_bar(console, fit)
 
 
-def _forecasts(console, made: _Closures, cores: Examples) -> list[Forecast]:
-    def work(progress):
-        found = []
-        for name, one in made.items():
-            progress(len(found), len(made), f"predicting with {name}")
-            found.append(forecast(name, one, cores))
-        return found
-
-    return with_bar(console, work)
-
-
 def _by_core(soils) -> tuple[Any, Any]:
     """States and parameters of soils, leading by core, cells in a row."""
     row = lambda x: jnp.reshape(x, -1) if jnp.ndim(x) else jnp.asarray(x)
@@ -271,9 +264,3 @@ def _fingerprint(config: FitClosureConfig) -> str:
     options = config.model_dump(mode="json", exclude={"out", "figures"})
     text = json.dumps([options, version("jaxsoc")], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def _figures(results) -> dict[str, Any]:
-    from jaxsoc import plots
-
-    return {"closure": plots.figure_closures(results)}

@@ -1,13 +1,11 @@
 """Options of `jaxsoc closure`, checked before anything is computed."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from jaxsoc.experiments import Design, checked_correlations, varying_of
-from jaxsoc.models import TwoPool
-from jaxsoc.physics.kinetics import KINETICS
-from jaxsoc.physics.mortality import linear_mortality, power_mortality
+from jaxsoc.experiments.soils import model_of
 from jaxsoc.upscale import FITTED, TRACKS, FittedClosure
 
 from .config import UpscaleConfig, unknown
@@ -62,7 +60,11 @@ class TrainedConfig(ClosureConfig):
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
         design = self.design()
-        _check_constants(design, case)
+        if case[1] != "biophysical" and not varying_of(*case[:2], design):
+            raise ValueError(
+                f"no distribution is known for the constants of {case[0]}: use "
+                "heterogeneity biophysical"
+            )
         checked_correlations(design, None)
         return design, case
 
@@ -89,7 +91,7 @@ class CompareConfig(TrainedConfig):
                 f"no cores to judge by: unseen must be at least 1, got {self.unseen}"
             )
         for name in self.closures:
-            _check_name(name, tuple(TRACKS))
+            _check_closure(name)
         if len(set(self.closures)) < len(self.closures):
             raise ValueError(f"closures names one twice: {', '.join(self.closures)}")
         return found
@@ -104,7 +106,7 @@ class FitClosureConfig(TrainedConfig):
     def checked(self) -> tuple[Design, tuple[str, str, str]]:
         """As that of `TrainedConfig`, and the closure can be fitted and saved."""
         found = super().checked()
-        _check_name(self.closure, tuple(TRACKS))
+        _check_closure(self.closure)
         if self.closure not in FITTED:
             raise ValueError(
                 f"{self.closure} has no number that a fit may move: expected one of "
@@ -170,35 +172,28 @@ def load_by_name(
         if path.stem in found:
             raise ValueError(f"two closures are called {path.stem}: rename a file")
         fitted = load_closure(path)
-        mortality = power_mortality if design.nonlinear_mortality else linear_mortality
-        model = TwoPool(KINETICS[case[0]].law, mortality)
         try:
-            fitted.check(model, varying_of(case[0], case[1], design))
+            fitted.check(
+                model_of(design, case[0]), varying_of(case[0], case[1], design)
+            )
         except ValueError as error:
             raise ValueError(f"{path.name}: {error}") from None
         found[path.stem] = fitted
     return found
 
 
-def fitted_on(path: Path) -> Mapping[str, int]:
-    """Seed and number of the training cores that a file of a closure names, if any."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return {
-        name: content[name]
-        for name in ("seed", "training")
-        if isinstance(content.get(name), int)
-    }
-
-
 def refuse_seen(paths: Sequence[Path], config: CompareConfig) -> None:
     """Raises `ValueError` for a closure that was fitted on cores to judge it by."""
     for path in paths:
-        known = fitted_on(path)
-        if known.get("seed") == config.seed and known["training"] > config.training:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        seen = known.get("training")
+        if known.get("seed") != config.seed or not isinstance(seen, int):
+            continue
+        if seen > config.training:
             raise ValueError(
-                f"{path.name} was fitted on {known['training']} cores of seed "
-                f"{config.seed}, and unseen ones would be some of them: use training "
-                f"{known['training']}, or another seed"
+                f"{path.name} was fitted on {seen} cores of seed {config.seed}, and "
+                f"unseen ones would be some of them: use training {seen}, or another "
+                "seed"
             )
 
 
@@ -213,14 +208,6 @@ def only(what: str, names: Sequence[str]) -> str:
     return names[0]
 
 
-def _check_name(name, known):
-    if name not in known:
-        raise ValueError(unknown("closure", name, known))
-
-
-def _check_constants(design, case):
-    if case[1] != "biophysical" and not varying_of(case[0], case[1], design):
-        raise ValueError(
-            f"no distribution is known for the constants of {case[0]}: use "
-            "heterogeneity biophysical"
-        )
+def _check_closure(name):
+    if name not in TRACKS:
+        raise ValueError(unknown("closure", name, list(TRACKS)))

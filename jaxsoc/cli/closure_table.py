@@ -1,24 +1,18 @@
 """What `jaxsoc closure` prints."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxsoc.experiments import Forecast
-
 from .closure_config import CompareConfig
 
 
-def print_forecasts(
-    console: Console,
-    names: Sequence[str],
-    config: CompareConfig,
-    forecasts: Sequence[Forecast],
-    null: Forecast,
-) -> None:
+def print_forecasts(console: Console, config: CompareConfig, results: Any) -> None:
     """Errors of closures on unseen cores, the best first."""
+    names = (results.attrs[n] for n in ("kinetics", "heterogeneity", "correlation"))
     case = ", ".join(name.replace("_", " ") for name in names)
     table = Table(
         title=f"{case}: errors on {_cores(config.unseen)}, % of peak respiration",
@@ -28,61 +22,68 @@ def print_forecasts(
     table.add_column("closure", no_wrap=True)
     for heading in ("reads", "states", "median", "worst"):
         table.add_column(heading, justify="right", no_wrap=True)
-    ordered = sorted(forecasts, key=lambda f: float(np.median(f.error)))
-    for one in ordered:
-        table.add_row(one.name, _reads(one), str(one.states), *_errors(one))
+    middle = lambda one: float(np.median(one.error.fillna(np.inf)))
+    for one in sorted(_each(results), key=middle):
+        row = _name(one), _reads(one), str(one.states.values)
+        table.add_row(*row, *_errors(one.left.values, one.error.values))
     table.add_section()
-    table.add_row(null.name, "", "", *_errors(null))
+    null = results.null_error.values
+    table.add_row("null", "", "", *_errors(np.full(null.size, np.nan), null))
     console.print(table)
-    print_reasons(console, forecasts)
+    _print_reasons(console, results)
 
 
-def print_predictions(
-    console: Console,
-    cores: Sequence[str],
-    times: np.ndarray,
-    forecasts: Sequence[Forecast],
-) -> None:
+def print_predictions(console: Console, results: Any) -> None:
     """Peak and last respiration of each core by each closure; errors where known."""
-    known = any(np.isfinite(one.error).any() for one in forecasts)
-    table = Table(title=f"Respiration over {times[-1] / 24:g} days")
+    times, known = results.time.values, bool(results.error.notnull().any())
+    table = Table(title=f"Respiration over {times[-1]:g} days")
     table.add_column("closure, core", no_wrap=True)
     headings = ["peak R\non day", "peak R\nmgC/g/h", "final R\nmgC/g/h"]
     for heading in headings + ["error\n% of peak"] * known:
         table.add_column(heading, justify="right", no_wrap=True)
-    for one in forecasts:
+    for one in _each(results):
         table.add_section()
-        table.add_row(f"{one.name} ({_reads(one)})", style="bold")
-        for i, core in enumerate(cores):
+        table.add_row(f"{_name(one)} ({_reads(one)})", style="bold")
+        for i, core in enumerate(results.core.values):
             if np.isfinite(one.left[i]):
-                table.add_row(f"  {core}", f"left on day {one.left[i] / 24:.3g}")
+                table.add_row(f"  {core}", f"left on day {one.left.values[i]:.3g}")
                 continue
-            rate = one.respiration[i]
+            rate = one.respiration.values[i]
             peak = int(np.argmax(rate))
-            cells = [f"{times[peak] / 24:.2f}", f"{rate[peak]:.5g}", f"{rate[-1]:.5g}"]
-            error = [_percent(one.error[i])] * known
+            cells = [f"{times[peak]:.2f}", f"{rate[peak]:.5g}", f"{rate[-1]:.5g}"]
+            error = [_percent(one.error.values[i])] * known
             table.add_row(f"  {core}", *cells, *error)
     console.print(table)
-    print_reasons(console, forecasts)
+    _print_reasons(console, results)
 
 
-def print_reasons(console: Console, forecasts: Sequence[Forecast]) -> None:
+def _each(results: Any) -> Iterator[Any]:
+    return (results.sel(closure=name) for name in results.closure.values)
+
+
+def _print_reasons(console: Console, results: Any) -> None:
     """Why runs left what a soil can be."""
-    for one in forecasts:
-        if one.reason:
-            console.print(f"{one.name}: {one.reason}", style="yellow", highlight=False)
+    for one in _each(results):
+        if reason := str(one.reason.values):
+            said = f"{_name(one)}: {reason}"
+            console.print(said, style="yellow", highlight=False)
 
 
-def _reads(one: Forecast) -> str:
-    return "field" if one.numbers is None else f"{one.numbers} numbers"
+def _name(one: Any) -> str:
+    return str(one.closure.values)
 
 
-def _errors(one: Forecast) -> tuple[str, str]:
-    gone = np.isfinite(one.left)
+def _reads(one: Any) -> str:
+    numbers = float(one.numbers_read)
+    return "field" if np.isnan(numbers) else f"{numbers:g} numbers"
+
+
+def _errors(left: np.ndarray, error: np.ndarray) -> tuple[str, str]:
+    gone = np.isfinite(left)
     if gone.any():
         many = "" if gone.all() else f" ({gone.sum()} of {gone.size})"
-        return f"left on day {one.left.min() / 24:.3g}{many}", ""
-    return _percent(np.median(one.error)), _percent(np.max(one.error))
+        return f"left on day {np.nanmin(left):.3g}{many}", ""
+    return _percent(np.median(error)), _percent(np.max(error))
 
 
 def _percent(error: float) -> str:

@@ -1,10 +1,7 @@
 """The published scenarios and sweeps: fields, model and moments in, arrays out."""
 
-from .budget import Budget as Budget
-from .budget import TableRow as TableRow
 from .budget import budget as budget
 from .budget import budgets as budgets
-from .budget import second_order_table as second_order_table
 from .cost import Cost as Cost
 from .cost import estimate_cost as estimate_cost
 from .design import Design as Design
@@ -18,9 +15,7 @@ from .ensemble import chunk_runner as chunk_runner
 from .ensemble import chunk_size as chunk_size
 from .ensemble import memory_needed as memory_needed
 from .ensemble import plan_ensemble as plan_ensemble
-from .forecasts import Forecast as Forecast
-from .forecasts import forecast as forecast
-from .forecasts import null_forecast as null_forecast
+from .forecasts import forecasts as forecasts
 from .hyper import hyper_sensitivity as hyper_sensitivity
 from .hyper import patchy_soil as patchy_soil
 from .objectives import Objective as Objective

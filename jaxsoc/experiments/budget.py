@@ -1,9 +1,7 @@
 """What a mean rate owes to each moment, over time, against the distributed model."""
 
-import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from itertools import product
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -13,111 +11,24 @@ import numpy as np
 from jaxsoc.models.two_pool import Fluxes
 from jaxsoc.physics.transforms import leaves_by_name
 from jaxsoc.solve import Method, integrate, require_x64
+from jaxsoc.tables import Table, blank, time_axis, variable
 from jaxsoc.upscale import taylor
 
-from .design import Design, Supplied
-from .soils import Case, Soil, over_cases
+from .design import Design, Supplied, design_provenance
+from .soils import Soil, over_cases
 
+_CASE = ("kinetics", "heterogeneity", "correlation")
 _POOLS = {"substrate": "mgC/g", "biomass": "mgC/g", "co2": "mgC/g"}
+_FLUX = "mgC g-1 h-1"
 
 
-class Budget(NamedTuple):
-    """The mean of one flux over time as the flux at the means and its terms.
+class _Budget(NamedTuple):
+    """A soil's series by time; units of its moments, by term; how it was run."""
 
-    F̄(t) = F(x̄) + Σ ∂^α F(x̄) ⟨(x - x̄)^α⟩ / α! + remainder
-
-    `of`: the flux, mgC/g/h; `times`: h; `exact`: F̄ of the distributed model;
-    `mean_field`: F(x̄); `derivative`, `moment`, `contribution`: by time and term;
-    `names`, `orders`: of the terms; `quantities`: what each is a moment of; `units`: of
-    the moments; `order`: up to which the terms go; `error`: estimated relative error
-    of the mean pools; `method`: of the run through time.
-    """
-
-    of: str
-    times: np.ndarray
-    exact: np.ndarray
-    mean_field: np.ndarray
-    derivative: np.ndarray
-    moment: np.ndarray
-    contribution: np.ndarray
-    names: tuple[str, ...]
-    orders: tuple[int, ...]
-    quantities: tuple[tuple[str, ...], ...]
+    series: taylor.Expansion
     units: tuple[str, ...]
-    order: int
     error: float
     method: str
-
-    def term(self, name: str) -> taylor.Term:
-        """A term over time: derivative, moment, contribution.
-
-        **Raises:** `KeyError` that lists the terms there are.
-        """
-        if name not in self.names:
-            raise KeyError(f"no term {name!r}: the terms are {', '.join(self.names)}")
-        i = self.names.index(name)
-        every: Any = self.derivative, self.moment, self.contribution
-        return taylor.Term(*(x[:, i] for x in every))
-
-    def of_order(self, order: int) -> np.ndarray:
-        """Sum of the contributions of one order; the mean field for order 0.
-
-        **Raises:** `ValueError` for an order that was not expanded to.
-        """
-        if not 0 <= order <= self.order:
-            raise ValueError(
-                f"the series was expanded to order {self.order}, asked for {order}"
-            )
-        if order == 0:
-            return self.mean_field
-        return self.contribution[:, np.asarray(self.orders, int) == order].sum(axis=1)
-
-    def partial_sum(self, order: int | None = None) -> np.ndarray:
-        """F̄ as the terms up to this order have it, all of them by default."""
-        most = self.order if order is None else order
-        return np.sum([self.of_order(n) for n in range(most + 1)], axis=0)
-
-    def remainder(self, order: int | None = None) -> np.ndarray:
-        """What the terms up to this order miss: F̄ minus the partial sum."""
-        return self.exact - self.partial_sum(order)
-
-    def without_pool_moments(self, order: int | None = None) -> np.ndarray:
-        """The partial sum without the moments of pools alone, as published.
-
-        F(x̄) + Σ terms in which a constant takes part, |α| ≤ order
-
-        Right for uniform pools alone, so for biochemical heterogeneity at t = 0: where
-        constants differ, so do the pools from then on.
-        Source: Chakrawal et al. (2020), doi:10.5194/gmd-13-1399-2020, Eq. 17 (order 2)
-        and Table 2, whose middle column has this at all times.
-        """
-        most = self.order if order is None else order
-        chosen = [
-            n <= most and not all(name in _POOLS for name in quantities)
-            for n, quantities in zip(self.orders, self.quantities, strict=True)
-        ]
-        kept = self.contribution[:, np.asarray(chosen, bool)]
-        return self.mean_field + kept.sum(axis=1)
-
-
-class TableRow(NamedTuple):
-    """One term of one case at one time.
-
-    `hours`: h; `derivative`, `moment`: in their own units; `contribution`: mgC/g/h;
-    `relative`: the same in units of the mean field, see `taylor.relative`; `pools`: how
-    many of its quantities are pools, the others being constants.
-    """
-
-    kinetics: str
-    heterogeneity: str
-    correlation: str
-    term: str
-    hours: float
-    derivative: float
-    moment: float
-    contribution: float
-    relative: float
-    pools: int
 
 
 class _Saver(eqx.Module):
@@ -139,7 +50,7 @@ def budget(
     of: str = "respiration",
     method: Method | None = None,
     tolerance: float = 1e-5,
-) -> Budget:
+) -> Table:
     """Runs a soil and splits the mean of a flux into its terms at each time.
 
     F̄ = F(x̄) + Σ 1/α! ∂^α F(x̄) ⟨(x - x̄)^α⟩ + remainder,  2 ≤ |α| ≤ order
@@ -150,42 +61,16 @@ def budget(
     parameters; `times`: h, saved; `order`: of the last terms; `of`: decomposition,
     mortality, growth or respiration; `method`, `tolerance`: see `integrate`.
 
+    **Returns:** as `budgets`, without the dimensions of its cases.
+
     **Raises:** `ValueError` for an order below 1, a flux that is not known, or times
     that do not fit; `RuntimeError` without 64-bit floats; `IntegrationError`.
     Source: Chakrawal et al. (2020), doi:10.5194/gmd-13-1399-2020, Eqs 7-10, Fig. 8.
     """
     require_x64("a budget")
     checked_choice(order, of)
-    model, state, params = soil
-    run = integrate(
-        model,
-        state,
-        params,
-        times,
-        save=_Saver(model.fluxes, of, order),
-        method=method,
-        rate=model.fastest_rate,
-        tolerance=tolerance,
-        estimate_error=True,
-    )
-    found = jax.tree.map(np.asarray, run.values)
-    units = _POOLS | {n: p.unit or "?" for n, p in leaves_by_name(params).items()}
-    return Budget(
-        of=of,
-        times=np.asarray(run.times),
-        exact=found.exact,
-        mean_field=found.mean_field,
-        derivative=found.derivative,
-        moment=found.moment,
-        contribution=found.contribution,
-        names=found.names,
-        orders=found.orders,
-        quantities=found.quantities,
-        units=tuple(_unit([units[name] for name in q]) for q in found.quantities),
-        order=order,
-        error=float(run.relative_error),
-        method=run.method.name,
-    )
+    one = _run(soil, times, order, of, method=method, tolerance=tolerance)
+    return _table({(): one}, times, of, {})
 
 
 def budgets(
@@ -195,66 +80,41 @@ def budgets(
     order: int = 2,
     of: str = "respiration",
     progress: Callable[[int, int, str], None] = lambda done, total, case: None,
-) -> dict[Case, Budget]:
+) -> Table:
     """The budget of every case of a design, by kinetics, heterogeneity, correlation.
 
-    Soils that start uniform are equal for all correlations, and run once.
+    exact = mean_field + Σ contribution + remainder at the highest `degree`
+
+    Soils that start uniform are equal for all correlations, and run once. A term that a
+    case does not have, since something is uniform there, is NaN in it, so that sums
+    over `term` are right. Coordinates of `term`: its name and its order; `degree`:
+    order of the last terms counted, 0 for the mean field.
+
+    `without_pool_moments` is F(x̄) + Σ terms in which a constant takes part, as
+    published: right for uniform pools alone, so for biochemical heterogeneity at t = 0.
+    Where constants differ, so do the pools from then on.
 
     **Arguments:** `supplied`: fields that take the place of generated ones; `order`,
     `of`: see `budget`; `progress`: called with cases done, cases in all, and the name
     of the next.
 
+    **Returns:** time in days, rates in mgC per g soil and hour; moments in the units
+    that `moment_unit` names, derivatives in the rate's over those; `error_estimate`:
+    relative, of the mean pools.
+
     **Raises:** as `budget`; `ValueError` for a design of several members.
+    Source: Chakrawal et al. (2020), doi:10.5194/gmd-13-1399-2020, Eq. 17 (order 2)
+    and Table 2, whose middle column has `without_pool_moments` at all times.
     """
     require_x64("a budget")
     checked_choice(order, of)
     if design.members > 1:
         raise ValueError(f"a budget is of one member, got members {design.members}")
     options = {"method": design.method, "tolerance": design.tolerance}
-    one = lambda soil: budget(soil, design.times, order=order, of=of, **options)
+    one = lambda soil: _run(soil, design.times, order, of, **options)
     found = over_cases(design, supplied, one, progress)
-    return {names: result for names, (result,) in found.items()}
-
-
-def second_order_table(
-    cases: Mapping[Case, Budget], hours: Sequence[float]
-) -> list[TableRow]:
-    """The terms of order 2 of every case at some of its times: Table 2, in numbers.
-
-    The published column of biochemical heterogeneity has the terms of constants alone,
-    with Michaelis-Menten kinetics V_K and C_kK. The table says when that holds: rows
-    with `pools` > 0 are zero at t = 0, and not from then on.
-
-    **Arguments:** `cases`: from `budgets`; `hours`: saved times, h.
-
-    **Raises:** `ValueError` for a time that was not saved.
-    Source: Chakrawal et al. (2020), doi:10.5194/gmd-13-1399-2020, Table 2.
-    """
-    rows = []
-    for (names, one), hour in product(cases.items(), hours):
-        at = int(np.argmin(np.abs(one.times - hour)))
-        if not math.isclose(one.times[at], hour, rel_tol=1e-9, abs_tol=1e-9):
-            raise ValueError(
-                f"hours must be saved times, got {hour:g}; the nearest is "
-                f"{one.times[at]:g}"
-            )
-        shares = np.asarray(taylor.relative(one.contribution, one.mean_field))
-        for i, name in enumerate(one.names):
-            if one.orders[i] != 2:
-                continue
-            rows.append(
-                TableRow(
-                    *names,
-                    term=name,
-                    hours=float(one.times[at]),
-                    derivative=float(one.derivative[at, i]),
-                    moment=float(one.moment[at, i]),
-                    contribution=float(one.contribution[at, i]),
-                    relative=float(shares[at, i]),
-                    pools=sum(name in _POOLS for name in one.quantities[i]),
-                )
-            )
-    return rows
+    cases = {names: result for names, (result,) in found.items()}
+    return _table(cases, design.times, of, design_provenance(design))
 
 
 def checked_choice(order: int, of: str) -> None:
@@ -270,8 +130,105 @@ def checked_choice(order: int, of: str) -> None:
         )
 
 
+def _run(soil, times, order, of, **options) -> _Budget:
+    model, state, params = soil
+    run = integrate(
+        model,
+        state,
+        params,
+        times,
+        save=_Saver(model.fluxes, of, order),
+        rate=model.fastest_rate,
+        estimate_error=True,
+        **options,
+    )
+    series = jax.tree.map(np.asarray, run.values)
+    units = _POOLS | {n: p.unit or "?" for n, p in leaves_by_name(params).items()}
+    by_term = tuple(_unit([units[name] for name in q]) for q in series.quantities)
+    return _Budget(series, by_term, float(run.relative_error), run.method.name)
+
+
 def _unit(units):
     """Product of units, as (mgC/g)^2 (1/h)."""
     counted = Counter(unit for unit in units if unit != "1")
     power = lambda unit, n: f"({unit})^{n}" if n > 1 else f"({unit})"
     return " ".join(power(unit, n) for unit, n in counted.items()) or "1"
+
+
+def _table(
+    cases: Mapping[tuple[str, ...], _Budget], times, of, about: dict[str, Any]
+) -> Table:
+    """Budgets by the names of their cases, which have none if there is but one."""
+    order_of: dict[str, int] = {}
+    for one in cases.values():
+        order_of |= zip(one.series.names, one.series.orders, strict=True)
+    terms = sorted(order_of, key=lambda name: order_of[name])  # stable: as expanded
+    axes = {
+        dim: list(dict.fromkeys(names))
+        for dim, names in zip(_CASE, zip(*cases, strict=True), strict=False)
+    }
+    order = next(iter(cases.values())).series.order
+    sizes = {dim: len(names) for dim, names in axes.items()}
+    sizes |= {"time": len(times), "term": len(terms), "degree": order + 1}
+    arrays = blank(sizes, _variables(of, tuple(axes)))
+    for names, one in cases.items():
+        at = tuple(axis.index(n) for axis, n in zip(axes.values(), names, strict=True))
+        columns = [terms.index(name) for name in one.series.names]
+        for name in ("contribution", "derivative", "moment"):
+            arrays[name][1][at][:, columns] = getattr(one.series, name)
+        arrays["moment_unit"][1][at[:1]][columns] = one.units
+        for name, value in _by_time(one).items():
+            arrays[name][1][at] = value
+    coordinates = axes | {
+        "time": time_axis(times),
+        "term": variable(
+            "term",
+            np.asarray(terms, str),
+            long_name="variance (V), covariance (C) or higher moment (M)",
+        ),
+        "order": ("term", np.asarray([order_of[name] for name in terms], int)),
+        "degree": variable(
+            "degree",
+            np.arange(order + 1),
+            long_name="order of the series; 0 is the mean field",
+        ),
+    }
+    title = f"Budget of mean {of}: mean field, terms and remainder"
+    known = about | {"title": title, "flux": of, "order": order}
+    return Table(arrays, coordinates, known)
+
+
+def _by_time(one: _Budget) -> dict[str, Any]:
+    series, degrees = one.series, range(one.series.order + 1)
+    of_constants = [not _POOLS.keys() >= set(q) for q in series.quantities]
+    kept = series.contribution[:, np.asarray(of_constants, bool)]
+    return {
+        "exact": series.exact,
+        "mean_field": series.mean_field,
+        "without_pool_moments": series.mean_field + kept.sum(axis=1),
+        "order_sum": np.stack([series.of_order(n) for n in degrees], -1),
+        "remainder": np.stack([series.remainder(n) for n in degrees], -1),
+        "error_estimate": one.error,
+        "method": one.method,
+    }
+
+
+def _variables(of, case):
+    """Dimensions, unit and long name of each variable of a budget of this flux."""
+    time = (*case, "time")
+    term, degree = (*time, "term"), (*time, "degree")
+    per_moment = f"{_FLUX} per moment_unit"
+    published = "series without moments of pools alone, as published"
+    return {
+        "exact": (time, _FLUX, f"mean {of} of the distributed model"),
+        "mean_field": (time, _FLUX, f"{of} at the mean pools and mean constants"),
+        "without_pool_moments": (time, _FLUX, published),
+        "contribution": (term, _FLUX, "term: derivative times moment over factorials"),
+        "derivative": (term, per_moment, f"mixed derivative of {of} at the means"),
+        "moment": (term, "see moment_unit", "central moment over cells"),
+        "order_sum": (degree, _FLUX, "sum of the terms of one order"),
+        "remainder": (degree, _FLUX, "exact minus the series up to this order"),
+        "moment_unit": ((*case[:1], "term"), None, "unit of the moment of a term"),
+        "error_estimate": (case, "1", "estimated relative error of the mean pools"),
+        "method": (case, None, "road through time chosen for the case"),
+    }

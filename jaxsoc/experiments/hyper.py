@@ -93,13 +93,16 @@ def hyper_sensitivity(
             f"a CV of substrate of {heterogeneity.variation:g} makes cells negative: "
             f"at most {largest:.4g} for these patterns"
         )
-    soil_of = _SoilOf(design, kinetics, edge)
     if method is None:
-        soil = soil_of(patterns, heterogeneity)
+        soil = patchy_soil(
+            design, patterns, heterogeneity, kinetics=kinetics, edge=edge
+        )
         dt = resolved_step(soil, design.times, tolerance=design.tolerance)
         method = Steps(dt)
     at = jax.tree.map(lambda x: jnp.asarray(x, dtype=float), heterogeneity)
-    value, gradient = _gradient(of, soil_of, method, reverse, patterns, at)
+    value, gradient = _gradient(
+        of, design, method, reverse, patterns, at, kinetics, edge
+    )
     units = {d.name: d.unit for d in declarations(Heterogeneity)}
     named = lambda h: {name: np.asarray(getattr(h, name)) for name in units}
     return Sensitivity(
@@ -107,27 +110,13 @@ def hyper_sensitivity(
     )
 
 
-class _SoilOf(eqx.Module):
-    # A module rather than a closure: equal designs share one compilation.
-    design: Design
-    kinetics: str
-    edge: float
-
-    def __call__(self, patterns: Patterns, heterogeneity: Heterogeneity) -> Soil:
-        return patchy_soil(
-            self.design,
-            patterns,
-            heterogeneity,
-            kinetics=self.kinetics,
-            edge=self.edge,
-        )
-
-
 @eqx.filter_jit
-def _gradient(of, soil_of, method, reverse, patterns, at):
+def _gradient(of, design, method, reverse, patterns, at, kinetics, edge):
     def function(heterogeneity):
-        soil = soil_of(patterns, heterogeneity)
-        run = objective_of(soil.model, method, soil_of.design.times, of)
+        soil = patchy_soil(
+            design, patterns, heterogeneity, kinetics=kinetics, edge=edge
+        )
+        run = objective_of(soil.model, method, design.times, of)
         params = jax.tree.map(jnp.asarray, soil.params)
         return run(soil.state, params)
 

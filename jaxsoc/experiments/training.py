@@ -123,15 +123,12 @@ def examples(
     require_x64("a run")
     if len(members) == 0:
         raise ValueError("no training cores: `members` is empty")
-    kept = {f.name: getattr(design, f.name) for f in dataclasses.fields(Design)}
-    only = Design(
-        **kept
-        | {
-            "kinetics": (kinetics,),
-            "heterogeneity": (heterogeneity,),
-            "correlation": (correlation,),
-            "members": 1,
-        }
+    only = dataclasses.replace(
+        design,
+        kinetics=(kinetics,),
+        heterogeneity=(heterogeneity,),
+        correlation=(correlation,),
+        members=1,
     )
     if drawn is None:
         drawn = draw_members(only, members, shift)

@@ -2,7 +2,6 @@
 
 from .atomic import replacing as replacing
 from .atomic import writable_folder as writable_folder
-from .budget import budget_to_dataset as budget_to_dataset
 from .closures import closure_from_json as closure_from_json
 from .closures import closure_to_json as closure_to_json
 from .closures import load_closure as load_closure
@@ -16,7 +15,6 @@ from .forcing import forcing_to_dataset as forcing_to_dataset
 from .forcing import load_forcing as load_forcing
 from .labels import save_dataset as save_dataset
 from .labels import to_dataset as to_dataset
-from .predictions import closure_dataset as closure_dataset
 from .respiration import Collection as Collection
 from .respiration import load_respiration as load_respiration
 from .store import MemberStore as MemberStore

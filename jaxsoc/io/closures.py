@@ -19,6 +19,7 @@ from jaxsoc.upscale.representative import RepresentativeCells
 from .atomic import replacing
 
 FORMAT = 1
+_FREE = ("centre", "log_sharpness", "bias", "move", "split")  # of representative cells
 
 
 def closure_to_json(
@@ -34,6 +35,7 @@ def closure_to_json(
         raise ValueError(
             f"only closures of the known kinetics can be saved, got {fitted.kinetics!r}"
         )
+    numbers, settings, structure = _parts(fitted.closure)
     content = {
         "format": FORMAT,
         "source": f"jaxsoc {version('jaxsoc')}",
@@ -42,9 +44,7 @@ def closure_to_json(
         "varying": list(fitted.closure.varying),
         "dead": fitted.closure.dead,
         "reads": "field" if fitted.closure.numbers_read() is None else "statistics",
-        "numbers": {
-            name: _rounded(value) for name, value in _numbers(fitted.closure).items()
-        },
+        "numbers": {name: _rounded(value) for name, value in numbers.items()},
         "fitted_on": {
             name: [float(low), float(high)]
             for name, low, high in zip(
@@ -52,9 +52,9 @@ def closure_to_json(
             )
         },
     }
-    own, known = _settings(fitted.closure), _settings(_skeleton(content))
-    if own != known:
-        differ = [n for n in own[0] if own[0][n] != known[0].get(n)] or ["class"]
+    _, known, form = _parts(_skeleton(content))
+    if (settings, structure) != (known, form):
+        differ = [n for n in settings if settings[n] != known.get(n)] or ["class"]
         raise ValueError(
             f"a file holds the numbers of {fitted.name} for the two-pool model with "
             f"{fitted.kinetics} kinetics and linear mortality, and cannot hold "
@@ -74,17 +74,16 @@ def closure_from_json(content: Mapping[str, Any]) -> FittedClosure:
                 f"format {content['format']} of a closure is not known: this version "
                 f"reads format {FORMAT}"
             )
-        name, kinetics = content["closure"], content["kinetics"]
-        ranges = content["fitted_on"]
         made = _filled(_skeleton(content), content["numbers"])
-        bounds = np.asarray(list(ranges.values()), dtype=float).reshape(-1, 2)
+        name, kinetics, ranges = (
+            content[key] for key in ("closure", "kinetics", "fitted_on")
+        )
+        low, high = np.asarray(list(ranges.values()), float).reshape(-1, 2).T
     except KeyError as error:
         raise ValueError(f"not a fitted closure: {error} is missing") from None
     except (TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"not a fitted closure: {error}") from None
-    return FittedClosure(
-        name, kinetics, made, tuple(ranges), bounds[:, 0], bounds[:, 1]
-    )
+    return FittedClosure(name, kinetics, made, tuple(ranges), low, high)
 
 
 def save_closure(
@@ -125,28 +124,21 @@ def _rounded(value):
     return np.vectorize(lambda x: float(f"{x:.12g}"), otypes=[float])(value).tolist()
 
 
-def _places(made):
-    """Arrays of a closure by name, whether a fit may move them or not."""
+def _parts(made: AbstractMacroModel) -> tuple[dict, dict, Any]:
+    """Arrays by name, functions and settings by name, and the form of a closure."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(made)
-    names = [jax.tree_util.keystr(path).strip(".") for path, _ in leaves]
-    return names, [leaf for _, leaf in leaves], structure
+    named = {_name(path): leaf for path, leaf in leaves}
+    numbers = {n: np.asarray(leaf) for n, leaf in named.items() if _is_array(leaf)}
+    settings = {n: leaf for n, leaf in named.items() if n not in numbers}
+    return numbers, settings, structure
 
 
-def _numbers(made: AbstractMacroModel) -> dict[str, np.ndarray]:
-    names, leaves, _ = _places(made)
-    return {
-        name: np.asarray(leaf)
-        for name, leaf in zip(names, leaves, strict=True)
-        if isinstance(leaf, jax.Array | np.ndarray)
-    }
+def _name(path):
+    return jax.tree_util.keystr(path).strip(".")
 
 
-def _settings(made):
-    """What a closure has beside arrays: functions and numbers by name, and its form."""
-    names, leaves, structure = _places(made)
-    kept = [not isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves]
-    every = zip(names, leaves, kept, strict=True)
-    return {name: leaf for name, leaf, keep in every if keep}, structure
+def _is_array(leaf):
+    return isinstance(leaf, jax.Array | np.ndarray)
 
 
 def _skeleton(content):
@@ -158,34 +150,28 @@ def _skeleton(content):
     model, varying = TwoPool(KINETICS[kinetics].law), tuple(content["varying"])
     numbers = content["numbers"]
     # Files from before it was written have each closure's own.
-    options = {"dead": content["dead"]} if "dead" in content else {}
+    options: dict[str, Any] = {"dead": content["dead"]} if "dead" in content else {}
     if content["closure"].startswith("representative"):
-        blank: dict[str, Any] = {
-            name: jnp.zeros(np.shape(numbers[name])) for name in _REPRESENTATIVE
-        }
-        blank |= {"scale": np.zeros(np.shape(numbers["scale"])), **options}
-        return RepresentativeCells(model, varying, reads=content["reads"], **blank)
+        options |= {name: jnp.zeros(np.shape(numbers[name])) for name in _FREE}
+        options |= {"scale": np.zeros(np.shape(numbers["scale"]))}
+        return RepresentativeCells(model, varying, reads=content["reads"], **options)
     if content["closure"] == "learned":
         weights = [n for n in numbers if n.endswith("weight")]
         options |= {"depth": len(weights) - 1, "width": len(numbers[weights[0]])}
     return closure(content["closure"], model, varying, **options)
 
 
-_REPRESENTATIVE = ("centre", "log_sharpness", "bias", "move", "split")
-
-
 def _filled(made, numbers):
-    names, leaves, structure = _places(made)
-    filled = []
-    for name, leaf in zip(names, leaves, strict=True):
-        if not isinstance(leaf, jax.Array | np.ndarray):
-            filled.append(leaf)
-            continue
+    def fill(path, leaf):
+        if not _is_array(leaf):
+            return leaf
+        name = _name(path)
         given = np.asarray(numbers[name], dtype=float)
         if given.shape != leaf.shape:
             raise ValueError(
                 f"not a fitted closure: {name} has shape {given.shape}, expected "
                 f"{leaf.shape}"
             )
-        filled.append(jnp.asarray(given) if isinstance(leaf, jax.Array) else given)
-    return jax.tree.unflatten(structure, filled)
+        return jnp.asarray(given) if isinstance(leaf, jax.Array) else given
+
+    return jax.tree_util.tree_map_with_path(fill, made)

@@ -1,4 +1,4 @@
-"""The figure of a budget. `results` is the dataset of `jaxsoc.io.budget_to_dataset`."""
+"""The figure of a budget. `results` is the dataset of `experiments.budgets`."""
 
 from itertools import product
 from typing import Any

@@ -1,4 +1,4 @@
-"""The figure of closures. `results` is the dataset of `jaxsoc.io.closure_dataset`."""
+"""The figure of closures. `results` is the dataset of `experiments.forecasts`."""
 
 from typing import Any
 

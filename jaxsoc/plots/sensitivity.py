@@ -1,6 +1,8 @@
 """Which cells matter: maps of gradients, and bars of effects."""
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,6 @@ _LABELS = {
     "input": "input I",
     "variation": "CV of substrate",
     "correlation": "correlation of S and B",
-    "dead_fraction": "dead fraction",
     "decades": "width of k (decades)",
 }
 # Colours end at this share of the cells, so that a few extreme ones do not pale the
@@ -63,7 +64,7 @@ def figure_sensitivity(
         symbol = label.split()[-1]
         image = _map(top, field, cell_edge, cmap="viridis")
         top.set_title(label)
-        figure.colorbar(image, ax=top).set_label(_unit(units[name]))
+        figure.colorbar(image, ax=top).set_label(_per(units[name]))
         image, extend = _diverging(bottom, gradients[name], cell_edge)
         bottom.set_title(f"N ∂({objective})/∂{symbol}")
         bar = figure.colorbar(image, ax=bottom, extend=extend)
@@ -110,16 +111,15 @@ def _diverging(ax, gradient, cell_edge):
     gradient = gradient * gradient.size
     size = np.abs(gradient)
     most = np.percentile(size[size > 0], _SHOWN) if size.any() else 1.0
-    beyond = {-1: (gradient < -most).any(), 1: (gradient > most).any()}
-    ends = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}
+    low, high = bool((gradient < -most).any()), bool((gradient > most).any())
+    extend = ("neither", "min", "max", "both")[low + 2 * high]
     image = _map(ax, gradient, cell_edge, cmap="RdBu_r", vmin=-most, vmax=most)
-    return image, ends[int(beyond[-1]), int(beyond[1])]
+    return image, extend
 
 
 def _map(ax, field, cell_edge, **options):
     field = np.atleast_2d(np.asarray(field, dtype=float))
-    while field.ndim > 2:  # the first slice of a volume
-        field = field[0]
+    field = field.reshape(-1, *field.shape[-2:])[0]  # the first slice of a volume
     width, depth = (n * cell_edge / 1e3 for n in field.shape[::-1])
     ax.grid(False)
     return ax.imshow(
@@ -132,41 +132,29 @@ def _map(ax, field, cell_edge, **options):
     )
 
 
-def _unit(unit: str) -> str:
-    """A unit as a figure writes it: mgC/g/h as mgC g⁻¹ h⁻¹."""
-    return _powers({part: power for part, power in _parts(unit).items() if power})
+def _per(unit: str, other: str = "1") -> str:
+    """A unit per another as a figure writes it, with what cancels left out."""
+    powers: Counter[str] = Counter()
+    for text, sign in ((unit, 1), (other, -1)):
+        for part, power in _parts(text):
+            powers[part] += sign * power
+    order = sorted((p for p in powers if powers[p]), key=lambda p: -powers[p])
+    written = [p if powers[p] == 1 else f"{p}$^{{{powers[p]}}}$" for p in order]
+    return " ".join(written) or "dimensionless"
 
 
-def _per(unit: str, other: str) -> str:
-    """Unit of a gradient, with what cancels left out."""
-    parts = _parts(unit)
-    for part, power in _parts(other).items():
-        parts[part] = parts.get(part, 0) - power
-    return _powers({part: power for part, power in parts.items() if power})
-
-
-def _parts(unit: str) -> dict[str, int]:
-    """Powers by part of a unit such as mgC/g/h or 1/h/(mgC/g)."""
-    parts: dict[str, int] = {}
+def _parts(unit: str) -> Iterator[tuple[str, int]]:
+    """Powers of the parts of a unit such as mgC/g/h or 1/h/(mgC/g)."""
     sign, inside = 1, 1
-    for token in (
-        unit.replace("(", " ( ").replace(")", " ) ").replace("/", " / ").split()
-    ):
-        if token == "(":
-            inside, sign = sign, 1
-        elif token == ")":
-            inside = 1
-        elif token == "/":
-            sign = -1
-        else:
-            if token != "1":
-                parts[token] = parts.get(token, 0) + sign * inside
-    return parts
-
-
-def _powers(parts: dict[str, int]) -> str:
-    if not parts:
-        return "dimensionless"
-    order = sorted(parts, key=lambda part: -parts[part])
-    written = [p if parts[p] == 1 else f"{p}$^{{{parts[p]}}}$" for p in order]
-    return " ".join(written)
+    for token in re.findall(r"[()/]|[^()/\s]+", unit):
+        match token:
+            case "(":
+                inside, sign = sign, 1
+            case ")":
+                inside = 1
+            case "/":
+                sign = -1
+            case "1":
+                pass
+            case _:
+                yield token, sign * inside
