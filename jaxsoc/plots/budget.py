@@ -5,52 +5,42 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from .figures import _time
-from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, styled, title
+from . import style
+from .figures import alike, time_axis
+from .style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, title
 
-_GREY = "#7F7F7F"
 _TERMS = 8  # drawn by themselves; the others are summed
 _SMALL = 0.02  # of the largest rate in the figure: not worth a line of its own
 _MOST = 3.0  # times the rates: what a series that runs away may take of a panel
 
 _RATES = ("exact", "mean_field")
-_EXACT: dict[str, Any] = {"color": BLACK, "linestyle": "-", "linewidth": 2.0}
-_MEAN_FIELD: dict[str, Any] = {"color": BLACK, "linestyle": ":", "linewidth": 1.8}
-_REMAINDER: dict[str, Any] = {"color": _GREY, "linestyle": "-", "linewidth": 2.6}
-_OTHERS: dict[str, Any] = {"color": _GREY, "linestyle": (0, (1, 1))}
-_SUMS: tuple[dict[str, Any], ...] = (
-    {"color": PURPLE, "linestyle": "--", "linewidth": 1.9},
-    {"color": SKY, "linestyle": "-.", "linewidth": 1.9},
-    {"color": GREEN, "linestyle": (0, (5, 1, 1, 1, 1, 1)), "linewidth": 1.9},
+_EXACT = style.line(BLACK, linewidth=2.0)
+_REMAINDER = style.line(GREY, linewidth=2.6)
+_OTHERS = style.line(GREY, (0, (1, 1)))
+_SUMS = (
+    style.line(PURPLE, "--", linewidth=1.9),
+    style.line(SKY, "-.", linewidth=1.9),
+    style.line(GREEN, (0, (5, 1, 1, 1, 1, 1)), linewidth=1.9),
 )
-_PUBLISHED: dict[str, Any] = {"color": ORANGE, "linestyle": (0, (1, 1.2))}
+_PUBLISHED = style.line(ORANGE, (0, (1, 1.2)))
 # Colour and dashes tell them apart, and the usual terms look the same in every figure.
-TERM_LINES: dict[str, dict[str, Any]] = {
-    name: {"color": colour, "linestyle": dashes}
-    for name, colour, dashes in (
-        ("C_SB", VERMILION, "-"),
-        ("V_S", BLUE, "--"),
-        ("C_kS", GREEN, "-."),
-        ("C_kB", ORANGE, (0, (5, 1))),
-        ("M_kSB", BLUE, (0, (3, 1, 1, 1))),
-        ("V_B", SKY, "--"),
-        ("V_K", SKY, "-"),
-        ("C_SK", PURPLE, (0, (5, 1, 1, 1))),
-        ("C_kK", BLACK, (0, (1, 1))),
-        ("C_BK", GREEN, (0, (3, 1, 1, 1, 1, 1))),
-    )
+TERM_LINES = {
+    "C_SB": style.line(VERMILION),
+    "V_S": style.line(BLUE, "--"),
+    "C_kS": style.line(GREEN, "-."),
+    "C_kB": style.line(ORANGE, (0, (5, 1))),
+    "M_kSB": style.line(BLUE, (0, (3, 1, 1, 1))),
+    "V_B": style.line(SKY, "--"),
+    "V_K": style.line(SKY),
+    "C_SK": style.line(PURPLE, (0, (5, 1, 1, 1))),
+    "C_kK": style.line(BLACK, (0, (1, 1))),
+    "C_BK": style.line(GREEN, (0, (3, 1, 1, 1, 1, 1))),
 }
-_MORE_LINES: tuple[dict[str, Any], ...] = tuple(
-    {
-        "color": colour,
-        "linestyle": dashes,
-        "linewidth": 1.0,
-        "marker": marker,
-        "markersize": 3.5,
-        "markevery": 0.12,
-    }
+_MORE_LINES = tuple(
+    style.line(
+        colour, dashes, linewidth=1.0, marker=marker, markersize=3.5, markevery=0.12
+    )
     for dashes, markers in (("-", "osv^Dx"), ("--", "xDov^s"))
     for colour, marker in zip(
         (ORANGE, BLUE, VERMILION, GREEN, PURPLE, SKY), markers, strict=True
@@ -58,7 +48,7 @@ _MORE_LINES: tuple[dict[str, Any], ...] = tuple(
 )
 
 
-@styled
+@style.styled
 def figure_budget(results: Any) -> Figure:
     """The distributed model against its series, and the terms of that, over time.
 
@@ -74,27 +64,28 @@ def figure_budget(results: Any) -> Figure:
     names = lambda axis: [str(name) for name in results[axis].values]
     rows = list(product(names("kinetics"), names("heterogeneity")))
     every = names("correlation")
-    alike = [_alike(results.sel(kinetics=k, heterogeneity=h)) for k, h in rows]
-    columns = every[:1] if all(alike) else every
+    exact = lambda k, h: results.exact.sel(kinetics=k, heterogeneity=h)
+    same = [alike(exact(*names), names[1]) for names in rows]
+    columns = every[:1] if all(same) else every
     lines, rest = _term_lines(results)
     figure = Figure(figsize=(max(3.3 * len(columns) + 0.8, 7.4), 4.0 * len(rows) + 1.4))
     axes = figure.subplots(
         2 * len(rows), len(columns), squeeze=False, sharex=True, sharey="row"
     )
-    time = _time(results)
+    time, time_label = time_axis(results)
     for row, (kinetics, kind) in enumerate(rows):
         of_row = results.sel(kinetics=kinetics, heterogeneity=kind)
         pairs = axes[2 * row : 2 * row + 2]
         for column, correlation in enumerate(columns):
             upper, lower = pairs[:, column]
-            if alike[row] and column:
+            if same[row] and column:
                 upper.set_axis_off()
                 lower.set_axis_off()
                 continue
             case = of_row.sel(correlation=correlation)
             _rates(upper, time, case, published=kind == "biochemical")
             _terms(lower, time, case, lines, rest)
-            one = alike[row] and len(every) > 1
+            one = same[row] and len(every) > 1
             said = "all correlations" if one else correlation
             upper.set_title(f"{_row_name(results, kinetics, kind)}, {said}")
         most = max(float(np.nanmax(np.abs(of_row[n].values))) for n in _RATES)
@@ -104,9 +95,11 @@ def figure_budget(results: Any) -> Figure:
             ax.set_ylabel(f"{what}\n(mgC g$^{{-1}}$ h$^{{-1}}$)")
     for column in range(len(columns)):
         last = [ax for ax in axes[:, column] if ax.axison][-1]
-        last.set_xlabel(time.label)
+        last.set_xlabel(time_label)
         last.tick_params(labelbottom=True)
-    _legends(figure, results, lines, rest, ncols=4 if len(columns) > 2 else 3)
+    ncols = 4 if len(columns) > 2 else 3
+    called = _legend(results, lines, rest)
+    style.legend_below(figure, called, ncols=ncols, handlelength=3.2)
     law = f", {title(rows[0][0])} kinetics" if results.sizes["kinetics"] == 1 else ""
     figure.suptitle(f"Mean {results.attrs['flux']} and what it is made of{law}")
     return figure
@@ -118,14 +111,6 @@ def _row_name(results, kinetics, kind):
     if results.sizes["heterogeneity"] == 1:
         return title(kinetics)
     return f"{title(kinetics)}, {kind}"
-
-
-def _alike(of_row):
-    """Whether the soil starts uniform, and so is the same for all correlations."""
-    if str(of_row.heterogeneity.values) not in ("biochemical", "homogeneous"):
-        return False
-    exact = of_row.exact.transpose("correlation", ...).values
-    return bool((exact[:1] == exact).all())
 
 
 def _term_lines(results):
@@ -149,57 +134,40 @@ def _sum_line(degree):
 def _rates(ax, time, case, *, published):
     for degree in case.degree.values[2:]:
         series = case.exact.values - case.remainder.sel(degree=degree).values
-        ax.plot(time.values, series, **_sum_line(degree))
+        ax.plot(time, series, **_sum_line(degree))
     if published:
-        ax.plot(time.values, case.without_pool_moments.values, **_PUBLISHED)
-    ax.plot(time.values, case.mean_field.values, **_MEAN_FIELD)
+        ax.plot(time, case.without_pool_moments.values, **_PUBLISHED)
+    ax.plot(time, case.mean_field.values, **style.CONTROL_LINE)
     # Under the others, so that a sum that is exact can be seen on it.
-    ax.plot(time.values, case.exact.values, zorder=1.9, **_EXACT)
+    ax.plot(time, case.exact.values, zorder=1.9, **_EXACT)
 
 
 def _terms(ax, time, case, lines, rest):
     ax.axhline(0, color=BLACK, linewidth=0.6)
-    ax.plot(time.values, case.remainder.values[:, -1], zorder=1.9, **_REMAINDER)
+    ax.plot(time, case.remainder.values[:, -1], zorder=1.9, **_REMAINDER)
     for name, line in lines.items():
         values = case.contribution.sel(term=name).values
         # Zero throughout, or not a number: not a term of this case.
         if np.nanmax(np.abs(np.nan_to_num(values))) > 0:
-            ax.plot(time.values, values, **line)
+            ax.plot(time, values, **line)
     if rest:
         values = np.nansum(case.contribution.sel(term=rest).values, axis=-1)
-        ax.plot(time.values, values, **_OTHERS)
+        ax.plot(time, values, **_OTHERS)
 
 
-def _legends(figure, results, lines, rest, ncols):
+def _legend(results, lines, rest) -> dict[str, style.Line]:
+    """What the lines are called, in the order of a legend."""
     order = int(results.degree.values[-1])
-    handles = [
-        Line2D([], [], label="all cells (distributed)", **_EXACT),
-        Line2D([], [], label="mean field", **_MEAN_FIELD),
-    ]
+    called = {"all cells (distributed)": _EXACT, "mean field": style.CONTROL_LINE}
     for degree in range(2, order + 1):
-        label = f"mean field + order 2{_to(degree)}"
-        handles.append(Line2D([], [], label=label, **_sum_line(degree)))
+        to = "" if degree == 2 else f" to {degree}"
+        called[f"mean field + order 2{to}"] = _sum_line(degree)
     if "biochemical" in results.heterogeneity.values:
-        label = f"order {order}, no moments of pools"
-        handles.append(Line2D([], [], label=label, **_PUBLISHED))
-    handles += [
-        Line2D([], [], label=_as_math(name), **line) for name, line in lines.items()
-    ]
+        called[f"order {order}, no moments of pools"] = _PUBLISHED
+    called |= {_as_math(name): line for name, line in lines.items()}
     if rest:
-        handles.append(Line2D([], [], label="other terms", **_OTHERS))
-    label = f"remainder after order {order}"
-    handles.append(Line2D([], [], label=label, **_REMAINDER))
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=ncols,
-        frameon=False,
-        handlelength=3.2,
-    )
-
-
-def _to(degree):
-    return "" if degree == 2 else f" to {degree}"
+        called["other terms"] = _OTHERS
+    return called | {f"remainder after order {order}": _REMAINDER}
 
 
 def _as_math(name):

@@ -4,29 +4,25 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, styled, title
+from . import style
+from .style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, title
 
-_GREY = "#7F7F7F"
-_ALL_CELLS: dict[str, Any] = {"color": BLACK, "linestyle": "-", "linewidth": 2.6}
-_MEAN_FIELD: dict[str, Any] = {"color": BLACK, "linestyle": ":", "linewidth": 1.8}
-_NULL: dict[str, Any] = {"color": _GREY, "linestyle": (0, (6, 2)), "linewidth": 1.2}
+_ALL_CELLS = style.line(BLACK, linewidth=2.6)
+_NULL = style.line(GREY, (0, (6, 2)), linewidth=1.2)
 # Colour and dashes tell them apart, and the usual closures look alike everywhere.
-_USUAL: dict[str, dict[str, Any]] = {
-    name: {"color": colour, "linestyle": dashes}
-    for name, colour, dashes in (
-        ("two_strata", SKY, "-."),
-        ("log_normal", PURPLE, (0, (5, 1, 1, 1))),
-        ("functions_of_means", GREEN, (0, (3, 1, 1, 1, 1, 1))),
-        ("learned", ORANGE, "--"),
-        ("representative_statistics", BLUE, (0, (5, 1.5))),
-        ("representative_cells", VERMILION, (0, (2.5, 1))),
-    )
+_USUAL = {
+    "mean_field": style.CONTROL_LINE,
+    "two_strata": style.line(SKY, "-."),
+    "log_normal": style.line(PURPLE, (0, (5, 1, 1, 1))),
+    "functions_of_means": style.line(GREEN, (0, (3, 1, 1, 1, 1, 1))),
+    "learned": style.line(ORANGE, "--"),
+    "representative_statistics": style.line(BLUE, (0, (5, 1.5))),
+    "representative_cells": style.line(VERMILION, (0, (2.5, 1))),
 }
-_OTHERS: tuple[dict[str, Any], ...] = tuple(
-    {"color": colour, "linestyle": dashes, "linewidth": 1.1}
+_OTHERS = tuple(
+    style.line(colour, dashes, linewidth=1.1)
     for dashes in ((0, (1, 1)), "-", (0, (8, 1, 1, 1)))
     for colour in (VERMILION, BLUE, GREEN, ORANGE, PURPLE, SKY)
 )
@@ -34,7 +30,7 @@ _DECADES = 300.0  # of errors in a panel, above which only powers of ten are nam
 _HEADROOM = 1.15  # times the largest rate: a closure that runs away leaves the panel
 
 
-@styled
+@style.styled
 def figure_closures(results: Any, core: int = 0) -> Figure:
     """What closures predict of a core, and their errors on all cores.
 
@@ -56,18 +52,21 @@ def figure_closures(results: Any, core: int = 0) -> Figure:
         figure = Figure(figsize=(6.6, 4.3))
         left = figure.subplots()
     _over_time(left, results.isel(core=core), lines)
-    _legend(figure, left, results, lines, known)
+    called = {"all cells (distributed)": _ALL_CELLS} if known else {}
+    called |= {title(name): line for name, line in lines.items()}
+    if "null_error" in results:
+        called["null: mean of training cores"] = _NULL
+    style.legend_below(figure, called, ncols=4 if known else 2, handlelength=3.4)
     said = [results.attrs[name] for name in ("heterogeneity", "correlation")]
     law = f"{title(str(results.attrs['kinetics']))} kinetics"
     figure.suptitle(", ".join([law, *filter(None, said)]))
     return figure
 
 
-def closure_lines(names: list[str]) -> dict[str, dict[str, Any]]:
+def closure_lines(names: list[str]) -> dict[str, style.Line]:
     """Line styles of closures by name, no two alike."""
     more = iter(_OTHERS * (1 + len(names) // len(_OTHERS)))
-    known = _USUAL | {"mean_field": _MEAN_FIELD}
-    return {name: known[name] if name in known else next(more) for name in names}
+    return {name: _USUAL.get(name) or next(more) for name in names}
 
 
 def _over_time(ax, one, lines):
@@ -128,9 +127,8 @@ def _errors(ax, results, lines):
         )
         ax.plot(max(middle[i], 1e-6), place, "|", color=line["color"], ms=17, mew=2.4)
     if "mean_field" in names:
-        ax.axvline(
-            middle[names.index("mean_field")], **_MEAN_FIELD | {"linewidth": 1.2}
-        )
+        thin = style.CONTROL_LINE | {"linewidth": 1.2}
+        ax.axvline(middle[names.index("mean_field")], **thin)
     if "null_error" in results:
         ax.axvline(100 * np.median(results.null_error.values), **_NULL)
     ax.set_xscale("log")
@@ -143,19 +141,3 @@ def _errors(ax, results, lines):
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.set_xlabel("error: RMSE / peak of R (%)")
     ax.set_title(f"{results.sizes['core']} cores")
-
-
-def _legend(figure, ax, results, lines, known):
-    handles = []
-    if known:
-        handles.append(Line2D([], [], label="all cells (distributed)", **_ALL_CELLS))
-    handles += [Line2D([], [], label=title(n), **line) for n, line in lines.items()]
-    if "null_error" in results:
-        handles.append(Line2D([], [], label="null: mean of training cores", **_NULL))
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=4 if known else 2,
-        frameon=False,
-        handlelength=3.4,
-    )

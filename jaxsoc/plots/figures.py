@@ -5,21 +5,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
-from .style import (
-    BLACK,
-    BLUE,
-    CONTROL_LINE,
-    ORANGE,
-    VERMILION,
-    correlation_line,
-    label,
-    styled,
-    title,
-    unit,
-)
+from . import style
+from .style import BLACK, BLUE, ORANGE, VERMILION, label, title, unit
 
 Fields = Mapping[str, Any]  # arrays by name, of any library
 
@@ -36,7 +25,7 @@ def _figure(rows: int, columns: int, *, width: float, height: float, **options: 
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-@styled
+@style.styled
 def figure_fields(biomass: Any, substrate: Fields, cell_edge: float = 50.0) -> Figure:
     """Initial fields: biomass, and substrate by correlation (mgC/g)."""
     biomass = np.asarray(biomass)
@@ -47,26 +36,32 @@ def figure_fields(biomass: Any, substrate: Fields, cell_edge: float = 50.0) -> F
         panels[f"substrate, {name}\n{r}"] = np.asarray(field)
     figure, axes = _figure(1, len(panels), width=3.1, height=2.2)
     for ax, (name, field) in zip(axes[0], panels.items(), strict=True):
-        field = np.atleast_2d(field)
-        while field.ndim > 2:  # the first slice of a volume
-            field = field[0]
-        millimetres = [0, field.shape[1] * cell_edge / 1e3]
-        depth = [0, field.shape[0] * cell_edge / 1e3]
-        image = ax.imshow(
-            field,
-            cmap="viridis",
-            extent=(*millimetres, *depth),
-            origin="lower",
-            interpolation="nearest",
-            aspect="equal" if min(field.shape) > 1 else "auto",
-        )
-        ax.grid(False)
+        image = draw_map(ax, field, cell_edge, cmap="viridis")
         ax.set(xlabel="x (mm)", ylabel="y (mm)" if ax is axes[0, 0] else "")
         colourbar = figure.colorbar(image, ax=ax, shrink=0.85)
         colourbar.set_label("mgC g$^{-1}$")
         ax.set_title(name)
     figure.suptitle("Initial fields")
     return figure
+
+
+def draw_map(ax: Any, field: Any, cell_edge: float, **options: Any) -> Any:
+    """A field of one or two axes, or the first slice of a volume, in millimetres.
+
+    **Arguments:** `cell_edge`: µm; `options`: of `Axes.imshow`, which makes the image.
+    """
+    field = np.atleast_2d(np.asarray(field, dtype=float))
+    field = field.reshape(-1, *field.shape[-2:])[0]
+    width, depth = (n * cell_edge / 1e3 for n in field.shape[::-1])
+    ax.grid(False)
+    return ax.imshow(
+        field,
+        extent=(0, width, 0, depth),
+        origin="lower",
+        interpolation="nearest",
+        aspect="equal" if min(field.shape) > 1 else "auto",
+        **options,
+    )
 
 
 def _correlation(field: np.ndarray, biomass: np.ndarray) -> str:
@@ -105,35 +100,31 @@ def _has_control(results):
 def _cases(results: Any, kinetics: str, kind: str) -> list[str]:
     """Correlations to draw: one, if a soil that starts uniform is the same for all."""
     names = _correlations(results)
-    case = {"kinetics": kinetics, "heterogeneity": kind}
-    R = results.respiration.sel(**case).transpose("correlation", ...).values
-    uniform = kind in ("biochemical", "homogeneous") and (R[:1] == R).all()
-    return names[:1] if uniform else names
+    R = results.respiration.sel(kinetics=kinetics, heterogeneity=kind)
+    return names[:1] if alike(R, kind) else names
 
 
-def _legend(figure: Figure, handles: Any, title: str | None = None) -> None:
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=len(handles),
-        title=title,
-        frameon=False,
-    )
+def alike(rate: Any, kind: str) -> bool:
+    """Whether a soil starts uniform, and so is the same for all correlations.
+
+    **Arguments:** `rate`: by correlation; `kind`: of heterogeneity.
+    """
+    values = rate.transpose("correlation", ...).values
+    uniform = kind in ("biochemical", "homogeneous")
+    return uniform and bool((values[:1] == values).all())
 
 
 def _legend_of_cases(figure: Figure, results: Any) -> None:
-    handles = [
-        Line2D([], [], label=name, **correlation_line(name, i))
-        for i, name in enumerate(_correlations(results))
-    ]
+    names = _correlations(results)
+    lines = {name: style.correlation_line(name, i) for i, name in enumerate(names)}
     if "biochemical" in results.heterogeneity.values:
-        handles.append(Line2D([], [], label="uniform pools", **_UNIFORM_LINE))
+        lines["uniform pools"] = _UNIFORM_LINE
     if _has_control(results):
-        handles.append(Line2D([], [], label="homogeneous", **CONTROL_LINE))
-    _legend(figure, handles, "correlation of substrate with biomass")
+        lines["homogeneous"] = style.CONTROL_LINE
+    style.legend_below(figure, lines, title="correlation of substrate with biomass")
 
 
-_UNIFORM_LINE: dict[str, Any] = {"color": ORANGE, "linestyle": "-"}
+_UNIFORM_LINE = style.line(ORANGE)
 
 
 def _draw_cases(ax, results, kinetics, kind, x, variable):
@@ -147,7 +138,7 @@ def _draw_cases(ax, results, kinetics, kind, x, variable):
             continue
         for i, correlation in enumerate(_cases(results, kinetics, kind_)):
             case = kinetics, kind_, correlation
-            line = _line(kind_, correlation, i) if not control else CONTROL_LINE
+            line = _line(kind_, correlation, i) if not control else style.CONTROL_LINE
             across = _values(results, x, *case) if isinstance(x, str) else x
             values = _values(results, variable, *case)
             ax.plot(across, values, **line)
@@ -162,52 +153,47 @@ def _draw_cases(ax, results, kinetics, kind, x, variable):
 
 
 def _line(kind, correlation, index):
-    return (
-        _UNIFORM_LINE if kind == "biochemical" else correlation_line(correlation, index)
-    )
+    if kind == "biochemical":
+        return _UNIFORM_LINE
+    return style.correlation_line(correlation, index)
 
 
-@styled
+@style.styled
 def figure_pools(results: Any, kinetics: str) -> Figure:
     """Pools and respiration over time, one column per kind of heterogeneity."""
     kinds = _kinds(results)
     figure, axes = _figure(
         len(_POOLS), len(kinds), width=3.2, height=2.0, sharex=True, sharey="row"
     )
-    time = _time(results)
+    time, time_label = time_axis(results)
     for column, kind in enumerate(kinds):
         axes[0, column].set_title(f"{kind} heterogeneity")
         for row, (variable, words) in enumerate(_POOLS.items()):
             ax = axes[row, column]
-            _draw_cases(ax, results, kinetics, kind, time.values, variable)
+            _draw_cases(ax, results, kinetics, kind, time, variable)
             if column == 0:
                 ax.set_ylabel(label(words, results[variable], "\n"))
-        axes[-1, column].set_xlabel(time.label)
+        axes[-1, column].set_xlabel(time_label)
     _legend_of_cases(figure, results)
     spread = _spread(results)
     figure.suptitle(f"Pools and respiration, {title(kinetics)} kinetics{spread}")
     return figure
 
 
-@styled
+@style.styled
 def figure_split(results: Any, kinetics: str) -> Figure:
     """Respiration split into the mean-field part and the higher-order part."""
     kinds, names = _kinds(results), _correlations(results)
     figure, axes = _figure(
         len(kinds), len(names), width=3.2, height=2.1, sharex=True, sharey="row"
     )
-    parts: dict[str, tuple[str, dict[str, Any]]] = {
-        "respiration": ("R of all cells", {"color": BLACK, "linestyle": "-"}),
-        "respiration_mean_field": (
-            "mean-field part, R at the means",
-            {"color": BLUE, "linestyle": "--"},
-        ),
-        "respiration_higher_order": (
-            "higher-order part, the difference",
-            {"color": VERMILION, "linestyle": "-."},
-        ),
+    lines = {
+        "R of all cells": style.line(BLACK),
+        "mean-field part, R at the means": style.line(BLUE, "--"),
+        "higher-order part, the difference": style.line(VERMILION, "-."),
     }
-    time = _time(results)
+    parts = "respiration", "respiration_mean_field", "respiration_higher_order"
+    time, time_label = time_axis(results)
     for row, kind in enumerate(kinds):
         for column, correlation in enumerate(names):
             ax = axes[row, column]
@@ -215,22 +201,22 @@ def figure_split(results: Any, kinetics: str) -> Figure:
             if correlation not in cases:
                 ax.set_axis_off()
                 continue
-            for variable, (_, line) in parts.items():
+            for variable, line in zip(parts, lines.values(), strict=True):
                 values = _values(results, variable, kinetics, kind, correlation)
-                ax.plot(time.values, values, **line)
+                ax.plot(time, values, **line)
             ax.axhline(0, color=BLACK, linewidth=0.6)
             one = len(cases) < len(names)
             ax.set_title(f"{kind}, {'all correlations' if one else correlation}")
             if column == 0:
                 ax.set_ylabel(unit(results.respiration))
-            ax.set_xlabel(time.label)
+            ax.set_xlabel(time_label)
             ax.tick_params(labelbottom=True)
-    _legend(figure, [Line2D([], [], label=name, **x) for name, x in parts.values()])
+    style.legend_below(figure, lines)
     figure.suptitle(f"What the mean field misses, {title(kinetics)} kinetics")
     return figure
 
 
-@styled
+@style.styled
 def figure_specific_respiration(results: Any) -> Figure:
     """Respiration per biomass against substrate: one curve if soils were well mixed."""
     kinds = _kinds(results)
@@ -251,7 +237,7 @@ def figure_specific_respiration(results: Any) -> Figure:
     return figure
 
 
-@styled
+@style.styled
 def figure_parameters(
     constants: Mapping[str, Mapping[str, tuple[Any, float, str]]],
 ) -> Figure:
@@ -259,6 +245,7 @@ def figure_parameters(
 
     **Arguments:** kinetics -> constant -> field, nominal value, unit.
     """
+    mean, uniform = style.line(VERMILION), style.line(BLACK, "--")
     columns = max(len(fields) for fields in constants.values())
     figure, axes = _figure(len(constants), columns, width=3.8, height=2.1)
     for ax in axes.flat:
@@ -275,23 +262,20 @@ def figure_parameters(
             if wide:
                 ax.set_xscale("log")
                 ax.xaxis.set_minor_formatter(NullFormatter())
-            mean = ax.axvline(field.mean(), color=VERMILION)
-            uniform = ax.axvline(nominal, color=BLACK, linestyle="--")
+            ax.axvline(field.mean(), **mean)
+            ax.axvline(nominal, **uniform)
             ax.set_title(title(kinetics))
             ax.set_xlabel(f"{name.replace('_', ' ')} ({given[2]})")
             ax.set_ylabel("share of cells (%)" if ax is row[0] else "")
-    mean.set_label("mean of the field")
-    uniform.set_label("nominal constant")
-    _legend(figure, [mean, uniform])
+    called = {"mean of the field": mean, "nominal constant": uniform}
+    style.legend_below(figure, called)
     figure.suptitle("Kinetic constants over the cells")
     return figure
 
 
-class _time:
-    """Time axis in days, or in years for long runs."""
-
-    def __init__(self, results: Any):
-        days = np.asarray(results.time.values, dtype=float)
-        long = days[-1] > 1000
-        self.values = days / 365.0 if long else days
-        self.label = "time (years)" if long else "time (days)"
+def time_axis(results: Any) -> tuple[np.ndarray, str]:
+    """Times of results in days, or in years for long runs, and what to call them."""
+    days = np.asarray(results.time.values, dtype=float)
+    if days[-1] > 1000:
+        return days / 365.0, "time (years)"
+    return days, "time (days)"

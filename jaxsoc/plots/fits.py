@@ -39,8 +39,7 @@ def _figure_fits(results):
     for ax in axes.flat[max(0, count - columns) : count]:
         ax.set_xlabel("time (days)")
     handles, labels = axes.flat[0].get_legend_handles_labels()
-    where: dict[str, Any] = {"loc": "outside lower center", "ncols": len(labels)}
-    figure.legend(handles, labels, frameon=False, **where)
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
 
 

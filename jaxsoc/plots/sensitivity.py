@@ -3,14 +3,12 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from .figures import Fields, draw_map
 from .style import BLACK, BLUE, VERMILION, styled
-
-Fields = Mapping[str, Any]  # arrays by name, of any library
 
 _LABELS = {
     "substrate": "substrate S",
@@ -62,7 +60,7 @@ def figure_sensitivity(
         top, bottom = axes[:, column]
         label = _label(name)
         symbol = label.split()[-1]
-        image = _map(top, field, cell_edge, cmap="viridis")
+        image = draw_map(top, field, cell_edge, cmap="viridis")
         top.set_title(label)
         figure.colorbar(image, ax=top).set_label(_per(units[name]))
         image, extend = _diverging(bottom, gradients[name], cell_edge)
@@ -113,23 +111,8 @@ def _diverging(ax, gradient, cell_edge):
     most = np.percentile(size[size > 0], _SHOWN) if size.any() else 1.0
     low, high = bool((gradient < -most).any()), bool((gradient > most).any())
     extend = ("neither", "min", "max", "both")[low + 2 * high]
-    image = _map(ax, gradient, cell_edge, cmap="RdBu_r", vmin=-most, vmax=most)
+    image = draw_map(ax, gradient, cell_edge, cmap="RdBu_r", vmin=-most, vmax=most)
     return image, extend
-
-
-def _map(ax, field, cell_edge, **options):
-    field = np.atleast_2d(np.asarray(field, dtype=float))
-    field = field.reshape(-1, *field.shape[-2:])[0]  # the first slice of a volume
-    width, depth = (n * cell_edge / 1e3 for n in field.shape[::-1])
-    ax.grid(False)
-    return ax.imshow(
-        field,
-        extent=(0, width, 0, depth),
-        origin="lower",
-        interpolation="nearest",
-        aspect="equal" if min(field.shape) > 1 else "auto",
-        **options,
-    )
 
 
 def _per(unit: str, other: str = "1") -> str:

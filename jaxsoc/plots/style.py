@@ -1,6 +1,5 @@
 """How everything looks: colours that the colour-blind tell apart (Okabe and Ito)."""
 
-import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, cast
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 STYLE: Mapping[str, Any] = MappingProxyType(
     {
@@ -32,31 +32,34 @@ styled = matplotlib.rc_context(cast(Any, dict(STYLE)))
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
+GREY = "#7F7F7F"
+
+Line = dict[str, Any]
+"""How a line is drawn: options of `Axes.plot`."""
+
+
+def line(color: str, linestyle: Any = "-", **more: Any) -> Line:
+    """A line of this colour and these dashes."""
+    return {"color": color, "linestyle": linestyle} | more
+
 
 # Colour and dashes both tell the cases apart, for print in black and white.
-CORRELATION_LINES: dict[str, dict[str, Any]] = {
-    "positive": {"color": VERMILION, "linestyle": "-"},
-    "negative": {"color": BLUE, "linestyle": "--"},
-    "uncorrelated": {"color": GREEN, "linestyle": "-."},
+CORRELATION_LINES = {
+    "positive": line(VERMILION),
+    "negative": line(BLUE, "--"),
+    "uncorrelated": line(GREEN, "-."),
 }
-OTHER_LINES: tuple[dict[str, Any], ...] = (
-    {"color": PURPLE, "linestyle": "-"},
-    {"color": ORANGE, "linestyle": "--"},
-    {"color": SKY, "linestyle": "-."},
-)
+OTHER_LINES = (line(PURPLE), line(ORANGE, "--"), line(SKY, "-."))
 # Of models or fits, in their order.
-LINES: tuple[dict[str, Any], ...] = tuple(
-    {"color": colour, "linestyle": dashes}
-    for colour, dashes in (
-        (VERMILION, "-"),
-        (BLUE, "--"),
-        (GREEN, "-."),
-        (ORANGE, ":"),
-        (PURPLE, (0, (5, 1))),
-        (SKY, (0, (1, 1))),
-    )
+LINES = (
+    line(VERMILION),
+    line(BLUE, "--"),
+    line(GREEN, "-."),
+    line(ORANGE, ":"),
+    line(PURPLE, (0, (5, 1))),
+    line(SKY, (0, (1, 1))),
 )
-CONTROL_LINE: dict[str, Any] = {"color": BLACK, "linestyle": ":", "linewidth": 1.8}
+CONTROL_LINE = line(BLACK, ":", linewidth=1.8)
 
 TITLES = {
     "linear": "linear",
@@ -73,7 +76,7 @@ def title(name: str) -> str:
     return TITLES.get(name, name.replace("_", " "))
 
 
-def correlation_line(name: str, index: int) -> dict[str, Any]:
+def correlation_line(name: str, index: int) -> Line:
     """Line style of a correlation, of any name."""
     return CORRELATION_LINES.get(name, OTHER_LINES[index % len(OTHER_LINES)])
 
@@ -88,13 +91,21 @@ def label(words: str, variable: Any, between: str = " ") -> str:
     return f"{words}{between}({unit(variable)})"
 
 
+def legend_below(figure: Figure, lines: Mapping[str, Line], **options: Any) -> None:
+    """A legend under all panels.
+
+    **Arguments:** `lines`: by what they are called; `options`: of `Figure.legend`.
+    """
+    handles = [Line2D([], [], label=words, **how) for words, how in lines.items()]
+    options = {"ncols": len(handles)} | options
+    figure.legend(handles=handles, loc="outside lower center", **options)
+
+
 def save_figure(figure: Figure, path: Path) -> Path:
     """Writes the picture at once, so that no half of it is left behind."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix.lstrip(".") or "png")
     temporary = path.with_name(f".{path.name}.part")
     try:
-        temporary.write_bytes(buffer.getvalue())
+        figure.savefig(temporary, format=path.suffix.lstrip(".") or "png")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
