@@ -322,7 +322,7 @@ def test_command_writes_a_table_a_file_and_a_figure(jaxsoc, tmp_path):
     [
         (["--order", "0"], "order must be a whole number from 1 on, got 0"),
         (["--order", "two"], "order: input should be a valid integer"),
-        (["--of", "heat"], "unknown flux 'heat': expected one of decomposition"),
+        (["--of", "heat"], "unknown flux 'heat', expected one of decomposition"),
         (["--kinetics", "cubic"], "unknown kinetics 'cubic'"),
         (["--units", "mgC/g"], "use --fields FILE"),
         (["--days", "-1"], "duration must be positive"),

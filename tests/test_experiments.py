@@ -330,7 +330,7 @@ def test_cost_is_told_without_running():
 @pytest.mark.parametrize(
     "change, problem",
     [
-        ({"scenario": 3}, "unknown scenario 3: expected one of 1, 2"),
+        ({"scenario": 3}, "unknown scenario 3, expected one of 1, 2"),
         ({"kinetics": ("monod",)}, "unknown kinetics 'monod'.*linear.*eca"),
         ({"kinetics": ()}, "no kinetics given"),
         ({"kinetics": ("eca", "eca")}, "names one twice"),
@@ -354,7 +354,7 @@ def test_cost_is_told_without_running():
         ),
         (
             {"distributions": {"eca": {"speed": Uniform(1.0, 2.0)}}},
-            "unknown constant of eca 'speed': expected one of rate, half_saturation",
+            "unknown constant of eca 'speed', expected one of rate, half_saturation",
         ),
         (
             {"distributions": {"monod": {"rate": Uniform(1.0, 2.0)}}},

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxsoc.models.two_pool import Fluxes
+from jaxsoc.physics.options import check_option
 from jaxsoc.physics.transforms import leaves_by_name
 from jaxsoc.solve import Method, integrate, require_x64
 from jaxsoc.tables import Table, blank, time_axis, variable
@@ -124,18 +125,13 @@ def checked_choice(order: int, of: str) -> None:
     """
     if order < 1 or order != int(order):
         raise ValueError(f"order must be a whole number from 1 on, got {order}")
-    if of not in Fluxes._fields:
-        raise ValueError(
-            f"unknown flux {of!r}: expected one of {', '.join(Fluxes._fields)}"
-        )
+    check_option("flux", of, Fluxes._fields)
 
 
 def _run(soil, times, order, of, **options) -> _Budget:
-    model, state, params = soil
+    model, _, params = soil
     run = integrate(
-        model,
-        state,
-        params,
+        *soil,
         times,
         save=_Saver(model.fluxes, of, order),
         rate=model.fastest_rate,

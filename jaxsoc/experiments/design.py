@@ -12,10 +12,8 @@ import numpy as np
 from jaxsoc.models import TwoPoolParameters
 from jaxsoc.physics.grids import CellGrid
 from jaxsoc.physics.kinetics import KINETICS, Kinetics
-from jaxsoc.physics.mortality import (
-    LinearMortalityConstants,
-    PowerMortalityConstants,
-)
+from jaxsoc.physics.mortality import LinearMortalityConstants, PowerMortalityConstants
+from jaxsoc.physics.options import check_option
 from jaxsoc.physics.parameters import AbstractParameters, declarations, default
 from jaxsoc.solve import Method
 from jaxsoc.upscale.distributions import AbstractDistribution
@@ -111,11 +109,11 @@ class Design(eqx.Module):
     laws: Mapping[str, Kinetics] = eqx.field(default_factory=lambda: dict(KINETICS))
 
     def __check_init__(self):
-        _one_of("scenario", self.scenario, SCENARIOS)
+        check_option("scenario", self.scenario, SCENARIOS)
         _some_of("kinetics", self.kinetics, self.laws)
         _some_of("heterogeneity", self.heterogeneity, HETEROGENEITY)
-        _one_of("parameters", self.degree, DEGREES)
-        _one_of("control", self.control, CONTROLS)
+        check_option("parameters", self.degree, DEGREES)
+        check_option("control", self.control, CONTROLS)
         for kinetics in self.kinetics:
             # Built once here so that its own checks speak before anything runs.
             self.parameters(self.nominal(kinetics))
@@ -144,7 +142,7 @@ class Design(eqx.Module):
                 f"tolerance must be positive and finite, got {self.tolerance}"
             )
         for kinetics, named in self.distributions.items():
-            _one_of("kinetics", kinetics, self.laws)
+            check_option("kinetics", kinetics, self.laws)
             _check_ends(kinetics, self.nominal(kinetics), named)
 
     @property
@@ -196,18 +194,11 @@ class Design(eqx.Module):
         return self.laws[kinetics].constants()
 
 
-def _one_of(what, received, known):
-    if received not in known:
-        raise ValueError(
-            f"unknown {what} {received!r}: expected one of {', '.join(map(str, known))}"
-        )
-
-
 def _some_of(what, received, known):
     if not received:
         raise ValueError(f"no {what} given: expected some of {', '.join(known)}")
     for name in received:
-        _one_of(what, name, known)
+        check_option(what, name, known)
     if len(set(received)) < len(received):
         raise ValueError(f"{what} names one twice: {', '.join(received)}")
 
@@ -216,7 +207,7 @@ def _check_ends(kinetics, nominal, distributions):
     """Refuses distributions that reach out of the bounds of their constants."""
     for name, distribution in distributions.items():
         known = [field.name for field in dataclasses.fields(nominal)]
-        _one_of(f"constant of {kinetics}", name, known)
+        check_option(f"constant of {kinetics}", name, known)
         ends = distribution.quantile(jnp.asarray([1e-6, 1 - 1e-6]))
         dataclasses.replace(nominal, **{name: np.asarray(ends)})
 

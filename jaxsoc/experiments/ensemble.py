@@ -8,20 +8,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxsoc.solve import (
-    IntegrationError,
-    Steps,
-    integrate,
-    map_members,
-    require_x64,
-)
+from jaxsoc.solve import IntegrationError, Steps, integrate, map_members, require_x64
 from jaxsoc.solve.methods import COURANT
 from jaxsoc.upscale.fields import Fields, Generator
 
 from .design import Design, case_axes, checked_correlations
 from .run import gathered
 from .series import SERIES, outcome_of, saver
-from .soils import Member, case, member_source
+from .soils import Member, case, follow_member, member_source
 
 # Members of a chunk at most: often enough saved, and long enough to be worth a file.
 _LARGEST_CHUNK = 64
@@ -106,7 +100,8 @@ def memory_needed(design: Design, chunk: int) -> int:
 def _courant(design, member, kind: tuple[str, str], correlation):
     """The Courant number that keeps the tolerance for the first member."""
     soil = case(design, member, *kind, correlation)
-    save, method = saver(soil.model, design.grid.edge), _method(COURANT)
+    save = saver(soil.model, design.grid.edge)
+    method = Steps(courant=COURANT, devices=1)
     for _ in range(6):
         solution = integrate(
             *soil, design.times, save=save, method=method, estimate_error=True
@@ -121,11 +116,6 @@ def _courant(design, member, kind: tuple[str, str], correlation):
         f"the estimated error of {' '.join(kind)} stays above the tolerance "
         f"{design.tolerance:g}: use a larger tolerance"
     )
-
-
-def _method(courant):
-    # One device each: the members are shared out, not the cells.
-    return Steps(courant=courant, devices=1)
 
 
 def chunk_runner(
@@ -180,14 +170,8 @@ def _program(design, plan, kinetics, heterogeneity):
 
     def one(member):
         soil = case(design, member, kinetics, heterogeneity, _NAME)
-        solution = integrate(
-            *soil,
-            design.times,
-            save=saver(soil.model, design.grid.edge),
-            method=_method(plan.courant[kinetics, heterogeneity]),
-            throw=False,
-        )
-        return solution.values, solution.sound
+        save, courant = saver(soil.model, design.grid.edge), plan.courant
+        return follow_member(soil, design.times, save, courant[kinetics, heterogeneity])
 
     return jax.jit(lambda members: map_members(one, members))
 

@@ -61,32 +61,28 @@ def _slopes(times, values):
     return jnp.concatenate([ends[0], inner, ends[1]])
 
 
-def _peak(times, saved):
-    return interpolated_peak(times, saved.flux.respiration)[1]
-
-
-def _saved_peak(times, saved):
-    return jnp.max(saved.flux.respiration)
-
-
-def _peak_time(times, saved):
-    return interpolated_peak(times, saved.flux.respiration)[0]
-
-
-def _respired(times, saved):
-    return saved.mean.co2[-1] - saved.mean.co2[0]
-
-
-def _remaining(times, saved):
-    return saved.mean.substrate[-1]
-
-
 # Of the smooth curve through the saved values, see `interpolated_peak`.
-peak_respiration = Objective(_peak, "peak respiration", "mgC/g/h")
+peak_respiration = Objective(
+    lambda times, saved: interpolated_peak(times, saved.flux.respiration)[1],
+    "peak respiration",
+    "mgC/g/h",
+)
 # A maximum over saved times: differentiable except where two of them tie.
 largest_saved_respiration = Objective(
-    _saved_peak, "largest saved respiration", "mgC/g/h"
+    lambda times, saved: jnp.max(saved.flux.respiration),
+    "largest saved respiration",
+    "mgC/g/h",
 )
-time_of_peak = Objective(_peak_time, "time of the peak", "h")
-cumulative_respiration = Objective(_respired, "cumulative respiration", "mgC/g")
-remaining_substrate = Objective(_remaining, "remaining substrate", "mgC/g")
+time_of_peak = Objective(
+    lambda times, saved: interpolated_peak(times, saved.flux.respiration)[0],
+    "time of the peak",
+    "h",
+)
+cumulative_respiration = Objective(
+    lambda times, saved: saved.mean.co2[-1] - saved.mean.co2[0],
+    "cumulative respiration",
+    "mgC/g",
+)
+remaining_substrate = Objective(
+    lambda times, saved: saved.mean.substrate[-1], "remaining substrate", "mgC/g"
+)

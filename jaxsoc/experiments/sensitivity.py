@@ -103,16 +103,8 @@ def objective_of(
     save = moments.of(model.fluxes)
 
     def function(state, params):
-        run = integrate(
-            model,
-            state,
-            params,
-            times,
-            save=save,
-            method=method,
-            estimate_error=False,
-            throw=False,
-        )
+        soil = Soil(model, state, params)
+        run = integrate(*soil, times, save=save, method=method, throw=False)
         return of.value(run.times, run.values)
 
     return function

@@ -1,6 +1,7 @@
 """What a run keeps at each time, the series made of it, and what they must obey."""
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -76,38 +77,31 @@ def _moment(*names: str) -> tuple[str, Series]:
     return f"{'_'.join(different)}_{suffix}", Series(unit, f"{kind} of {words}", read)
 
 
+_FLUXES = {
+    "decomposition": "mean decomposition rate",
+    "mortality": "mean microbial mortality",
+    "respiration": "mean respiration rate",
+}
+_POOLS = {
+    "substrate": "mean substrate carbon per soil",
+    "biomass": "mean microbial carbon per soil",
+    "co2": "mean carbon respired since the start per soil",
+}
+
 SERIES: Mapping[str, Series] = MappingProxyType(
-    {
-        "substrate": Series(
-            _CARBON, "mean substrate carbon per soil", lambda m: m.mean.substrate
-        ),
-        "biomass": Series(
-            _CARBON, "mean microbial carbon per soil", lambda m: m.mean.biomass
-        ),
-        "co2": Series(
-            _CARBON,
-            "mean carbon respired since the start per soil",
-            lambda m: m.mean.co2,
-        ),
-        "decomposition": Series(
-            _FLUX, "mean decomposition rate", lambda m: m.flux.decomposition
-        ),
-        "mortality": Series(
-            _FLUX, "mean microbial mortality", lambda m: m.flux.mortality
-        ),
-        "respiration": Series(
-            _FLUX, "mean respiration rate", lambda m: m.flux.respiration
-        ),
+    {n: Series(_CARBON, said, attrgetter(f"mean.{n}")) for n, said in _POOLS.items()}
+    | {n: Series(_FLUX, said, attrgetter(f"flux.{n}")) for n, said in _FLUXES.items()}
+    | {
         "respiration_mean_field": Series(
             _FLUX,
             "respiration at the mean pools and mean constants "
             "(mean-field approximation)",
-            lambda m: m.mean_field_flux.respiration,
+            attrgetter("mean_field_flux.respiration"),
         ),
         "respiration_higher_order": Series(
             _FLUX,
             "mean respiration minus its mean-field approximation",
-            lambda m: m.higher_order_flux.respiration,
+            attrgetter("higher_order_flux.respiration"),
         ),
         "specific_growth_rate": Series(
             "h-1",

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
 from jaxsoc.physics.grids import warn_above_largest
 from jaxsoc.physics.mortality import linear_mortality, power_mortality
-from jaxsoc.solve import Solution, integrate, map_members, steady_state
+from jaxsoc.solve import Solution, Steps, integrate, map_members, steady_state
 from jaxsoc.upscale.distributions import sample_constants
 from jaxsoc.upscale.fields import Fields, Generator, Recipe
 from jaxsoc.upscale.spectral import check_shape
@@ -232,6 +232,14 @@ def follow_soil(design: Design, soil: Soil, save: Any, **options: Any) -> Soluti
         tolerance=design.tolerance,
         **options,
     )
+
+
+def follow_member(soil: Soil, times: Any, save: Any, courant: float) -> tuple[Any, Any]:
+    """What `save` gives for one of many soils at once, and whether its run is sound."""
+    # One device each: the members are shared out, not the cells.
+    method = Steps(courant=courant, devices=1)
+    run = integrate(*soil, times, save=save, method=method, throw=False)
+    return run.values, run.sound
 
 
 def _constants(design, kinetics, given, key, shape):

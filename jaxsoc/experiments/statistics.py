@@ -12,13 +12,7 @@ from .design import Design, case_axes, design_provenance
 from .series import DIMENSIONS, SAID, SERIES
 
 # Series that get quantiles: the pools, and respiration with what the mean field misses.
-_MAIN = (
-    "substrate",
-    "biomass",
-    "co2",
-    "respiration",
-    "respiration_higher_order",
-)
+_MAIN = ("substrate", "biomass", "co2", "respiration", "respiration_higher_order")
 # Numbers kept for quantiles, all main series together.
 _KEPT = 16_000_000
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
+from jaxsoc.physics.options import check_option
 from jaxsoc.solve import require_x64, steady_state
 from jaxsoc.upscale.distributions import AbstractDistribution
 
@@ -82,12 +83,9 @@ def _path(params, name):
 
 def _replaced(module, path, value):
     first, *rest = path
-    known = [field.name for field in dataclasses.fields(module)]
-    if first not in known:
-        raise ValueError(
-            f"unknown constant {first!r}: {type(module).__name__} has "
-            f"{', '.join(known)}"
-        )
+    check_option(
+        "constant", first, [field.name for field in dataclasses.fields(module)]
+    )
     if rest:
         value = _replaced(getattr(module, first), rest, value)
     return dataclasses.replace(module, **{first: value})

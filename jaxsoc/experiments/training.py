@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,8 +13,6 @@ import numpy as np
 from jaxsoc.solve import (
     AbstractStatistic,
     IntegrationError,
-    Steps,
-    integrate,
     map_members,
     reductions,
     require_x64,
@@ -24,7 +22,7 @@ from jaxsoc.upscale.fields import Generator
 from jaxsoc.upscale.training import Examples
 
 from .design import Design
-from .soils import Member, case, member_source
+from .soils import Member, Soil, case, follow_member, member_source
 
 # Cores that are run at a time: their fields and stages fit the memory of a laptop.
 _AT_A_TIME = 20
@@ -91,12 +89,17 @@ def draw_members(
         moved = dataclasses.replace(generator, dead_shift=share)
         design = dataclasses.replace(design, generator=moved)
     source, numbers = member_source(design), np.asarray(members, dtype=int)
+    return _in_parts(lambda rows: source(numbers[rows]), numbers.size)
+
+
+def _in_parts(work: Callable[[np.ndarray], Any], count: int) -> Any:
+    """Arrays that `work` gives for some rows at a time, joined to those of all rows."""
     found = []
-    for first in range(0, numbers.size, _AT_A_TIME):
-        some = numbers[first : first + _AT_A_TIME]
-        padded = np.resize(some, min(_AT_A_TIME, numbers.size))
-        drawn = jax.device_get(source(padded))
-        found.append(jax.tree.map(lambda x, n=some.size: x[:n], drawn))
+    for first in range(0, count, _AT_A_TIME):
+        rows = np.arange(first, min(first + _AT_A_TIME, count))
+        # The last part is filled up, so that all of them share one compiled program.
+        part = jax.device_get(work(np.resize(rows, min(_AT_A_TIME, count))))
+        found.append(jax.tree.map(lambda x, n=rows.size: x[:n], part))
     return jax.tree.map(lambda *xs: np.concatenate(xs), *found)
 
 
@@ -137,16 +140,14 @@ def examples(
     model, total = one(first_member).model, len(members)
     soils = eqx.filter_vmap(lambda member: one(member)[1:])(drawn)
     soils = jax.device_get(_shifted(soils, shift, total))
-    times, found = tuple(map(float, only.times)), []
-    for first in range(0, total, _AT_A_TIME):
-        progress(first, total, f"{kinetics} {heterogeneity} {correlation}")
-        rows = np.arange(first, min(first + _AT_A_TIME, total))
-        padded = np.resize(rows, min(_AT_A_TIME, total))
-        pick = lambda x, rows=padded: x[rows]
-        part = _run(model, times, jax.tree.map(pick, soils))
-        found.append([np.asarray(x)[: rows.size] for x in part])
+    times = tuple(map(float, only.times))
+
+    def run(rows):
+        progress(int(rows[0]), total, f"{kinetics} {heterogeneity} {correlation}")
+        return _run(model, times, jax.tree.map(lambda x: x[rows], soils))
+
+    respiration, finite = _in_parts(run, total)
     progress(total, total, "")
-    respiration, finite = (np.concatenate(xs) for xs in zip(*found, strict=True))
     if not finite.all():
         raise IntegrationError(
             f"the run of member {members[int((~finite).argmax())]} left the finite "
@@ -169,20 +170,7 @@ def _shifted(soils, shift, count):
 # Compiled once for all cores of a model, whatever their correlation and shift.
 @eqx.filter_jit
 def _run(model, times, soils):
+    save = MeanRespiration(model.fluxes)
     # Half of the usual Courant number: 1e-6 of peak respiration, measured.
-    method = Steps(courant=0.25, devices=1)
-
-    def one(soil):
-        state, params = soil
-        run = integrate(
-            model,
-            state,
-            params,
-            np.asarray(times),
-            save=MeanRespiration(model.fluxes),
-            method=method,
-            throw=False,
-        )
-        return run.values, run.sound
-
+    one = lambda soil: follow_member(Soil(model, *soil), np.asarray(times), save, 0.25)
     return map_members(one, soils)
