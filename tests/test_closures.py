@@ -614,7 +614,7 @@ def test_a_wrong_number_of_moments_is_refused():
     [
         (
             lambda m: closure("mean", m),
-            "unknown closure 'mean': expected one of mean_f",
+            "unknown closure 'mean', expected one of mean_f",
         ),
         (lambda m: closure("representative_cells", m), "starts from training cores: n"),
         (
@@ -629,7 +629,7 @@ def test_a_wrong_number_of_moments_is_refused():
         ),
         (
             lambda m: RepresentativeCells(m, (), *[None] * 5, np.zeros((2, 1)), "all"),
-            "reads must be one of",
+            "unknown reads 'all', expected one of field, statistics",
         ),
     ],
 )

@@ -144,7 +144,6 @@ def test_litter_known_by_layer_is_kept_as_it_is(rng):
     source = CLM5(forcing).source(CLM5Parameters())
     for place, pool in enumerate(("cwd", "l1", "l2", "l3")):
         np.testing.assert_allclose(source[pool], given[place].sum(axis=-1) / YEAR)
-    assert forcing.without_profile().profile is None
 
 
 # CLM5.

@@ -18,8 +18,15 @@ from jaxsoc.columns.components import (
     mixing_rate,
     transfer_efficiency,
 )
-from jaxsoc.models import CLM5, COMPAS, CLM5Parameters, COMPASParameters
-from jaxsoc.models.column import AbstractColumnModel, litter_source, scalars
+from jaxsoc.models import (
+    CLM5,
+    COMPAS,
+    MIMICS,
+    CLM5Parameters,
+    COMPASParameters,
+    MIMICSParameters,
+)
+from jaxsoc.models.column import AbstractColumnModel
 from jaxsoc.physics.columns import CLM5_COLUMN, SoilColumn
 from jaxsoc.physics.forcing import Forcing, idealised
 from jaxsoc.physics.parameters import AbstractParameters, from_unit
@@ -370,6 +377,14 @@ def test_unknown_options_are_refused(clm5, option):
         components(*clm5, **option)
 
 
+@pytest.mark.parametrize("scalar", [None, lambda model, params: jnp.ones(20)])
+def test_components_need_a_scalar_that_processes_share(scalar):
+    model, params = MIMICS(idealised()), MIMICSParameters()
+    state = model.pools(*[jnp.ones(20)] * 8)
+    with pytest.raises(ValueError, match="MIMICS has no one scalar"):
+        components(model, params, state, scalar=scalar)
+
+
 # A model that knows nothing of either
 
 
@@ -405,12 +420,6 @@ class TwoPoolColumn(AbstractColumnModel):
 
     def efolding(self, params):
         return self.depth
-
-    def environment(self, params):
-        return scalars(self, params)
-
-    def source(self, params):
-        return litter_source(self, params)
 
     def fluxes(self, pools, environment, params):
         return {

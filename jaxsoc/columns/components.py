@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from jaxsoc.models.column import AbstractColumnModel, annual_litter
 from jaxsoc.physics.allocation import CM_PER_M
-from jaxsoc.physics.environment import averages, depth_scalar
+from jaxsoc.physics.environment import Environment, averages, depth_scalar
 from jaxsoc.physics.options import check_option
 from jaxsoc.physics.safe import ratio
 from jaxsoc.physics.units import DAYS_PER_YEAR
@@ -58,7 +58,8 @@ def components(
     **Arguments:** `cte`, `cte_with_cwd`: see `transfer_efficiency`; `k_pools`: see
     `decomposition_rate`; `beta_depth`: see `input_shape`; `scalar`: ξ that stands for
     the column, `(model, params) -> (layer,)`, by default `climate_scalar`.
-    **Raises:** `ValueError` for an option that is not known.
+    **Raises:** `ValueError` for an option that is not known, or a model such as MIMICS,
+    whose processes share no scalar.
     Source: Tao et al. (2024), doi:10.1111/gcb.17297, Eqs 10-14, and its released
     programs.
     """
@@ -88,6 +89,7 @@ def climate_scalar(model: AbstractColumnModel, params: Any) -> Float[Array, " la
 
     Source: see `components`.
     """
+    _scalars(model, params)
     forcing = model.forcing
     T, W = averages(forcing, params.q10, params.water_scaling)(
         lambda T, W, O, N: T, lambda T, W, O, N: W
@@ -212,12 +214,23 @@ def coarse_wood(model: AbstractColumnModel) -> frozenset[str]:
     return frozenset(model.litter[:1]) - {*model.litter[1:], *model.soil}
 
 
+def _scalars(model, params):
+    environment = model.environment(params)
+    if not isinstance(environment, Environment):
+        raise ValueError(
+            f"{type(model).__name__} has no one scalar ξ that its processes share, "
+            "which the components of a column are made of: expected a model such as "
+            "CLM5 or COMPAS"
+        )
+    return environment
+
+
 def _unscaled(model, params, state):
     """Decomposition by process without the scalars, k X, gC m⁻³ d⁻¹.
 
     What is not of first order is taken to feel the scalar of soil pools.
     """
-    environment = model.environment(params)
+    environment = _scalars(model, params)
     rates = model.rates(jax.tree.map(jnp.ones_like, environment), params)
     fluxes = model.fluxes(state, environment, params)
     carbon = lambda process: getattr(state, model.processes[process])

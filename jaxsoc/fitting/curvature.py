@@ -15,21 +15,21 @@ LARGEST_LOG_ERROR = 3.0
 def uncertainty(
     names: tuple[str, ...],
     jacobian: np.ndarray,
-    curvature: np.ndarray,
     variance: float,
     outcome: Outcome,
 ) -> tuple[np.ndarray, Outcome, str]:
     """Covariance of the constants at a minimum, and whether it is one.
 
-    C = σ² H⁻¹, with H = JᵀJ (Gauss-Newton) or the exact second derivatives
+    C = σ² (JᵀJ)⁻¹, as Gauss and Newton have the curvature
 
     **Arguments:** `names`: of the constants; `jacobian`: of the residuals, by point and
-    constant; `curvature`: H; `variance`: σ² of a residual; `outcome`: of the search,
-    which a sound curvature leaves as it is.
+    constant; `variance`: σ² of a residual; `outcome`: of the search, which a sound
+    curvature leaves as it is.
     **Returns:** covariance on the line, infinite where it is not determined; the
     verdict that follows from it, as data and in plain words.
     """
     covariance = np.full((len(names), len(names)), np.inf)
+    curvature = jacobian.T @ jacobian
     if outcome is Outcome.NOT_FINITE or not np.isfinite(curvature).all():
         return covariance, Outcome.NOT_FINITE, Outcome.NOT_FINITE.value
     _, singular, directions = np.linalg.svd(jacobian, full_matrices=False)

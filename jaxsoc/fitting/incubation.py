@@ -51,19 +51,15 @@ class Incubation(eqx.Module):
         for name in self.free:
             check_option("parameter", name, _MAY_BE_FREE)
 
-    def core(
-        self, law: Kinetics, series: Respiration, constants: Any = None
-    ) -> SoilCore:
+    def core(self, law: Kinetics, series: Respiration) -> SoilCore:
         """The soil from which the search starts, of the size of the data."""
         most = 0.9 * (series.soil_carbon or _PURE_CARBON)
         decomposed = max(series.respired, 1e-6) / (1 - self.carbon_use_efficiency)
         given = lambda value, usual: usual if value is None else value
         substrate = given(self.initial_substrate, min(2 * decomposed, most))
         biomass = given(self.initial_biomass, 0.1 * substrate)
-        if constants is None:
-            constants = _constants(law, substrate, biomass, decomposed, series)
         soil = TwoPoolParameters(
-            constants,
+            _constants(law, substrate, biomass, decomposed, series),
             LinearMortalityConstants(self.mortality_rate),
             self.carbon_use_efficiency,
             self.input,
@@ -98,7 +94,6 @@ def respiration_problem(
     kinetics: str | Kinetics = "multiplicative",
     *,
     incubation: Incubation = INCUBATION,
-    constants: Any = None,
     points: int | None = None,
     independent_errors: bool = False,
     absolute: bool = False,
@@ -112,17 +107,16 @@ def respiration_problem(
     weighted with one over their standard deviation, where known, else equally.
 
     **Arguments:** `series`: see `Respiration`; `kinetics`: by name or a user's own;
-    `incubation`: what is assumed and what else is free; `constants`: of the law, to
-    start from; `points`: length to fill the series up to, so that series of different
-    lengths share one compilation, by default the next power of two;
-    `independent_errors`: compare cumulative CO2 as it is, each value with an error of
-    its own; `absolute`: see `Problem`.
+    `incubation`: what is assumed and what else is free; `points`: length to fill the
+    series up to, so that series of different lengths share one compilation, by default
+    the next power of two; `independent_errors`: compare cumulative CO2 as it is, each
+    value with an error of its own; `absolute`: see `Problem`.
 
     **Raises:** `ValueError` for names or a series that do not fit, among them as many
     free constants as points, and as `compared`.
     """
     law = known_kinetics(kinetics)
-    core = incubation.core(law, series, constants)
+    core = incubation.core(law, series)
     shown, weights = compared(series, independent_errors=independent_errors)
     name = series.name if law is kinetics else f"{series.name}, {kinetics}"
     model = TwoPoolSeries(TwoPool(law.law))

@@ -16,7 +16,7 @@ from scipy import optimize
 from jaxsoc.solve import require_x64
 
 from .curvature import uncertainty
-from .problem import Problem, second_derivatives
+from .problem import Problem
 from .result import Fit, Outcome, Starts
 
 Progress = Callable[[float | int, int, str], None]
@@ -39,7 +39,6 @@ def fit(
     key: Any = None,
     max_steps: int = 100,
     tolerance: float = 1e-7,
-    exact: bool = False,
     progress: Progress = silent,
 ) -> Fit:
     """Solves a problem, with uncertainty from the curvature.
@@ -49,9 +48,8 @@ def fit(
     **Arguments:** `problem`: see `Problem`; `starts`: the given one, and others spread
     around it by `spread` (on the line: for a positive constant, in natural logarithms)
     drawn from `key`; `max_steps`: evaluations of each start, after its first;
-    `tolerance`: relative, on the line; `exact`: curvature from the exact second
-    derivatives instead of Gauss-Newton's; `progress`: called with starts done, starts
-    in all, and a word.
+    `tolerance`: relative, on the line; `progress`: called with starts done, starts in
+    all, and a word.
 
     **Raises:** `ValueError` for options that make no sense, or a prediction that is not
     shaped as the data; `RuntimeError` without 64-bit floats.
@@ -72,7 +70,7 @@ def fit(
         watch = lambda: progress(len(ends), starts, "starts")
         ends.append(_search(problem, place, max_steps, tolerance, watch))
     progress(starts, starts, "starts")
-    return _result(problem, places, ends, exact)
+    return _result(problem, places, ends)
 
 
 def fit_all(
@@ -132,17 +130,14 @@ def _outcome(end):
     return Outcome.CONVERGED if end.success else Outcome.NOT_CONVERGED
 
 
-def _result(problem, starts, ends, exact):
+def _result(problem, starts, ends):
     scale, count = problem.scale, problem.points
     best = int(np.argmin([end.cost for end in ends]))
     z, r, J = ends[best].x, ends[best].fun, ends[best].jac
-    curvature = J.T @ J
-    if exact:
-        curvature = np.asarray(second_derivatives(problem, jnp.asarray(z))) / scale**2
     # The residuals were divided by their common scale, and so is their variance.
     variance = 1 / scale**2 if problem.absolute else r @ r / (len(r) - len(z))
     covariance, outcome, reason = uncertainty(
-        problem.names, J, curvature, variance, _outcome(ends[best])
+        problem.names, J, variance, _outcome(ends[best])
     )
     lines = jnp.asarray(np.concatenate([starts, [end.x for end in ends]]).T)
     found = jax.jvp(problem.natural, (lines,), (jnp.ones_like(lines),))

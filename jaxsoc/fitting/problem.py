@@ -140,20 +140,6 @@ def evaluate(problem: Problem, z: Any) -> Any:
     return jax.vmap(run, out_axes=(None, -1))(jnp.eye(z.size))
 
 
-@eqx.filter_jit
-def second_derivatives(problem: Problem, z: Any) -> Any:
-    """Exact curvature of half the weighted sum of squares."""
-
-    def half(z):
-        used = jnp.asarray(problem.weights) > 0
-        misfit = problem.weights * jnp.where(used, problem.data - problem(z), 0.0)
-        return 0.5 * (
-            jnp.sum(misfit**2) + jnp.sum((problem.prior * (z - problem.start)) ** 2)
-        )
-
-    return jax.jacfwd(jax.jacfwd(half))(z)
-
-
 def full_name(name: str, known: Iterable[str]) -> str:
     """The one dotted name that ends in another one, whole words only.
 

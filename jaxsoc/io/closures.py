@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxsoc.models import TwoPool
 from jaxsoc.physics.kinetics import KINETICS
+from jaxsoc.physics.options import check_option
 from jaxsoc.upscale.catalogue import FittedClosure, closure
 from jaxsoc.upscale.macroscale import AbstractMacroModel
 from jaxsoc.upscale.representative import RepresentativeCells
@@ -143,10 +144,7 @@ def _is_array(leaf):
 
 def _skeleton(content):
     kinetics = content["kinetics"]
-    if kinetics not in KINETICS:
-        raise ValueError(
-            f"unknown kinetics {kinetics!r}: expected one of {', '.join(KINETICS)}"
-        )
+    check_option("kinetics", kinetics, KINETICS)
     model, varying = TwoPool(KINETICS[kinetics].law), tuple(content["varying"])
     numbers = content["numbers"]
     # Files from before it was written have each closure's own.

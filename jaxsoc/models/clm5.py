@@ -13,7 +13,7 @@ from jaxsoc.physics.parameters import AbstractParameters
 from jaxsoc.physics.units import DAYS_PER_YEAR
 
 from .clm5_parameters import CLM5Parameters
-from .column import AbstractColumnModel, Transfers, litter_source, scalars
+from .column import AbstractColumnModel, Transfers
 
 
 class CLM5Pools(NamedTuple):
@@ -58,14 +58,6 @@ class CLM5(AbstractColumnModel):
     def efolding(self, params: CLM5Parameters) -> Any:
         """E-folding depth of decomposition, m."""
         return params.efolding
-
-    def environment(self, params: CLM5Parameters) -> Environment:
-        """ξ by layer, of soil pools and of litter."""
-        return scalars(self, params)
-
-    def source(self, params: CLM5Parameters) -> dict[str, Array]:
-        """b: litter input by pool, gC m⁻³ d⁻¹."""
-        return litter_source(self, params)
 
     def fluxes(
         self, pools: CLM5Pools, environment: Environment, params: CLM5Parameters

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxsoc.physics.allocation import allocation
-from jaxsoc.physics.environment import Averaging, Environment, environment
+from jaxsoc.physics.environment import Averaging, environment
 from jaxsoc.physics.forcing import MONTHS, Forcing, check_one_site
 from jaxsoc.physics.mixing import Bedrock, Exchange, mixing
 from jaxsoc.physics.options import check_option
@@ -85,13 +85,30 @@ class AbstractColumnModel(AbstractStocks):
     def efolding(self, params: Any) -> Any:
         """E-folding depth of decomposition, m."""
 
-    @abstractmethod
     def environment(self, params: Any) -> Any:
-        """ξ: what the processes feel, by layer; see `scalars`."""
+        """ξ: what the processes feel, by layer.
 
-    @abstractmethod
+        Here the scalars of temperature, water, oxygen, nitrogen and depth; models that
+        feel anything else say so themselves.
+        """
+        return environment(
+            self.forcing,
+            params.q10,
+            params.water_scaling,
+            self.efolding(params),
+            self.averaging,
+        )
+
     def source(self, params: Any) -> dict[str, Float[Array, " layer"]]:
-        """b: input by pool, gC m⁻³ d⁻¹; see `litter_source`."""
+        """b: input by pool, gC m⁻³ d⁻¹, here the litter."""
+        profile = self.input_profile(params)
+        thickness = self.forcing.column.thickness
+        annual = annual_litter(self.forcing)
+        source: dict[str, Any] = {}
+        for place, pool in enumerate(self.litter):
+            falls = annual[place] / DAYS_PER_YEAR * profile[place] / thickness
+            source[pool] = source[pool] + falls if pool in source else falls
+        return source
 
     def surroundings(self, params: Any) -> Surroundings:
         """Scalars, mixing and litter input for these parameters.
@@ -216,31 +233,6 @@ class AbstractClosedForm(AbstractMicrobialModel):
     @abstractmethod
     def feasibility(self, environment: Any, inflow: Mapping, params: Any) -> Any:
         """Margins, a named tuple: a layer has a steady state where all are positive."""
-
-
-def scalars(model: AbstractColumnModel, params: Any) -> Environment:
-    """ξ of temperature, water, oxygen, nitrogen and depth, by layer."""
-    return environment(
-        model.forcing,
-        params.q10,
-        params.water_scaling,
-        model.efolding(params),
-        model.averaging,
-    )
-
-
-def litter_source(
-    model: AbstractColumnModel, params: Any
-) -> dict[str, Float[Array, " layer"]]:
-    """b: litter input by pool, gC m⁻³ d⁻¹."""
-    profile = model.input_profile(params)
-    thickness = model.forcing.column.thickness
-    annual = annual_litter(model.forcing)
-    source: dict[str, Any] = {}
-    for place, pool in enumerate(model.litter):
-        falls = annual[place] / DAYS_PER_YEAR * profile[place] / thickness
-        source[pool] = source[pool] + falls if pool in source else falls
-    return source
 
 
 def annual_litter(forcing: Forcing) -> Float[Array, " litter"]:

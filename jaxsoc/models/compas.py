@@ -15,7 +15,7 @@ from jaxsoc.physics.options import check_option
 from jaxsoc.physics.parameters import AbstractParameters
 from jaxsoc.physics.units import DAYS_PER_YEAR
 
-from .column import AbstractClosedForm, Surroundings, Transfers, litter_source, scalars
+from .column import AbstractClosedForm, Surroundings, Transfers
 from .compas_parameters import COMPASParameters
 
 EFOLDING = 0.5
@@ -114,14 +114,6 @@ class COMPAS(AbstractClosedForm):
     def efolding(self, params: COMPASParameters) -> float:
         """E-folding depth of decomposition, m, fixed."""
         return EFOLDING
-
-    def environment(self, params: COMPASParameters) -> Environment:
-        """ξ by layer, of soil pools and of litter."""
-        return scalars(self, params)
-
-    def source(self, params: COMPASParameters) -> dict[str, Array]:
-        """b: litter input by pool, gC m⁻³ d⁻¹."""
-        return litter_source(self, params)
 
     def microbial_rates(self, params: COMPASParameters) -> Rates:
         """Rates of the microbial pools, 1/d."""

@@ -21,7 +21,6 @@ from .column import (
     Surroundings,
     Transfers,
     annual_litter,
-    litter_source,
 )
 from .mimics_parameters import MIMICSParameters
 from .numbers import Scalar
@@ -215,7 +214,7 @@ class MIMICS(AbstractMicrobialModel):
 
     def source(self, params: MIMICSParameters) -> dict[str, Float[Array, " layer"]]:
         """b: litter by pool, some past the microbes and as microbes, gC m⁻³ d⁻¹."""
-        p, source, column = params, litter_source(self, params), self.forcing.column
+        p, source, column = params, super().source(params), self.forcing.column
         stays = 1 - self.immigration
         litm, lits = stays * source["litm"], stays * source["lits"]
         # Microbes come to all depths alike.

@@ -126,7 +126,7 @@ class Forcing(eqx.Module):
 
         **Arguments:** `litter_by_layer`: (litter, layer, month), gC m⁻³ month⁻¹; the
         others as `Forcing`. Its sum over the layers becomes `litter`, its distribution
-        over them in the year `profile`; `without_profile` has that from a parameter.
+        over them in the year `profile`.
         """
         column = others.get("column", CLM5_COLUMN)
         given = _checked("litter_by_layer", litter_by_layer, column.layers)
@@ -136,12 +136,6 @@ class Forcing(eqx.Module):
         even = jnp.asarray(column.thickness / column.bottom[-1])[None, :]
         share = jnp.where((total > 0)[:, None], share, even)
         return cls(temperature, water, stock.sum(axis=1), profile=share, **others)
-
-    def without_profile(self) -> "Forcing":
-        """The same with the distribution of litter left to a parameter."""
-        return eqx.tree_at(
-            lambda f: f.profile, self, None, is_leaf=lambda leaf: leaf is None
-        )
 
     def month(self, month: Any) -> "Forcing":
         """A year made of one month, 0 for January, as long as that month."""

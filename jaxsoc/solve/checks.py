@@ -1,7 +1,7 @@
 """What `integrate` is given, checked before anything is computed."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +9,55 @@ import numpy as np
 from jax.core import Tracer
 
 from .methods import Adaptive, Steps
-from .pointwise import AbstractPointwise, AbstractStocks
+from .pointwise import AbstractBounded, AbstractPointwise, AbstractStocks
 from .statistics import AbstractStatistic
 
 # Steps of a cell in all that nobody waits for.
 _MOST_STEPS = 1e8
+
+
+class Problem(NamedTuple):
+    """What a run is of; `times` are since `origin`."""
+
+    tendency: Any
+    save: Any
+    rate: Any
+    state: Any
+    params: Any
+    times: Any
+    origin: Any = 0.0
+
+    @property
+    def unknown(self) -> bool:
+        """Whether values of it are not known here, only in the program."""
+        return unknown(self.tendency, self.state, self.params, self.times)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the pools."""
+        return jax.tree.leaves(self.state)[0].dtype
+
+    def rates_at_start(self) -> np.ndarray:
+        """The bound at the start, by cell."""
+        start, next_ = self.times[:2]
+        start, interval = jnp.asarray([start, next_ - start], self.dtype)
+        bound = self.rate(start, self.state, self.params, interval)
+        return np.asarray(bound, dtype=float)
+
+
+def checked_problem(
+    tendency: Any, save: Any, rate: Any, state: Any, params: Any, times: Any
+) -> Problem:
+    """The problem, with the bound on the rates that the tendency itself may know.
+
+    **Raises:** `ValueError` for times, pools or parameters that do not fit.
+    """
+    if rate is None and isinstance(tendency, AbstractBounded):
+        rate = tendency.fastest_rate
+    times = checked_times(times)
+    return Problem(
+        tendency, save, rate, *_checked_leaves(tendency, state, params), times
+    )
 
 
 def unknown(*trees: Any) -> bool:
@@ -48,11 +92,8 @@ def checked_times(times: Any) -> Any:
     return array
 
 
-def checked_leaves(tendency: Any, state: Any, params: Any) -> tuple[Any, Any]:
-    """Pools of one shape and type, and parameters that fit them.
-
-    **Raises:** `ValueError` for others.
-    """
+def _checked_leaves(tendency, state, params):
+    """Pools of one shape and type, and parameters that fit them."""
     state = jax.tree.map(jnp.asarray, state)
     leaves = jax.tree.leaves(state)
     if not leaves:
@@ -102,26 +143,19 @@ def _checked_parameter(leaf, shape, dtype):
         ) from None
 
 
-def refuse_misfit(
-    method: Any,
-    tendency: Any,
-    save: Any,
-    rate: Any,
-    state: Any,
-    params: Any,
-    times: Any,
-) -> None:
+def refuse_misfit(method: Any, problem: Problem) -> None:
     """Refuses a method that does not fit the problem.
 
     **Raises:** `ValueError` that says why; `TypeError` for what is no method.
     """
+    tendency, save = problem.tendency, problem.save
     if isinstance(method, Adaptive):
         needs = "Adaptive(per_cell=True)" if method.per_cell else None
     elif isinstance(method, Steps):
         needs = None
         if method.layout == "blocks" or method.block is not None:
             needs = "steps in blocks of cells"
-        if method.courant is not None and rate is None:
+        if method.courant is not None and problem.rate is None:
             raise ValueError(
                 "steps by Courant number need a bound on the rates: give `rate`, for "
                 "example rate=model.fastest_rate"
@@ -142,16 +176,15 @@ def refuse_misfit(
                 f"AbstractStatistic such as moments.of(fluxes), got save={save!r}; or "
                 "give layout='whole'"
             )
-        if not unknown(times):
-            known = not unknown(tendency, state, params)
-            _refuse_running_away(method, rate if known else None, state, params, times)
+        if not unknown(problem.times):
+            _refuse_running_away(method, problem)
 
 
-def _refuse_running_away(method, rate, state, params, times):
-    intervals = np.diff(times)
+def _refuse_running_away(method, problem):
+    intervals = np.diff(problem.times)
     pace = 1 / method.dt if method.dt else 0.0
-    if method.courant is not None and rate is not None:
-        rates = rates_at_start(rate, state, params, times)
+    if method.courant is not None and not problem.unknown:
+        rates = problem.rates_at_start()
         pace = max(pace, np.nan_to_num(rates, posinf=0).max() / method.courant)
     foreseen = np.maximum(np.ceil(intervals * pace), 2.0).sum()
     if foreseen > _MOST_STEPS:
@@ -161,10 +194,3 @@ def _refuse_running_away(method, rate, state, params, times):
             "unit of time; look for extreme constants, shorten the times, or take "
             "Steps(dt, stepper=rodas3) or steady_state"
         )
-
-
-def rates_at_start(rate: Any, state: Any, params: Any, times: Any) -> np.ndarray:
-    """The bound at the start, by cell."""
-    dtype = jax.tree.leaves(state)[0].dtype
-    start, interval = jnp.asarray([times[0], times[1] - times[0]], dtype)
-    return np.asarray(rate(start, state, params, interval), dtype=float)

@@ -17,16 +17,10 @@ from jaxtyping import Array, Float
 
 from . import soundness
 from .blocks import usual_block
-from .checks import (
-    checked_leaves,
-    checked_times,
-    rates_at_start,
-    refuse_misfit,
-    unknown,
-)
+from .checks import checked_problem, refuse_misfit, unknown
 from .methods import COURANT, Adaptive, Method, Rate, Steps
-from .pointwise import AbstractBounded, AbstractPointwise, Tendency
-from .runs import Given, run_adaptive, run_steps
+from .pointwise import AbstractPointwise, Tendency
+from .runs import run_adaptive, run_steps
 from .soundness import IntegrationError, Soundness
 from .statistics import Statistics
 from .steppers import ORDER
@@ -113,26 +107,23 @@ def integrate(
     """
     if not tolerance > 0:
         raise ValueError(f"tolerance must be positive, got {tolerance}")
-    rate = _rate_of(tendency, rate)
-    times = checked_times(times)
-    state, params = checked_leaves(tendency, state, params)
+    problem = checked_problem(tendency, save, rate, state, params, times)
     chosen = method is None
     if method is None:
-        method = choose_method(tendency, state, params, times, rate=rate)
-    refuse_misfit(method, tendency, save, rate, state, params, times)
-    if throw and isinstance(method, Steps) and unknown(tendency, state, params, times):
+        method = _chosen(problem)
+    refuse_misfit(method, problem)
+    if throw and isinstance(method, Steps) and problem.unknown:
         # A program for several devices that raises would end the whole process.
         method = dataclasses.replace(method, devices=method.devices or 1)
     estimate = chosen if estimate_error is None else estimate_error
-    problem = (tendency, save, rate, state, params, times, tolerance)
-    solution = _run(method, *problem, estimate)
+    solution = _run(method, problem, tolerance, estimate)
     if chosen and unknown(solution.soundness):
         raise ValueError(_NO_CHOICE)
     for _ in range(6 if chosen else 0):
         if _misses(solution, tolerance) is None:
             break
         method = method.tightened()
-        solution = _run(method, *problem, estimate)
+        solution = _run(method, problem, tolerance, estimate)
     return _delivered(solution, tendency, tolerance if chosen else None, throw)
 
 
@@ -150,15 +141,16 @@ def choose_method(
     **Raises:** `ValueError` inside `jit` or `grad`, where values are not known, and for
     rates that are not finite.
     """
-    rate = _rate_of(tendency, rate)
-    times = checked_times(times)
-    state, params = checked_leaves(tendency, state, params)
-    if unknown(times, tendency, state, params):
+    return _chosen(checked_problem(tendency, None, rate, state, params, times))
+
+
+def _chosen(problem):
+    if problem.unknown:
         raise ValueError(_NO_CHOICE)
-    if rate is None:
+    if problem.rate is None:
         return Adaptive()
-    intervals = np.diff(times)
-    rates = rates_at_start(rate, state, params, times)
+    intervals = np.diff(problem.times)
+    rates = problem.rates_at_start()
     if not np.isfinite(rates).all():
         bad = int((~np.isfinite(rates)).sum())
         raise ValueError(
@@ -167,8 +159,8 @@ def choose_method(
             "`method`"
         )
     fastest = typical = rates.max()
-    apart = isinstance(tendency, AbstractPointwise)
-    if apart and rates.size > usual_block("whole", state, counted=True):
+    apart = isinstance(problem.tendency, AbstractPointwise)
+    if apart and rates.size > usual_block("whole", problem.state, counted=True):
         typical = rates.mean()
     steps = lambda rate: np.ceil(intervals * rate / COURANT).mean()
     if steps(fastest) >= _WORTH_COUNTING * steps(typical):
@@ -179,48 +171,38 @@ def choose_method(
     return Steps(float(longest / 2.0 ** (1 + np.ceil(np.log2(pairs)))))
 
 
-def _rate_of(tendency, rate):
-    if rate is None and isinstance(tendency, AbstractBounded):
-        return tendency.fastest_rate
-    return rate
-
-
-def _run(method, tendency, save, rate, state, params, times, tolerance, estimate):
-    dtype = jax.tree.leaves(state)[0].dtype
+def _run(method, problem, tolerance, estimate):
+    times, dtype = problem.times, problem.dtype
     # Times since the first: 32 bits cannot tell hours apart after a hundred millennia.
-    since = (times - times[0]).astype(dtype)
-    given = Given(tendency, save, rate, jnp.asarray(times[0], dtype))
+    since = problem._replace(
+        times=(times - times[0]).astype(dtype), origin=jnp.asarray(times[0], dtype)
+    )
     if isinstance(method, Steps):
-        count = _count(method, (tendency, state, params), times)
-        solve = lambda factor: run_steps(
-            method, given, state, params, since, count, factor, bool(estimate)
-        )
+        count = _count(method, problem)
+        solve = lambda factor: run_steps(method, since, count, factor, bool(estimate))
     else:
         solve = lambda factor: run_adaptive(
-            method if factor == 2 else method.with_tolerances(0.1),
-            *(given, state, params, since),
+            method if factor == 2 else method.with_tolerances(0.1), since
         )
-    values, watched, final, steps = solve(2)
+    (values, watched), final, steps = solve(2)
     error = relative_error = cell_error = None
     if estimate:
-        coarse_values, coarse, coarse_final, _ = solve(1)
+        (coarse_values, coarse), coarse_final, _ = solve(1)
         shrink = _error_per_difference(method)
         largest = lambda a, b: shrink * jnp.max(jnp.abs(a - b), axis=0)
         error = jax.tree.map(largest, values, coarse_values)
         pairs = zip(watched.means, coarse.means, strict=True)
         relative = [shrink * _relative_difference(a, b) for a, b in pairs]
         relative_error = jnp.max(jnp.nan_to_num(jnp.stack(relative), nan=jnp.inf))
-        cell_error = _cell_difference(state, final, coarse_final)
-    sound = soundness.judge(
-        method, tendency, watched, state, final, tolerance, jnp.asarray(times)
-    )
+        cell_error = _cell_difference(problem.state, final, coarse_final)
+    sound = soundness.judge(method, problem, watched, final, tolerance)
     return Solution(
         *(jnp.asarray(times), values, final, method, steps),
         *(error, relative_error, cell_error, sound),
     )
 
 
-def _count(method, given, times):
+def _count(method, problem):
     """Equal steps between two save times: even; a plain number where it must be known.
 
     Outside of transformations a loop of any length will do, and one compilation then
@@ -228,11 +210,12 @@ def _count(method, given, times):
     """
     if method.dt is None:
         return jnp.asarray(2)
+    times = problem.times
     pairs = lambda xp: xp.ceil(xp.max(xp.diff(times)) / (2 * method.dt) * (1 - 1e-12))
     if isinstance(times, Tracer):
         return (2 * pairs(jnp)).astype(int)
     count = 2 * int(pairs(np))
-    known = method.courant is None and unknown(given)
+    known = method.courant is None and problem.unknown
     return count if known else jnp.asarray(count)
 
 

@@ -1,7 +1,7 @@
 """A run by one method, from the first save time to the last, as one program."""
 
 import dataclasses
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import diffrax
 import equinox as eqx
@@ -10,30 +10,18 @@ import jax.numpy as jnp
 from equinox.internal import nondifferentiable_backward
 from jax import lax
 
-from . import reductions
 from .blocks import run_between_saves, run_in_blocks, run_together, usual_block
+from .checks import Problem
 from .loops import Pace
 from .methods import Adaptive, Steps
-from .pointwise import AbstractPointwise
-from .soundness import Watched
-from .statistics import AbstractStatistic, Both, Means, Watch
+from .pointwise import AbstractPointwise, local_growth, local_rate
+from .statistics import AbstractStatistic, SavedAndWatched, Watch
 from .steppers import STABLE
 
 _ONE_WAY = (
     "steps that are counted on the way cannot be walked backwards: for reverse-mode "
     "gradients give equal steps, such as Steps(dt=1.0), and times as NumPy arrays"
 )
-
-Found = tuple[Any, Watched, Any, Any]
-
-
-class Given(NamedTuple):
-    """What a run is of: a tendency, what is saved, a bound on the rates, the time 0."""
-
-    tendency: Any
-    save: Any
-    rate: Any
-    origin: Any
 
 
 class _Since(AbstractPointwise):
@@ -46,9 +34,9 @@ class _Since(AbstractPointwise):
         return self.inner(self.origin + t, state, params)
 
 
-def _shifted(given):
+def _shifted(problem):
     """The tendency and the rate as functions of time since the first."""
-    tendency, _, rate, origin = given
+    tendency, rate, origin = problem.tendency, problem.rate, problem.origin
     own = _Since(tendency, origin)
     # Only what couples no cells may be taken for it.
     apart = isinstance(tendency, AbstractPointwise)
@@ -60,90 +48,72 @@ def _shifted(given):
 
 
 def run_steps(
-    method: Steps,
-    given: Given,
-    state: Any,
-    params: Any,
-    times: Any,
-    count: Any,
-    factor: int,
-    watch: bool,
-) -> Found:
-    """Saved values, what was watched, final state and number of steps.
+    method: Steps, problem: Problem, count: Any, factor: int, watch: bool
+) -> tuple[Any, Any, Any]:
+    """Saved values and what was watched, as a pair; final state; number of steps.
 
-    **Arguments:** `times`: since the first; `count`: steps between two of them at
-    least; `factor`: 2, or 1 for steps twice as long; `watch`: whether to see that pools
-    stay positive and explicit steps stable.
+    **Arguments:** `count`: steps between two save times at least; `factor`: 2, or 1 for
+    steps twice as long; `watch`: whether to see that pools stay positive and explicit
+    steps stable.
     """
-    dtype = jax.tree.leaves(state)[0].dtype
     if isinstance(count, int):
         count, factor = count * factor // 2, 2
-    dynamic = lambda value: jnp.asarray(value, dtype)
+    dynamic = lambda value: jnp.asarray(value, problem.dtype)
     courant = None if method.courant is None else dynamic(method.courant)
     # `count` says it all: one compilation then serves every length of step.
     plain = dataclasses.replace(method, dt=None, courant=1.0)
     scale = factor if isinstance(count, int) else dynamic(factor)
-    return _steps(plain, given, state, params, times, count, courant, scale, watch)
+    return _steps(plain, problem, count, courant, scale, watch)
 
 
 @eqx.filter_jit
-def _steps(method, given, state, params, times, count, courant, factor, watch):
-    tendency, rate = _shifted(given)
+def _steps(method, problem, count, courant, factor, watch):
+    state, params, times = problem.state, problem.params, problem.times
+    tendency, rate = _shifted(problem)
     rate = rate if courant is not None else None
     step = method.stepper(tendency)
     apart = isinstance(tendency, AbstractPointwise)
     pace = Pace(count, rate, courant, factor)
-    measure: Any = _measured(method, given, tendency, pace, times, watch)
+    watched = _watch(method, tendency, pace, times) if watch else Watch(lowest=False)
+    measure = SavedAndWatched(problem.save, watched, problem.origin)
     layout = method.layout
     if layout is None:
-        merges = isinstance(given.save, AbstractStatistic)
+        merges = isinstance(problem.save, AbstractStatistic)
         layout = "blocks" if apart and merges else "whole"
     block = method.block or usual_block(layout, state, counted=rate is not None)
     if layout == "blocks":
         devices = method.devices or jax.device_count()
-        values, final, steps = run_in_blocks(
-            step, measure, state, params, times, pace, block, devices
-        )
-        values, watched = values
+        found = run_in_blocks(step, measure, state, params, times, pace, block, devices)
     else:
         seen = lambda t, state: measure(t, state, params)
         run = run_together
         if apart and rate is not None:
             run = lambda *problem: run_between_saves(*problem, block)
         later, final, steps = run(step, seen, pace, state, params, times)
-        values, watched = _prepended(seen(times[0], state), later)
-    found = values, _watched(watched), final, steps
+        found = _prepended(seen(times[0], state), later), final, steps
     return found if pace.known else nondifferentiable_backward(found, msg=_ONE_WAY)
 
 
-def _measured(method, given, tendency, pace, times, watch):
-    """What is saved and what is watched, as a pair."""
-    save, origin = given.save, given.origin
-    seen: Any = Means()
-    if watch:
-        longest = jnp.max(jnp.diff(times))
+def _watch(method, tendency, pace, times):
+    """How low pools fall; of cells apart, too, how stiff they are to the steps.
 
-        def length(t, state, params):
-            equal = longest / (pace.count * pace.factor / 2)
-            if pace.rate is None:
-                return equal
+    |λ| Δt of explicit steps, which must be stable; by how much cells grow in one of
+    implicit steps, which damp.
+    """
+    longest = jnp.max(jnp.diff(times))
+
+    def stiffness(t, state, params):
+        dt = longest / (pace.count * pace.factor / 2)
+        if pace.rate is not None:
             # A cell at rest has no bound but that.
             own = pace.courant / pace.rate(t, state, params, longest)
-            return jnp.minimum(own, equal)
+            dt = jnp.minimum(own, dt)
+        if method.stepper in STABLE:
+            return local_rate(tendency, t, state, params) * dt
+        return local_growth(tendency, t, state, params, dt)
 
-        apart = isinstance(tendency, AbstractPointwise)
-        explicit = method.stepper in STABLE
-        seen = Both(seen, Watch(tendency if apart else None, length, explicit))
-    if isinstance(save, AbstractStatistic):
-        return Both(save, seen, origin)
-    return lambda t, *now: (save(origin + t, *now), seen(t, *now))
-
-
-def _watched(found):
-    if isinstance(found, tuple):
-        means, (lowest, stiffness) = found
-        return Watched(means, lowest, stiffness)
-    return Watched(found)
+    apart = isinstance(tendency, AbstractPointwise)
+    return Watch(lowest=True, stiffness=stiffness if apart else None)
 
 
 def _prepended(first, later):
@@ -152,26 +122,20 @@ def _prepended(first, later):
 
 
 @eqx.filter_jit
-def run_adaptive(
-    method: Adaptive, given: Given, state: Any, params: Any, times: Any
-) -> Found:
+def run_adaptive(method: Adaptive, problem: Problem) -> tuple[Any, Any, Any]:
     """As `run_steps`, with steps chosen by diffrax."""
-    tendency, _ = _shifted(given)
-    lowest = lambda y: [reductions.smallest(x) for x in jax.tree.leaves(y)]
-    seen = lambda y: (Means()(None, y, None), lowest(y))
-    measure = lambda t, y, params: (given.save(given.origin + t, y, params), seen(y))
+    state, params, times = problem.state, problem.params, problem.times
+    tendency, _ = _shifted(problem)
+    measure = SavedAndWatched(problem.save, Watch(lowest=True), problem.origin)
     if method.per_cell:
-        found = _cells(method, tendency, measure, state, params, times)
-    else:
-        saveat = diffrax.SaveAt(
-            subs=(diffrax.SubSaveAt(ts=times, fn=measure), diffrax.SubSaveAt(t1=True))
-        )
-        solution = controlled(method, tendency, state, params, times, saveat)
-        saved, final = cast(Any, solution.ys)
-        final = jax.tree.map(lambda leaf: leaf[0], final)
-        found = saved, final, solution.stats["num_steps"]
-    (values, (means, least)), final, steps = found
-    return values, Watched(means, least), final, steps
+        return _cells(method, tendency, measure, state, params, times)
+    saveat = diffrax.SaveAt(
+        subs=(diffrax.SubSaveAt(ts=times, fn=measure), diffrax.SubSaveAt(t1=True))
+    )
+    solution = controlled(method, tendency, state, params, times, saveat)
+    saved, final = cast(Any, solution.ys)
+    final = jax.tree.map(lambda leaf: leaf[0], final)
+    return saved, final, solution.stats["num_steps"]
 
 
 def _cells(method, tendency, measure, state, params, times):

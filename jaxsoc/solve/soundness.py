@@ -1,6 +1,6 @@
 """What can go wrong on the way, found out afterwards, and what to say of it."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -8,21 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .checks import Problem
 from .methods import Steps
-from .pointwise import AbstractPointwise, AbstractStocks
+from .pointwise import AbstractStocks
+from .statistics import Watched
 from .steppers import GROWTH, STABLE
 
 
 class IntegrationError(RuntimeError):
     """A run that failed, with a sentence that says what to try."""
-
-
-class Watched(NamedTuple):
-    """Seen at every save time: mean pools; where asked for, least pools and λ Δt."""
-
-    means: list
-    lowest: Any = None
-    stiffness: Any = None
 
 
 _NOT_FINITE = (
@@ -117,20 +111,16 @@ class Soundness(eqx.Module):
 
 
 def judge(
-    method: Any,
-    tendency: Any,
-    watched: Watched,
-    start: Any,
-    final: Any,
-    tolerance: float,
-    times: Any,
+    method: Any, problem: Problem, watched: Watched, final: Any, tolerance: float
 ) -> Soundness:
     """What a run was, from what was watched and how it ended."""
+    times = jnp.asarray(problem.times)
     series = [*watched.means, *jax.tree.leaves(final)]
     finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in series]))
     finite &= jnp.all(jnp.diff(times) > 0)
     lowest = scale = None
-    if isinstance(tendency, AbstractStocks):
+    if isinstance(problem.tendency, AbstractStocks):
+        start = problem.state
         least = lambda *pools: jnp.minimum(*map(jnp.min, pools))[None]
         ends = jax.tree.leaves(jax.tree.map(least, start, final))
         lowest = watched.lowest or ends
@@ -139,9 +129,8 @@ def judge(
         )
         scale = jnp.where(most(start) > 0, most(start), most(final))
     stepper = method.stepper if isinstance(method, Steps) else None
-    apart = isinstance(tendency, AbstractPointwise)
     return Soundness(
-        *(finite, lowest, scale, watched.stiffness if apart else None, times),
+        *(finite, lowest, scale, watched.stiffness, times),
         limit=STABLE.get(stepper, GROWTH),
         allowed=tolerance,
     )

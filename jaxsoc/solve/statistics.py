@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 
 from . import reductions
-from .pointwise import local_growth, local_rate
 
 
 class AbstractStatistic(eqx.Module):
@@ -58,66 +57,62 @@ class Statistics(AbstractStatistic):
         return MeanAndVariance(mean, jax.tree.map(merge, values.variance, gap))
 
 
-class Means(AbstractStatistic):
-    """Mean over cells of every pool, as a list."""
+class Watched(NamedTuple):
+    """Seen at every save time: mean pools; where asked for, least pools and λ Δt."""
 
-    def __call__(self, t: Any, state: Any, params: Any) -> list:
-        return [reductions.mean(leaf) for leaf in jax.tree.leaves(state)]
-
-    def merge(self, values: Any, shares: Any) -> list:
-        return merge_means(values, shares)
+    means: list
+    lowest: Any = None
+    stiffness: Any = None
 
 
 class Watch(AbstractStatistic):
-    """What tells whether a run is sound: pools at their least, steps at their longest.
+    """What tells whether a run is sound.
 
-    **Arguments:** `tendency`: pointwise, or None, of which steps are not watched;
-    `step`: `(t, state, params) -> Δt` of each cell; `explicit`: whether to see |λ| Δt,
-    which must be stable, or by how much cells grow in a step, which implicit steps
-    damp.
+    **Arguments:** `lowest`: whether to see how low pools fall; `stiffness`: of each
+    cell, `(t, state, params) -> λ Δt`, None where steps are not watched.
     """
 
-    tendency: Any
-    step: Callable
-    explicit: bool
+    lowest: bool
+    stiffness: Callable | None = None
 
-    def __call__(self, t: Any, state: Any, params: Any) -> tuple:
-        lowest = [reductions.smallest(leaf) for leaf in jax.tree.leaves(state)]
-        if self.tendency is None:
-            return lowest, jnp.zeros_like(lowest[0])
-        dt = self.step(t, state, params)
-        if self.explicit:
-            stiffness = local_rate(self.tendency, t, state, params) * dt
-        else:
-            stiffness = local_growth(self.tendency, t, state, params, dt)
-        return lowest, reductions.largest(stiffness)
-
-    def merge(self, values: Any, shares: Any) -> tuple:
-        lowest, stiffness = values
-        return [jnp.min(x, axis=0) for x in lowest], jnp.max(stiffness, axis=0)
-
-
-class Both(AbstractStatistic):
-    """Two statistics at once, as a pair; `origin`: what t = 0 is to the first."""
-
-    first: AbstractStatistic
-    second: AbstractStatistic
-    origin: Any = 0.0
-
-    def __call__(self, t: Any, state: Any, params: Any) -> tuple:
-        return (
-            self.first(self.origin + t, state, params),
-            self.second(t, state, params),
+    def __call__(self, t: Any, state: Any, params: Any) -> Watched:
+        leaves = jax.tree.leaves(state)
+        means = [reductions.mean(leaf) for leaf in leaves]
+        lowest = [reductions.smallest(leaf) for leaf in leaves] if self.lowest else None
+        if self.stiffness is None:
+            return Watched(means, lowest)
+        return Watched(
+            means, lowest, reductions.largest(self.stiffness(t, state, params))
         )
 
+    def merge(self, values: Watched, shares: Any) -> Watched:
+        lowest, stiffness = values.lowest, values.stiffness
+        lowest = jax.tree.map(lambda x: jnp.min(x, axis=0), lowest)
+        stiffness = jax.tree.map(lambda x: jnp.max(x, axis=0), stiffness)
+        return Watched(merge_means(values.means, shares), lowest, stiffness)
+
+
+class SavedAndWatched(AbstractStatistic):
+    """What is saved and what is watched, as a pair; blocks need a `save` that merges.
+
+    **Arguments:** `origin`: what t = 0 is to `save`.
+    """
+
+    save: Any
+    watch: Watch
+    origin: Any
+
+    def __call__(self, t: Any, state: Any, params: Any) -> tuple:
+        saved = self.save(self.origin + t, state, params)
+        return saved, self.watch(t, state, params)
+
     def merge(self, values: Any, shares: Any) -> tuple:
-        return self.first.merge(values[0], shares), self.second.merge(values[1], shares)
+        saved, watched = values
+        return self.save.merge(saved, shares), self.watch.merge(watched, shares)
 
     def finish(self, t: Any, values: Any, params: Any) -> tuple:
-        return (
-            self.first.finish(self.origin + t, values[0], params),
-            self.second.finish(t, values[1], params),
-        )
+        saved, watched = values
+        return self.save.finish(self.origin + t, saved, params), watched
 
 
 def merge_means(values: Any, shares: Any) -> Any:

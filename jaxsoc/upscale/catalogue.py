@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from jaxsoc.physics.options import check_option
 from jaxsoc.physics.safe import ratio
 
 from .closures import CLOSURES
@@ -80,10 +81,7 @@ def closure(
     """
     if name in _PLAIN:
         return _PLAIN[name](model, varying=varying, **options)
-    if name not in _FROM_CORES:
-        raise ValueError(
-            f"unknown closure {name!r}: expected one of {', '.join(TRACKS)}"
-        )
+    check_option("closure", name, TRACKS)
     if examples is None or not examples.cores:
         raise ValueError(f"{name} starts from training cores: none were given")
     start = _FROM_CORES[name]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from jaxsoc.physics.kinetics import KINETICS
+from jaxsoc.physics.options import check_option
 from jaxsoc.physics.safe import ratio
 
 from .macroscale import AbstractAtMeans
@@ -112,10 +113,7 @@ class EffectiveKinetics(AbstractAtMeans):
 
         **Raises:** `ValueError` for a law that is not known.
         """
-        if kinetics not in KINETICS:
-            raise ValueError(
-                f"unknown kinetics {kinetics!r}: expected one of {', '.join(KINETICS)}"
-            )
+        check_option("kinetics", kinetics, KINETICS)
         constants = jax.tree.leaves(KINETICS[kinetics].constants())
         logs = jnp.log(jnp.asarray(constants, float))
         return cls(model, varying, kinetics=kinetics, log_constants=logs, dead=dead)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsoc.physics.options import check_option
 from jaxsoc.physics.safe import ratio
 
 from .macroscale import AbstractMacroModel, Given
@@ -47,8 +48,7 @@ class RepresentativeCells(AbstractMacroModel):
     dead: str | None = "biomass"
 
     def __check_init__(self):
-        if self.reads not in READS:
-            raise ValueError(f"reads must be one of {READS}, got {self.reads!r}")
+        check_option("reads", self.reads, READS)
 
     @property
     def cells(self) -> int:
