@@ -68,7 +68,10 @@ def run_compare(config: CompareConfig, load: Sequence[Path], *, quiet: bool) -> 
         loaded = load_by_name(load, design, names)
         refuse_seen(load, config)
         writable_folder(config.out)
-        training, unseen = _cores(console, design, names, config)
+        # Unseen cores are the next members of the same seed.
+        cores = _drawn(console, design, names, config.training + config.unseen)
+        parts = np.split(np.arange(cores.cores), [config.training])
+        training, unseen = map(cores.part, parts)
         made = _made(console, config, design, names, training, loaded)
         numbers = range(config.training, config.training + config.unseen)
         options = {"names": numbers, "training": training}
@@ -98,16 +101,15 @@ def run_fit_closure(config: FitClosureConfig, *, quiet: bool) -> None:
         console.print(f"going on from {checkpoint.name}", highlight=False)
     with warnings.catch_warnings(record=True, action="always") as noticed:
         training = _drawn(console, design, names, config.training)
-        start = _start(config.closure, design, names, training)
-        fitted, history = _fitted(console, config, start, training, checkpoint)
-        ranged = FittedClosure.on(config.closure, names[0], fitted, training)
+        name = config.closure
+        start = _start(name, design, names, training)
+        fitted, history = _fitted(console, config, name, start, training, checkpoint)
+        ranged = FittedClosure.on(name, names[0], fitted, training)
     about = {
         "case": dict(
             zip(("kinetics", "heterogeneity", "correlation"), names, strict=True)
         ),
-        "seed": config.seed,
-        "training": config.training,
-        "steps": config.steps,
+        **config.model_dump(include={"seed", "training", "steps"}),
         "best_step": history.best,
         "validation_error": float(np.nanmin(history.validation)),
         "configuration": config.model_dump(mode="json"),
@@ -116,7 +118,7 @@ def run_fit_closure(config: FitClosureConfig, *, quiet: bool) -> None:
     checkpoint.unlink(missing_ok=True)
     print_warnings(console, noticed)
     console.print(
-        f"{config.closure}: {100 * about['validation_error']:.3g} % of peak "
+        f"{name}: {100 * about['validation_error']:.3g} % of peak "
         f"respiration on cores set aside, step {history.best} of {config.steps}"
     )
     seconds = time.perf_counter() - started
@@ -174,13 +176,6 @@ def _drawn(console, design: Design, names, count: int) -> Examples:
     return with_bar(console, work)
 
 
-def _cores(console, design: Design, names, config: CompareConfig):
-    """Training cores and unseen ones: the next members of the same seed."""
-    cores = _drawn(console, design, names, config.training + config.unseen)
-    parts = np.split(np.arange(cores.cores), [config.training])
-    return [cores.part(part) for part in parts]
-
-
 def _made(console, config: CompareConfig, design, names, training, loaded) -> _Closures:
     """Closures by what to call them: given ones, fitted ones, and those as they are."""
     instead = {fitted.name for fitted in loaded.values()}
@@ -188,11 +183,10 @@ def _made(console, config: CompareConfig, design, names, training, loaded) -> _C
     for name in dict.fromkeys(("mean_field", *config.closures)):
         if name in instead:
             continue
-        start = _start(name, design, names, training)
-        made[name] = start
+        made[name] = start = _start(name, design, names, training)
         if name in FITTED:
             try:
-                made[name], _ = _fitted(console, config, start, training, None, name)
+                made[name], _ = _fitted(console, config, name, start, training)
             except ValueError as error:
                 warnings.warn(f"{name} stays as it starts: {error}", stacklevel=2)
     return made | loaded
@@ -206,12 +200,11 @@ def _start(name, design: Design, names, training: Examples) -> AbstractMacroMode
 def _fitted(
     console: Console,
     config: TrainedConfig,
+    name: str,
     start: AbstractMacroModel,
     training: Examples,
-    checkpoint: Path | None,
-    name: str = "",
+    checkpoint: Path | None = None,
 ) -> tuple[AbstractMacroModel, History]:
-    name = name or getattr(config, "closure", "")
     longest = float(np.diff(training.times).max())
 
     def fit(progress: Callable) -> tuple[AbstractMacroModel, History]:
