@@ -1,19 +1,16 @@
 """`jaxsoc budget`: run, split the mean rate into its terms, tell, draw, store."""
 
-import time
-import warnings
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from jaxsoc.experiments import budgets, checked_correlations
 from jaxsoc.experiments.budget import checked_choice
-from jaxsoc.io import save_dataset, to_dataset, writable_folder
+from jaxsoc.io import writable_folder
 
 from .config import BudgetConfig
-from .report import finish, with_bar
+from .report import Outcome, carry_out, table_of, with_bar
 from .upscale import supplied_fields
 
 
@@ -22,33 +19,27 @@ def run_budget(config: BudgetConfig, *, quiet: bool) -> None:
 
     **Raises:** `ValueError` before anything is computed, for whatever does not fit.
     """
-    console = Console(quiet=quiet)
-    started = time.perf_counter()
-    with warnings.catch_warnings(record=True) as noticed:
-        warnings.simplefilter("always")
+
+    def work(console: Console) -> Outcome:
         checked_choice(config.order, config.of)
         design = config.design()
         supplied = supplied_fields(config, design)
         checked_correlations(design, supplied)
-        folder = writable_folder(config.out)
-        work = lambda progress: budgets(
-            design, supplied, order=config.order, of=config.of, progress=progress
+        writable_folder(config.out)
+        options = {"order": config.order, "of": config.of}
+        found = with_bar(
+            console, lambda p: budgets(design, supplied, progress=p, **options)
         )
-        found = with_bar(console, work)
-    results = to_dataset(found, {"configuration": config.model_dump(mode="json")})
-    # Before anything is printed: a closed pipe must not cost the results.
-    written = save_dataset(results, folder / "budget.nc")
-    _print_table(console, results)
-    figures = lambda: _figures(results) if config.figures else {}
-    finish(console, noticed, started, written, figures)
+        return Outcome(found, _print_table, _figures)
+
+    carry_out("budget", config, quiet, work)
 
 
 def _print_table(console: Console, results: Any) -> None:
     of, days = results.attrs["flux"], results.time.values[-1]
-    table = Table(title=f"Budget of {of}, {days:g} days, µgC/g/h")
-    table.add_column("case, term", no_wrap=True)
-    for heading in ("at the\nstart", "of mean\nfield, %", "at its\nlargest", "on\nday"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    headings = "at the\nstart", "of mean\nfield, %", "at its\nlargest", "on\nday"
+    title = f"Budget of {of}, {days:g} days, µgC/g/h"
+    table = table_of("case, term", *headings, title=title)
     for kinetics in results.kinetics.values:
         table.add_section()
         table.add_row(kinetics.replace("_", " "), style="bold")

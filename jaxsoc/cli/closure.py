@@ -25,8 +25,7 @@ from jaxsoc.experiments import (
     varying_of,
 )
 from jaxsoc.experiments.soils import model_of
-from jaxsoc.io import save_closure, save_dataset, to_dataset, writable_folder
-from jaxsoc.tables import Table
+from jaxsoc.io import save_closure, writable_folder
 from jaxsoc.upscale import (
     FITTED,
     AbstractMacroModel,
@@ -38,7 +37,6 @@ from jaxsoc.upscale import (
 )
 
 from .closure_config import (
-    ClosureConfig,
     CompareConfig,
     FitClosureConfig,
     PredictConfig,
@@ -47,13 +45,12 @@ from .closure_config import (
     refuse_seen,
 )
 from .closure_table import print_forecasts, print_predictions
-from .report import finish, print_warnings, with_bar
+from .report import Outcome, carry_out, print_warnings, with_bar
 from .upscale import supplied_fields
 
 # Where the default of `fit_closure` is too fast or too slow.
 _RATES = {"learned": 0.01, "functions_of_means": 0.05}
 _HOURS_PER_STEP = 3.0  # of the solver within a fit
-_RESULTS = "closure.nc"
 
 _Closures = dict[str, AbstractMacroModel | FittedClosure]
 
@@ -65,28 +62,26 @@ def run_compare(config: CompareConfig, load: Sequence[Path], *, quiet: bool) -> 
 
     **Raises:** `ValueError` before anything is computed, for whatever does not fit.
     """
-    console = Console(quiet=quiet)
-    started = time.perf_counter()
-    design, names = config.checked()
-    loaded = load_by_name(load, design, names)
-    refuse_seen(load, config)
-    folder = writable_folder(config.out)
-    with warnings.catch_warnings(record=True) as noticed:
-        warnings.simplefilter("always")
-        training, unseen = _cores(console, design, names, config)
+
+    def work(console: Console) -> Outcome:
+        design, names = config.checked()
+        loaded = load_by_name(load, design, names)
+        refuse_seen(load, config)
+        writable_folder(config.out)
+        # Unseen cores are the next members of the same seed.
+        cores = _drawn(console, design, names, config.training + config.unseen)
+        parts = np.split(np.arange(cores.cores), [config.training])
+        training, unseen = map(cores.part, parts)
         made = _made(console, config, design, names, training, loaded)
         numbers = range(config.training, config.training + config.unseen)
-        work = lambda progress: forecasts(
-            design,
-            made,
-            unseen,
-            names=numbers,
-            training=training,
-            progress=progress,
+        options = {"names": numbers, "training": training}
+        found = with_bar(
+            console, lambda p: forecasts(design, made, unseen, progress=p, **options)
         )
-        results = _stored(config, load, folder, with_bar(console, work))
-    print_forecasts(console, config, results)
-    _finish(console, noticed, started, config, folder, results)
+        tell = lambda console, results: print_forecasts(console, config, results)
+        return Outcome(found, tell, _figures, _loaded(load))
+
+    carry_out("closure", config, quiet, work)
 
 
 def run_fit_closure(config: FitClosureConfig, *, quiet: bool) -> None:
@@ -104,19 +99,17 @@ def run_fit_closure(config: FitClosureConfig, *, quiet: bool) -> None:
     checkpoint = path.with_name(f"{path.stem}-{_fingerprint(config)}.checkpoint")
     if checkpoint.exists():
         console.print(f"going on from {checkpoint.name}", highlight=False)
-    with warnings.catch_warnings(record=True) as noticed:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as noticed:
         training = _drawn(console, design, names, config.training)
-        start = _start(config.closure, design, names, training)
-        fitted, history = _fitted(console, config, start, training, checkpoint)
-        ranged = FittedClosure.on(config.closure, names[0], fitted, training)
+        name = config.closure
+        start = _start(name, design, names, training)
+        fitted, history = _fitted(console, config, name, start, training, checkpoint)
+        ranged = FittedClosure.on(name, names[0], fitted, training)
     about = {
         "case": dict(
             zip(("kinetics", "heterogeneity", "correlation"), names, strict=True)
         ),
-        "seed": config.seed,
-        "training": config.training,
-        "steps": config.steps,
+        **config.model_dump(include={"seed", "training", "steps"}),
         "best_step": history.best,
         "validation_error": float(np.nanmin(history.validation)),
         "configuration": config.model_dump(mode="json"),
@@ -125,7 +118,7 @@ def run_fit_closure(config: FitClosureConfig, *, quiet: bool) -> None:
     checkpoint.unlink(missing_ok=True)
     print_warnings(console, noticed)
     console.print(
-        f"{config.closure}: {100 * about['validation_error']:.3g} % of peak "
+        f"{name}: {100 * about['validation_error']:.3g} % of peak "
         f"respiration on cores set aside, step {history.best} of {config.steps}"
     )
     seconds = time.perf_counter() - started
@@ -139,53 +132,40 @@ def run_predict(config: PredictConfig, load: Sequence[Path], *, quiet: bool) -> 
 
     **Raises:** `ValueError` before anything is computed, for whatever does not fit.
     """
-    console = Console(quiet=quiet)
-    started = time.perf_counter()
     if not load:
         raise ValueError("no closure to predict with: use --load FILE.json")
-    config = config.filled(load[0])
-    with warnings.catch_warnings(record=True) as noticed:
-        warnings.simplefilter("always")
-        design, names = config.checked()
+    filled = config.filled(load[0])
+
+    def work(console: Console) -> Outcome:
+        design, names = filled.checked()
         loaded = load_by_name(load, design, names)
-        supplied = supplied_fields(config, design)
+        supplied = supplied_fields(filled, design)
         correlations = checked_correlations(design, supplied)
         member = draw_member(design, 0, supplied)
         soils = [case(design, member, *names, one) for one in correlations]
-        folder = writable_folder(config.out)
-        shape = (len(soils), design.times.size)
-        known = np.full(shape, np.nan)
-        if config.distributed:
+        writable_folder(filled.out)
+        known = np.full((len(soils), design.times.size), np.nan)
+        if filled.distributed:
             whole = with_bar(console, lambda p: run(design, supplied, progress=p))
             known = whole.values("respiration")[0, 0, :, 0]
         cores = Examples(*_by_core(soils), design.times, known)
-        work = lambda progress: forecasts(
+        predict = lambda progress: forecasts(
             design, loaded, cores, names=correlations, progress=progress
         )
-        results = _stored(config, load, folder, with_bar(console, work))
-    print_predictions(console, results)
-    _finish(console, noticed, started, config, folder, results)
+        found = with_bar(console, predict)
+        return Outcome(found, print_predictions, _figures, _loaded(load))
+
+    carry_out("closure", filled, quiet, work)
 
 
-def _stored(config: ClosureConfig, load: Sequence[Path], folder: Path, found: Table):
-    """Forecasts as the dataset that `closure.nc` holds from now on."""
-    about = {
-        "configuration": config.model_dump(mode="json"),
-        "loaded": [str(path) for path in load],
-    }
-    results = to_dataset(found, about)
-    # Before anything is printed: a closed pipe must not cost the results.
-    save_dataset(results, folder / _RESULTS)
-    return results
+def _loaded(load: Sequence[Path]) -> dict[str, Any]:
+    return {"loaded": [str(path) for path in load]}
 
 
-def _finish(console, noticed, started, config, folder, results) -> None:
-    def figures():
-        from jaxsoc import plots
+def _figures(results: Any) -> dict[str, Any]:
+    from jaxsoc import plots
 
-        return {"closure": plots.figure_closures(results)} if config.figures else {}
-
-    finish(console, noticed, started, folder / _RESULTS, figures)
+    return {"closure": plots.figure_closures(results)}
 
 
 def _drawn(console, design: Design, names, count: int) -> Examples:
@@ -196,13 +176,6 @@ def _drawn(console, design: Design, names, count: int) -> Examples:
     return with_bar(console, work)
 
 
-def _cores(console, design: Design, names, config: CompareConfig):
-    """Training cores and unseen ones: the next members of the same seed."""
-    cores = _drawn(console, design, names, config.training + config.unseen)
-    parts = np.split(np.arange(cores.cores), [config.training])
-    return [cores.part(part) for part in parts]
-
-
 def _made(console, config: CompareConfig, design, names, training, loaded) -> _Closures:
     """Closures by what to call them: given ones, fitted ones, and those as they are."""
     instead = {fitted.name for fitted in loaded.values()}
@@ -210,11 +183,10 @@ def _made(console, config: CompareConfig, design, names, training, loaded) -> _C
     for name in dict.fromkeys(("mean_field", *config.closures)):
         if name in instead:
             continue
-        start = _start(name, design, names, training)
-        made[name] = start
+        made[name] = start = _start(name, design, names, training)
         if name in FITTED:
             try:
-                made[name], _ = _fitted(console, config, start, training, None, name)
+                made[name], _ = _fitted(console, config, name, start, training)
             except ValueError as error:
                 warnings.warn(f"{name} stays as it starts: {error}", stacklevel=2)
     return made | loaded
@@ -228,12 +200,11 @@ def _start(name, design: Design, names, training: Examples) -> AbstractMacroMode
 def _fitted(
     console: Console,
     config: TrainedConfig,
+    name: str,
     start: AbstractMacroModel,
     training: Examples,
-    checkpoint: Path | None,
-    name: str = "",
+    checkpoint: Path | None = None,
 ) -> tuple[AbstractMacroModel, History]:
-    name = name or getattr(config, "closure", "")
     longest = float(np.diff(training.times).max())
 
     def fit(progress: Callable) -> tuple[AbstractMacroModel, History]:

@@ -5,23 +5,21 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from .closure_config import CompareConfig
+from .report import table_of
 
 
 def print_forecasts(console: Console, config: CompareConfig, results: Any) -> None:
     """Errors of closures on unseen cores, the best first."""
     names = (results.attrs[n] for n in ("kinetics", "heterogeneity", "correlation"))
     case = ", ".join(name.replace("_", " ") for name in names)
-    table = Table(
+    table = table_of(
+        *("closure", "reads", "states", "median", "worst"),
         title=f"{case}: errors on {_cores(config.unseen)}, % of peak respiration",
         caption=f"fitted on {_cores(config.training)} of seed {config.seed}; "
         "null: their mean",
     )
-    table.add_column("closure", no_wrap=True)
-    for heading in ("reads", "states", "median", "worst"):
-        table.add_column(heading, justify="right", no_wrap=True)
     middle = lambda one: float(np.median(one.error.fillna(np.inf)))
     for one in sorted(_each(results), key=middle):
         row = _name(one), _reads(one), str(one.states.values)
@@ -36,11 +34,10 @@ def print_forecasts(console: Console, config: CompareConfig, results: Any) -> No
 def print_predictions(console: Console, results: Any) -> None:
     """Peak and last respiration of each core by each closure; errors where known."""
     times, known = results.time.values, bool(results.error.notnull().any())
-    table = Table(title=f"Respiration over {times[-1]:g} days")
-    table.add_column("closure, core", no_wrap=True)
     headings = ["peak R\non day", "peak R\nmgC/g/h", "final R\nmgC/g/h"]
-    for heading in headings + ["error\n% of peak"] * known:
-        table.add_column(heading, justify="right", no_wrap=True)
+    headings += ["error\n% of peak"] * known
+    title = f"Respiration over {times[-1]:g} days"
+    table = table_of("closure, core", *headings, title=title)
     for one in _each(results):
         table.add_section()
         table.add_row(f"{_name(one)} ({_reads(one)})", style="bold")

@@ -187,15 +187,14 @@ def canonical_kinetics(name: str) -> str:
     return _ALIASES.get(plain, plain)
 
 
-_Upscale = TypeVar("_Upscale", bound="UpscaleConfig")
-
-
 def read_config(
     path: Path | None,
     options: Mapping[str, Any],
-    model: type[_Upscale] = UpscaleConfig,
-) -> _Upscale:
+    model: type[_Config] = UpscaleConfig,
+) -> _Config:
     """Configuration from a TOML file, if any, with the given options on top.
+
+    An option that is None was not given.
 
     **Raises:** `ValueError` in one line for a file that cannot be read, a key that is
     not known (with the nearest one that is), or a value of the wrong kind.

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
+from jaxsoc.solve.devices import usable_cores
+
 _PACKAGES = (
     *("jaxsoc", "jax", "jaxlib", "equinox", "diffrax", "lineax", "optimistix"),
     *("optax", "numpyro", "numpy", "scipy", "xarray", "h5netcdf", "matplotlib"),
@@ -17,24 +19,17 @@ _PACKAGES = (
 _OLDEST_JAX = (0, 10)
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
 def examine() -> tuple[dict[str, str], str]:
     """Facts by name, and the diagnosis."""
     facts = {"python": platform.python_version(), "system": platform.platform()}
     facts |= {name: _version(name) for name in _PACKAGES}
+    devices, problem = [], ""
     try:
         devices = [f"{d.device_kind} ({d.platform})" for d in jax.devices()]
     except RuntimeError as error:
-        devices, problem = [], str(error).splitlines()[0]
-    else:
-        problem = ""
+        problem = str(error).splitlines()[0]
     facts["devices"] = ", ".join(devices) or "none"
-    facts["cores"] = f"{cores()} of {os.cpu_count()} in use"
+    facts["cores"] = f"{usable_cores()} of {os.cpu_count()} in use"
     facts["x64"] = "on" if jnp.result_type(float) == jnp.float64 else "off"
     return facts, _diagnosis(facts, problem)
 

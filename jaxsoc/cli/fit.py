@@ -1,7 +1,5 @@
 """`jaxsoc fit`: fit, tell, draw, store; a fit that fails is a row of the table."""
 
-import time
-import warnings
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -22,13 +20,12 @@ from jaxsoc.fitting import (
     quantity_of,
     respiration_problems,
 )
-from jaxsoc.io import load_respiration, save_dataset, writable_folder
-from jaxsoc.io.labels import to_dataset
+from jaxsoc.io import load_respiration, writable_folder
 from jaxsoc.observe import Respiration, standard_choice
 
 from .config import canonical_kinetics
 from .fit_config import FitConfig
-from .report import finish, with_bar
+from .report import Outcome, carry_out, with_bar
 
 
 def run_fit(config: FitConfig, *, quiet: bool) -> None:
@@ -36,23 +33,16 @@ def run_fit(config: FitConfig, *, quiet: bool) -> None:
 
     **Raises:** `ValueError` before anything is fitted, for whatever does not fit.
     """
-    console = Console(quiet=quiet)
-    started = time.perf_counter()
-    with warnings.catch_warnings(record=True) as noticed:
-        warnings.simplefilter("always")
+
+    def work(console: Console) -> Outcome:
         problems = _problems(config)
-        folder = writable_folder(config.out)
+        writable_folder(config.out)
         options = {"starts": config.starts, "key": jax.random.key(config.seed)}
         fits = with_bar(console, lambda p: fit_all(problems, progress=p, **options))
-    results = to_dataset(
-        fits_table(fits),
-        {"configuration": config.model_dump(mode="json"), "seed": config.seed},
-    )
-    # Before anything is printed: a closed pipe must not cost the results.
-    written = save_dataset(results, folder / "fit.nc")
-    _print_table(console, fits)
-    figures = lambda: _figures(results) if config.figures else {}
-    finish(console, noticed, started, written, figures)
+        tell = lambda console, _: _print_table(console, fits)
+        return Outcome(fits_table(fits), tell, _figures, {"seed": config.seed})
+
+    carry_out("fit", config, quiet, work)
 
 
 def _problems(config: FitConfig) -> dict[tuple[str, str], Problem]:

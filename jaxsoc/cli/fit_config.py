@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jaxsoc.fitting import Incubation
 
-from .config import Config, canonical_kinetics, validated
+from .config import Config, canonical_kinetics, read_config
 
 
 class FitConfig(Config):
@@ -42,12 +42,12 @@ _OF_SERIES |= {"independent_errors", "free"}
 
 
 def checked_config(options: Mapping[str, object]) -> FitConfig:
-    """Options as a configuration; None is the default.
+    """Options as a configuration that fits together; None is the default.
 
     **Raises:** `ValueError` in one line for a value of the wrong kind.
     """
-    given = {name: value for name, value in options.items() if value is not None}
-    config = validated(FitConfig, given)
+    config = read_config(None, options, FitConfig)
+    given = config.model_fields_set
     for name in ("first", "starts"):
         if name in given and getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
@@ -55,7 +55,7 @@ def checked_config(options: Mapping[str, object]) -> FitConfig:
         raise ValueError(f"seed must lie in [0, 2^63), got {config.seed}")
     if config.series is not None and ("to" in given or "on" in given):
         raise ValueError("to and on name a kinetics to fit to; with series, leave out")
-    for name in sorted(_OF_SERIES & set(given)):
+    for name in sorted(_OF_SERIES & given):
         if config.series is None:
             raise ValueError(f"{name} is given without series; use --series FILE")
     return config

@@ -17,9 +17,9 @@ def options(
     """Gives a command the named fields of its configuration as options.
 
     The command is called with what was given as its first argument, by the names of
-    the fields, and with parameters of its own by keyword. A flag says the opposite of
-    the default of its field, and a list comes with commas. Numbers come as text: the
-    configuration turns them into numbers, or says why not.
+    the fields (None for what was not), and with parameters of its own by keyword. A
+    flag says the opposite of the default of its field, and a list comes with commas.
+    Numbers come as text: the configuration turns them into numbers, or says why not.
 
     - `config` the class that holds the default of each option.
     - `said` what stands for the value in the help, and the help, by field.
@@ -28,10 +28,8 @@ def options(
 
     def decorate(command: Callable) -> Callable:
         def called(**given: Any) -> None:
-            told = {
-                name: _value(field, given.pop(name)) for name, field in fields.items()
-            }
-            command({k: v for k, v in told.items() if v is not None}, **given)
+            told = {k: _value(field, given.pop(k)) for k, field in fields.items()}
+            command(told, **given)
 
         made = [_parameter(name, fields[name], *said[name]) for name in said]
         own = list(inspect.signature(command).parameters.values())[1:]

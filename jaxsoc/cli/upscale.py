@@ -1,12 +1,10 @@
 """`jaxsoc upscale`: run, tell, draw, store."""
 
-import time
-import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from jaxsoc.experiments import (
     Design,
@@ -19,18 +17,12 @@ from jaxsoc.experiments import (
     stream,
     summarise,
 )
-from jaxsoc.io import (
-    MemberStore,
-    load_fields,
-    save_dataset,
-    to_dataset,
-    writable_folder,
-)
+from jaxsoc.io import MemberStore, load_fields, writable_folder
 from jaxsoc.physics.parameters import declarations
-from jaxsoc.tables import Table as Results
+from jaxsoc.tables import Table
 
 from .config import UpscaleConfig
-from .report import finish, print_warnings, with_bar
+from .report import Outcome, carry_out, table_of, with_bar
 
 
 def run_upscale(config: UpscaleConfig, *, quiet: bool, dry_run: bool) -> None:
@@ -38,33 +30,31 @@ def run_upscale(config: UpscaleConfig, *, quiet: bool, dry_run: bool) -> None:
 
     **Raises:** `ValueError` before anything is computed, for whatever does not fit.
     """
-    console = Console(quiet=quiet)
-    started = time.perf_counter()
-    with warnings.catch_warnings(record=True) as noticed:
-        warnings.simplefilter("always")
+
+    def work(console: Console) -> Outcome | None:
         design = config.design()
         supplied = supplied_fields(config, design)
         checked_correlations(design, supplied)
         if dry_run:
             _print_estimate(console, design, supplied)
-            print_warnings(console, noticed)
-            return
-        folder = writable_folder(config.out)
-        store = MemberStore(folder / "members.zarr")
-        options = {"memory": config.memory * 2**30}
-        if design.members > 1 and design.method is None:
-            work = lambda p: stream(design, store, progress=p, **options)
-        else:
-            work = lambda p: run(design, supplied, progress=p)
-        found = with_bar(console, work)
+            return None
+        store = MemberStore(writable_folder(config.out) / "members.zarr")
+        memory = config.memory * 2**30
+
+        def runs(progress: Callable) -> Table:
+            if design.members > 1 and design.method is None:
+                return stream(design, store, progress=progress, memory=memory)
+            return run(design, supplied, progress=progress)
+
+        found = with_bar(console, runs)
         member = draw_member(design, 0, supplied)
-    about = {"configuration": config.model_dump(mode="json")}
-    results = to_dataset(found, about)
-    # Before anything is printed: a closed pipe must not cost the results.
-    written = save_dataset(results, folder / "upscale.nc")
-    _print_summary(console, design, found)
-    figures = lambda: _figures(results, design, member) if config.figures else {}
-    finish(console, noticed, started, written, figures)
+        return Outcome(
+            found,
+            lambda console, _: _print_summary(console, design, found),
+            lambda results: _figures(results, design, member),
+        )
+
+    carry_out("upscale", config, quiet, work)
 
 
 def supplied_fields(config: UpscaleConfig, design: Design) -> Supplied | None:
@@ -80,18 +70,17 @@ def supplied_fields(config: UpscaleConfig, design: Design) -> Supplied | None:
     )
 
 
-def _print_summary(console: Console, design: Design, results: Results) -> None:
+def _print_summary(console: Console, design: Design, results: Table) -> None:
     members = f", mean of {design.members} members" if design.members > 1 else ""
     days = f"{design.hours / 24:g} days"
-    table = Table(title=f"Scenario {design.scenario}, {days}{members}")
-    table.add_column("case", no_wrap=True)
-    for heading in (
+    table = table_of(
+        "case",
         "peak R\non day",
         "peak R\nmgC/g/h",
         "ratio to\nhomogeneous",
         "final S\nmgC/g",
-    ):
-        table.add_column(heading, justify="right", no_wrap=True)
+        title=f"Scenario {design.scenario}, {days}{members}",
+    )
     last = None
     for row in summarise(results):
         if row.kinetics != last:
@@ -138,18 +127,14 @@ def _figures(results: Any, design: Design, member: Member) -> dict[str, Any]:
         figures[f"pools_{kinetics}"] = plots.figure_pools(results, kinetics)
         figures[f"split_{kinetics}"] = plots.figure_split(results, kinetics)
     figures["specific_respiration"] = plots.figure_specific_respiration(results)
-    varying = {
-        kinetics: {
-            d.name: (
-                getattr(c, d.name),
-                getattr(design.nominal(kinetics), d.name),
-                d.unit,
-            )
-            for d in declarations(type(c))
-        }
-        for kinetics, c in member.constants.items()
-        if c is not None
-    }
+    varying = {}
+    for kinetics, drawn in member.constants.items():
+        if drawn is not None:
+            nominal = design.nominal(kinetics)
+            varying[kinetics] = {
+                d.name: (getattr(drawn, d.name), getattr(nominal, d.name), d.unit)
+                for d in declarations(type(drawn))
+            }
     if varying:
         figures["parameters"] = plots.figure_parameters(varying)
     return figures

@@ -21,8 +21,25 @@ def to_dataset(table: Table, attributes: Mapping[str, Any] | None = None) -> xr.
     **Arguments:** `attributes`: more provenance, for example the command's options;
     what is not text or a number is stored as JSON.
     """
-    known = provenance(**table.about)
-    return dataset(table.variables, table.coordinates, known, attributes)
+    versions = {name: version(name) for name in ("jaxsoc", "jax", "jaxlib", "diffrax")}
+    known = {
+        "title": table.about["title"],
+        "source": f"jaxsoc {versions['jaxsoc']}",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions | {"python": platform.python_version()},
+        **table.about,
+        **(attributes or {}),
+    }
+    held = {
+        name: value if isinstance(value, str | int | float) else json.dumps(value)
+        for name, value in known.items()
+    }
+    texts = {
+        name: (dims, values.astype(str), said)
+        for name, (dims, values, said) in table.variables.items()
+        if values.dtype == object
+    }
+    return xr.Dataset({**table.variables, **texts}, table.coordinates, held)
 
 
 def save_dataset(results: xr.Dataset, path: Path | str) -> Path:
@@ -39,40 +56,3 @@ def save_dataset(results: xr.Dataset, path: Path | str) -> Path:
     with replacing(path) as temporary:
         results.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
     return path
-
-
-def dataset(
-    variables: Mapping[str, Any],
-    coordinates: Mapping[str, Any],
-    *attributes: Mapping[str, Any] | None,
-) -> xr.Dataset:
-    """A dataset; what a file cannot hold as an attribute is stored as JSON.
-
-    **Arguments:** `attributes`: the later ones win.
-    """
-    known = {k: plain(v) for one in attributes for k, v in (one or {}).items()}
-    texts = {
-        name: (dims, values.astype(str), said)
-        for name, (dims, values, said) in variables.items()
-        if values.dtype == object
-    }
-    return xr.Dataset({**variables, **texts}, coordinates, known)
-
-
-def provenance(title: str, **more: Any) -> dict[str, Any]:
-    """Where results come from: what they are, when and with what they were made."""
-    return {
-        "title": title,
-        "source": f"jaxsoc {version('jaxsoc')}",
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {
-            name: version(name) for name in ("jaxsoc", "jax", "jaxlib", "diffrax")
-        }
-        | {"python": platform.python_version()},
-        **more,
-    }
-
-
-def plain(value: Any) -> str | int | float:
-    """A value that an attribute of a file can hold."""
-    return value if isinstance(value, str | int | float) else json.dumps(value)

@@ -53,7 +53,7 @@ def use_all_cores(count: int | None = None) -> int:
     **Raises:** `ValueError` for a count below one; `RuntimeError` if JAX has started.
     """
     if count is None:
-        count = _usable_cores()
+        count = usable_cores()
     if count < 1:
         raise ValueError(f"the number of cores must be at least 1, got {count}")
     if getattr(jax.config, "jax_num_cpu_devices", None) == count:
@@ -71,7 +71,8 @@ def use_all_cores(count: int | None = None) -> int:
     return count
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Processor cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on every operating system
