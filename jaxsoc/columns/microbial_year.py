@@ -92,7 +92,7 @@ def microbial_course(
         return tuple(change[name] for name in soil), gone
 
     lengths = litter.lengths
-    advance = rodas4(Pointwise(tendency), rolled=True)
+    advance = rodas4(Pointwise(tendency))
 
     def month(gone, now):
         around, *litter = now
