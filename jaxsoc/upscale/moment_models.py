@@ -1,5 +1,6 @@
 """Macro-scale models to second order in the deviations of cells from their means."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -118,8 +119,9 @@ class FunctionsOfMeans(AbstractMacroModel):
     moments are prescribed as they were at the start, with p = 0 the moments themselves;
     p is what a fit improves.
 
-    **Arguments:** `powers`: p by followed pool, or one for all; `model`, `varying`,
-    `dead`: see `AbstractMacroModel`.
+    **Arguments:** `powers`: p by followed pool, or one for all; `prescribed`:
+    `(mean, mean at the start, covariance at the start) -> covariance` in its place;
+    `model`, `varying`, `dead`: see `AbstractMacroModel`.
     Source: Bergström, Englund and Leonardsson (2006), American Naturalist 167, for
     predator and prey.
     """
@@ -128,6 +130,7 @@ class FunctionsOfMeans(AbstractMacroModel):
     varying: tuple[str, ...] = ()
     dead: str | None = "biomass"
     powers: Any = 1.0
+    prescribed: Callable | None = None
     reads_covariances: ClassVar[bool] = True
 
     def describe(self, x, weight, mean, params, known):
@@ -136,6 +139,8 @@ class FunctionsOfMeans(AbstractMacroModel):
     def covariance(self, live, given):
         """C at these means of the live cells."""
         start, covariance = given.detail
+        if self.prescribed is not None:
+            return self.prescribed(given.cell(live), start, covariance)
         relative = jnp.maximum(ratio(live, start[: live.size]), 1e-12)
         still = jnp.ones(start.size - live.size, live.dtype)
         powers = jnp.asarray(self.powers, live.dtype)
