@@ -339,8 +339,9 @@ def test_unknown_kinetics_are_refused():
         COMPAS(REFERENCE, kinetics="monod")
 
 
-def indicative_sites():
-    return [COMPAS(idealised(warmth=w, active_layer=a)) for w, a in WARMTHS]
+def indicative_sites(**options):
+    of = lambda w, a: COMPAS(idealised(warmth=w, active_layer=a), **options)
+    return [of(*site) for site in WARMTHS]
 
 
 def test_the_indicative_set_is_far_from_the_edge():
@@ -353,7 +354,8 @@ def test_the_indicative_set_is_far_from_the_edge():
 
 @pytest.mark.slow
 def test_the_indicative_set_is_what_the_search_finds():
-    found = most_feasible(indicative_sites())
+    # The set was found with the scalars that the published program averages.
+    found = most_feasible(indicative_sites(averaging="product_of_means"))
     for one, other in zip(
         jax.tree.leaves(found), jax.tree.leaves(COMPAS_INDICATIVE), strict=True
     ):
