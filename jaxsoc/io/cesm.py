@@ -18,6 +18,8 @@ import xarray as xr
 
 from jaxsoc.physics.columns import SoilColumn
 
+from .fields import UNREADABLE
+
 _LITTER = [f"{pool}_INPUT_ACC_VECTOR" for pool in ("CWD", "LITR1", "LITR2", "LITR3")]
 NAMES: Mapping[str, str] = {
     "TSOI": "temperature",
@@ -35,7 +37,6 @@ litter by layer become one."""
 
 _LAYERS = ("levgrnd", "levsoi", "levdcmp")
 _DIMS = {**dict.fromkeys(_LAYERS, "layer"), "time": "month"}
-_UNREADABLE = (OSError, LookupError, TypeError, ValueError, NotImplementedError)
 _ARRAY = "var_record_monthly_mean"
 # What the variables are in where a file does not say.
 _UNITS = {
@@ -99,7 +100,7 @@ def _of_site(path, at):
             array = file[_ARRAY]
             i, j = _cell(array.shape[-1], array.shape[-2], *at)
             return np.asarray(array[..., j, i]).T
-    except (*_UNREADABLE, scipy.io.matlab.MatReadError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"cannot read {_ARRAY} from {path.name}: {error}") from None
 
 

@@ -2,11 +2,14 @@
 
 import difflib
 import warnings
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
+from scipy.io.matlab import MatReadError
 
 from jaxsoc.experiments import Supplied
 from jaxsoc.physics.grids import CellGrid
@@ -39,6 +42,12 @@ _CONSTANT_NAMES = {
         f"{kinetics}_{constant}",
     )
 }
+
+# What NumPy, SciPy, h5py and xarray raise for files that are broken.
+UNREADABLE = (
+    *(OSError, ValueError, LookupError, TypeError, EOFError, NotImplementedError),
+    *(BadZipFile, MatReadError, zlib.error),
+)
 
 
 class _Raw(NamedTuple):
@@ -228,8 +237,7 @@ def _read_file(path: Path) -> list[_Raw]:
         )
     try:
         found = readers[path.suffix](path)
-    except Exception as error:
-        # Every format has words and exceptions of its own for what is broken.
+    except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"cannot read {path.name}: {reason}") from None
     # Numbers; text, structures and complex numbers are no fields.
