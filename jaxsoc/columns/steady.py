@@ -1,5 +1,6 @@
 """Steady states of soil columns, by the structure of the model."""
 
+from functools import reduce
 from typing import Any, Literal
 
 import equinox as eqx
@@ -111,8 +112,8 @@ def _solved(model, params, start, method, balanced):
     """
     around = model.surroundings(params)
     pools = steady_pools(model, around, params, start=start, method=method)
-    held = [(pool >= 0) & (pool[0] <= _MOST) & jnp.isfinite(pool) for pool in pools]
-    found, kept = jnp.all(jnp.stack([jnp.all(x) for x in held])), None
+    least, most = (reduce(pick, pools) for pick in (jnp.minimum, jnp.maximum))
+    found, kept = jnp.all((least >= 0) & (most < jnp.inf)) & (most[0] <= _MOST), None
     if balanced:
         kept = _kept(model, params, around, pools)
         found = found & (jnp.abs(kept) <= _CLOSURE)
