@@ -1,8 +1,8 @@
 """Tests run with 64-bit floats and with the sloppy things made errors."""
 
 import os
+import resource
 import sys
-import tempfile
 from pathlib import Path
 
 import jax
@@ -19,16 +19,22 @@ settings.load_profile("steady")
 
 use_all_cores()
 jax.config.update("jax_enable_x64", True)
-# Most of the time of these tests goes into compiling the same programs again:
-# JAXSOC_TEST_CACHE names a folder that keeps them for both processes and later runs.
-_TEMPORARY = tempfile.TemporaryDirectory(prefix="jaxsoc-tests-")
-_CACHE = os.environ.get("JAXSOC_TEST_CACHE", _TEMPORARY.name)
-jax.config.update("jax_compilation_cache_dir", _CACHE)
+# Most of the time of these tests goes into compiling: programs are kept for both
+# processes and later runs, and compiled without optimisation, in half the time. Tests
+# of speed and memory, and long runs, are marked `optimised`.
+_CACHES = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+_CACHE = _CACHES / "jaxsoc-tests" / f"jax-{jax.__version__}"
+jax.config.update(
+    "jax_compilation_cache_dir", os.environ.get("JAXSOC_TEST_CACHE", str(_CACHE))
+)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).parents[1]
+# Of each process that ran tests, KiB.
+_MEMORY: list[int] = []
 
 
 def data_folder() -> Path | None:
@@ -46,26 +52,25 @@ def data() -> Path:
     return folder
 
 
-# Fixtures that take long to make: every test that needs one goes to the same process.
-_COSTLY = ("all_laws", "published", "steady", "results", "saturating", "many")
-# Tests that repeat others with other cases, by the beginning of their names: left to
-# the slow run, so that the default one ends within ten minutes on two cores.
-_SLOW = tuple(Path(__file__).with_name("slow.txt").read_text().split())
+@pytest.fixture(scope="module", autouse=True)
+def _forgotten():
+    """Programs of one file are not kept in memory for the next."""
+    yield
+    jax.clear_caches()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.nodeid.startswith(_SLOW):
-            item.add_marker(pytest.mark.slow)
-        for name in _COSTLY:
-            if name in item.fixturenames:
-                group = f"{item.module.__name__} {name}"
-                item.add_marker(pytest.mark.xdist_group(group))
-                break
+def pytest_sessionfinish(session):
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    getattr(session.config, "workeroutput", {})["memory"] = memory
+
+
+def pytest_testnodedown(node):
+    _MEMORY.append(node.workeroutput["memory"])
 
 
 def pytest_terminal_summary(terminalreporter):
+    most = max(_MEMORY, default=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    terminalreporter.write_line(f"most memory of a process: {most / 2**20:.1f} GiB")
     skipped = terminalreporter.stats.get("skipped", [])
     count = sum("JAXSOC_DATA" in str(report.longrepr) for report in skipped)
     if count:
@@ -79,12 +84,13 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20201)
 
 
-@pytest.fixture(scope="module")
-def quick_compile():
-    """Programs compiled without optimisation: half the time where runs are short."""
-    jax.config.update("jax_disable_most_optimizations", True)
+@pytest.fixture(autouse=True)
+def _optimised(request):
+    """Programs compiled in full for tests that say so."""
+    wanted = request.node.get_closest_marker("optimised") is not None
+    jax.config.update("jax_disable_most_optimizations", not wanted)
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture

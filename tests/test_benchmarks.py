@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from slow_cases import slow_but
 
 from benchmarks import measure, microscale, ours, rivals
 from benchmarks.climit import CLimit, Steps, compiler, law_of, names
@@ -31,7 +32,9 @@ def patchy(rng, name, heterogeneous, cells=700) -> Soil:
 
 
 @needs_compiler
-@pytest.mark.parametrize(("name", "heterogeneous"), CASES)
+@pytest.mark.parametrize(
+    ("name", "heterogeneous"), slow_but([("michaelis_menten", False)], CASES)
+)
 def test_c_gives_the_same_moments(rng, name, heterogeneous):
     soil = patchy(rng, name, heterogeneous)
     with CLimit() as limit:

@@ -67,6 +67,7 @@ def test_dry_run_estimates_and_writes_nothing(jaxsoc, small, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_own_fields_and_their_units(jaxsoc, small, tmp_path, rng):
     path = tmp_path / "fields.npz"
     np.savez(
@@ -369,6 +370,7 @@ def test_fit_to_another_kinetics_writes_constants_and_a_figure(jaxsoc, tmp_path)
         assert '"on": "biomass"' in dataset.attrs["configuration"]
 
 
+@pytest.mark.slow
 def test_fit_to_a_series_of_ones_own(jaxsoc, series, tmp_path):
     out = tmp_path / "out"
     options = ["--series", series(), "--kinetics", "lin", "--starts", "2"]

@@ -102,6 +102,7 @@ def test_shifts_are_what_they_say():
         examples(SMALL, *case, [])
 
 
+@pytest.mark.slow
 def test_many_cores_at_a_time_are_each_by_itself():
     case = ("michaelis_menten", "full", "positive")
     cores = examples(SMALL, *case, range(3))

@@ -113,6 +113,7 @@ def test_comparison_of_loaded_and_plain_closures(jaxsoc, small, stored, tmp_path
         assert '"shape": [16, 16]' in saved.attrs["configuration"]
 
 
+@pytest.mark.slow
 def test_own_fields_unlike_those_fitted_are_predicted_with_a_note(
     jaxsoc, small, stored, tmp_path, rng
 ):

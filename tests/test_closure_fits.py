@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from slow_cases import slow_but
 
 from jaxsoc.io import closure_from_json, closure_to_json, load_closure, save_closure
 from jaxsoc.models import Pools, TwoPool
@@ -31,7 +32,6 @@ from jaxsoc.upscale.training import respiration
 TIMES = np.array([0.0, 100.0, 200.0, 400.0])
 RATE = ("decomposition.rate",)
 MODEL = TwoPool()
-together = lambda name: pytest.mark.xdist_group(f"closure {name}")
 
 
 def cores(count=4, cells=40, k=2e-3):
@@ -106,10 +106,7 @@ def slopes_agree(function, at, tolerance=1e-6):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(n, marks=[together(n)] + [pytest.mark.slow] * (n not in QUICKEST))
-        for n in FITTED
-    ],
+    slow_but(QUICKEST[1:], FITTED),
 )
 def test_gradients_are_differences(name):
     """By every number that a fit moves, and by every constant of the model."""
@@ -307,7 +304,7 @@ def fitted(name):
     return FittedClosure.on(name, "multiplicative", made(name), known())
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=together(n)) for n in FITTED])
+@pytest.mark.parametrize("name", FITTED)
 def test_a_file_keeps_every_number(name, tmp_path):
     one = fitted(name)
     text = json.dumps(closure_to_json(one, {"note": "a test"}), allow_nan=False)

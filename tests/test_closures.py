@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slow_cases import slow_but
 
 from jaxsoc.io import load_fields
 from jaxsoc.models import Pools, TwoPool
@@ -47,20 +48,15 @@ KINDS = [
 # Closures of one class read the same.
 ALIKE = ("gaussian", "power_two", "gamma", "log_normal", "prescribed_moments")
 ALIKE += tuple(n for n in TRACKS if n.startswith("effective") and n[10:] != "eca")
-# All tests of one closure share what is compiled.
-together = lambda name: pytest.mark.xdist_group(f"closure {name}")
-NAMES = [pytest.param(n, marks=together(n)) for n in TRACKS]
+NAMES = list(TRACKS)
 # An effective law other than the cells' own is another model.
 OWN = [
-    pytest.param(n, k, marks=[together(n)] + [pytest.mark.slow] * bool(place))
+    pytest.param(n, k, marks=[pytest.mark.slow] * bool(place))
     for place, k in enumerate(CONSTANTS)
     for n in TRACKS
     if not n.startswith("effective") or n == f"effective_{k}"
 ]
-READERS = [
-    pytest.param(n, marks=[together(n)] + [pytest.mark.slow] * (n in ALIKE))
-    for n in TRACKS
-]
+READERS = slow_but(TRACKS.keys() - set(ALIKE), TRACKS)
 
 
 def soil(kinetics="multiplicative", *, cells=60, dead=0.25, spread=0.6, seed=3):
@@ -260,9 +256,7 @@ def test_as_many_cells_as_kinds_are_exact(kinetics):
     assert abs(float(off / cells.flux.respiration[-1]) - 1) > 1e-4
 
 
-@pytest.mark.parametrize(
-    "name", [n for n in NAMES if n.values[0].startswith("representative")]
-)
+@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("representative")])
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**31), size=st.floats(0.0, 4.0))
 def test_weights_and_stocks_are_possible_whatever_the_numbers(name, seed, size):
@@ -386,9 +380,7 @@ def harsh():
 TIMES = 24.0 * np.arange(0, 61, 2)
 
 
-@pytest.mark.parametrize(
-    "name", ["zero_third", pytest.param("power_two", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("name", slow_but([], ["zero_third", "power_two"]))
 def test_a_run_that_leaves_the_possible_says_so(name):
     model, state, params = harsh()
     one = closure(name, model, dead=None)

@@ -9,8 +9,6 @@ from benchmarks import column_rivals, columns
 from jaxsoc.models import CLM5, COMPAS
 from jaxsoc.physics.forcing import idealised
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def test_rivals_find_the_same_profiles(monkeypatch):
     monkeypatch.setattr(column_rivals, "CHUNK", 4)

@@ -15,8 +15,6 @@ from jaxsoc.physics.parameters import declarations, from_unit, from_vector, to_v
 from jaxsoc.solve import layered
 from jaxsoc.solve.layered import LayeredSystem, solve_layered
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 # A shallow active layer, so that both kinds of mixing count somewhere.
 REFERENCE = idealised(active_layer=1.0)
 CASES = [("clm5", CLM5, CLM5Parameters), ("compas", COMPAS, COMPASParameters)]
@@ -183,6 +181,7 @@ def test_implicit_gradients_are_the_unrolled_ones(size, rng):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_newton_is_that_of_the_closed_form():
     forcing = idealised()
 

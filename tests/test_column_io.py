@@ -25,8 +25,6 @@ from jaxsoc.physics.forcing import LITTER, Forcing, idealised
 from jaxsoc.plots.columns import figure_columns
 from jaxsoc.plots.style import save_figure
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 SMALL = SoilColumn((0.1, 0.3, 0.7, 1.5), below=2.5)
 
 

@@ -20,8 +20,6 @@ from jaxsoc.physics.parameters import (
     from_unit,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 YEAR = 365.0
 REFERENCE = idealised()
 MIDDLE = from_unit(COMPASParameters, jnp.full(23, 0.5), published=True)

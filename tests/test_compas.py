@@ -25,8 +25,6 @@ from jaxsoc.physics.forcing import idealised
 from jaxsoc.physics.parameters import from_unit, outside_prior
 from jaxsoc.solve import Adaptive, integrate
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 REFERENCE = idealised()
 MIDDLE = from_unit(COMPASParameters, jnp.full(23, 0.5), published=True)
 STILL = idealised(active_layer=0.0)

@@ -32,8 +32,6 @@ from jaxsoc.physics.forcing import Forcing, idealised
 from jaxsoc.physics.parameters import AbstractParameters, from_unit
 from jaxsoc.physics.profiles import profile_at, stock
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 COLUMN = CLM5_COLUMN
 # How the released program of COMPAS averages its scalars.
 OF_MEANS = "product_of_means"

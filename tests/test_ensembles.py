@@ -95,6 +95,7 @@ def test_each_member_is_its_own_single_run():
                 np.testing.assert_allclose(joined, values, rtol=1e-10, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_an_ensemble_agrees_with_a_plain_run():
     design = small(members=3)
     chunk = chunk_runner(design, plan_ensemble(design))(0)
@@ -105,6 +106,7 @@ def test_an_ensemble_agrees_with_a_plain_run():
     assert (chunk["carbon_balance_error"] < 1e-12).all()
 
 
+@pytest.mark.slow
 def test_statistics_are_numpys(tmp_path):
     design = small(members=9)
     results = streamed(design, tmp_path / "members.zarr", quantiles=(0.1, 0.5))
@@ -120,6 +122,7 @@ def test_statistics_are_numpys(tmp_path):
     assert results.attrs["members"] == 9 and results.attrs["seed"] == 3
 
 
+@pytest.mark.slow
 def test_statistics_of_a_part_of_the_members_are_always_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(statistics, "_KEPT", 0)  # then 16 members at least
     design = small(members=40, heterogeneity=("homogeneous",))
@@ -152,6 +155,7 @@ def test_memory_for_a_chunk_does_not_depend_on_the_members():
     assert max(sizes) - min(sizes) <= 2
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(tmp_path):
     design = small(members=20)
     memory = limit_for(design, 4)
@@ -208,6 +212,7 @@ def test_other_stores_and_small_limits_are_refused(tmp_path):
         plan_ensemble(small(method=Steps(1.0)))
 
 
+@pytest.mark.slow
 def test_a_generator_of_ones_own_makes_ensembles():
     class Stripes(Generator):
         def __call__(self, key, recipe, shape, names, **means):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from slow_cases import slow_but
 
 from jaxsoc.experiments import (
     DISTRIBUTIONS,
@@ -66,6 +67,7 @@ def test_carbon_balance_and_split_of_every_case(all_laws):
     )
 
 
+@pytest.mark.slow
 def test_homogeneous_soil_is_its_own_mean_field(all_laws):
     part = lambda name, h: all_laws.values(name)[:, h]
     assert np.abs(part("respiration_higher_order", 0)).max() == 0
@@ -197,13 +199,14 @@ def test_users_own_law_runs_beside_the_known_ones():
         run(dataclasses.replace(design, heterogeneity=("full",)))
 
 
+@pytest.mark.slow
 def test_nonlinear_mortality_runs():
     mortality = PowerMortalityConstants(1e-4, 1.6)
     result = run(small(mortality=mortality, kinetics=("multiplicative",), every=60.0))
     assert result.values("carbon_balance_error").max() < 1e-12
 
 
-@pytest.mark.parametrize("exponent", [0.5, 0.8, 2.0])
+@pytest.mark.parametrize("exponent", slow_but([0.8], [0.5, 0.8, 2.0]))
 def test_any_exponent_of_mortality_runs(exponent):
     """Below 1 mortality empties cells in finite time; the run must not stumble."""
     mortality = PowerMortalityConstants(2.8e-4, exponent)
@@ -230,6 +233,7 @@ def test_a_law_without_a_slope_at_zero_runs():
     assert result.values("carbon_balance_error").max() < 1e-12
 
 
+@pytest.mark.slow
 def test_users_own_distributions_and_generator():
     def stripes(key, recipe, shape, names, *, mean_substrate, mean_biomass):
         lanes = jnp.broadcast_to(jnp.arange(shape[1], dtype=float) % 2.0, shape)

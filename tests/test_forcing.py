@@ -28,8 +28,6 @@ from jaxsoc.physics.parameters import (
     to_vector,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 WARM = np.full((20, 12), 283.15)
 LITTER = (60.0, 180.0, 240.0, 120.0)
 NUMBERS = (CLM5Parameters, COMPASParameters)

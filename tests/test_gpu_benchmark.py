@@ -7,8 +7,6 @@ import pytest
 
 from benchmarks import gpu
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="it would measure the card")
 def test_without_a_card_it_says_so(capsys, monkeypatch):

@@ -231,6 +231,7 @@ def test_what_is_held_out_is_not_looked_at(rng, patchy_soil):
     )
 
 
+@pytest.mark.slow
 def test_patches_are_preferred_where_there_are_some(rng, patchy_soil):
     """Eight soils; a single one may go either way."""
     truth = PatchySeries(TwoPool(), Steps(10.0, stepper=rodas3))

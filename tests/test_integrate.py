@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from point_cases import METHODS, MODEL, everything, patchy_soil
+from slow_cases import slow_but
 
 from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
 from jaxsoc.physics.kinetics import (
@@ -71,7 +72,7 @@ def test_order_of_convergence_of_counted_steps(stepper, order, longest, rng):
     assert abs(slope - order) < 0.2
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", slow_but(METHODS.keys() - {"implicit"}, METHODS))
 def test_all_methods_find_the_same_soil(name, rng):
     state, params = patchy_soil(rng)
     times = np.linspace(0.0, 240.0, 11)
@@ -83,7 +84,7 @@ def test_all_methods_find_the_same_soil(name, rng):
         np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", slow_but(METHODS.keys() - {"implicit"}, METHODS))
 def test_a_cell_alone_equals_a_cell_in_the_grid(name, rng):
     """Each cell by itself on the same steps, to 1e-12; adaptive steps to tolerance."""
     state, params = patchy_soil(rng, (6, 4))
@@ -186,6 +187,7 @@ def test_cells_keep_their_places_when_sorted(rng):
         np.testing.assert_array_equal(saved[1], final)
 
 
+@pytest.mark.slow
 def test_forward_and_reverse_gradients_agree(rng):
     state, params = patchy_soil(rng, (5, 4))
     times = np.linspace(0.0, 24.0, 5)
@@ -371,7 +373,10 @@ def test_no_choice_of_method_inside_grad(rng):
 # --- Gradients of respiration, with dead cells ----------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(KINETICS))
+@pytest.mark.parametrize(
+    "name",
+    slow_but(("michaelis_menten", "linear"), sorted(KINETICS)),
+)
 def test_gradients_of_respiration_for_every_constant_with_dead_cells(name, rng):
     """R on days 1, 5 and 20 by every number of the model, 30 % dead cells: 1e-6."""
     shape = (10, 10)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slow_cases import slow_but
 
 from jaxsoc import steady_state
 from jaxsoc.columns.steady import steady_pools
@@ -22,8 +23,6 @@ from jaxsoc.physics.parameters import (
     to_vector,
 )
 from jaxsoc.physics.units import HOURS_PER_DAY
-
-pytestmark = pytest.mark.usefixtures("quick_compile")
 
 TWO = SoilColumn((0.15, 0.30))
 SHALLOW = SoilColumn((0.1, 0.3, 0.7))
@@ -85,7 +84,7 @@ def numbers(**changed):
 
 
 @pytest.mark.reference
-@pytest.mark.parametrize("immigration", [0.0, 1e-10])
+@pytest.mark.parametrize("immigration", slow_but([0.0], [0.0, 1e-10]))
 def test_steady_state_is_that_of_the_published_model(immigration):
     model = MIMICS(site(), 30.0, immigration=immigration)
     found = solved(model, numbers())
@@ -319,6 +318,7 @@ def test_a_kind_that_cannot_live_becomes_few():
     assert float(poor.mick[0]) > 0.1 * float(poor.micr[0])
 
 
+@pytest.mark.slow
 def test_there_is_no_steady_state_where_no_microbes_can_live():
     # Vmax too low for their turnover: litter piles up.
     found = solved(MIMICS(site(), 30.0), numbers(vmax_factor=1e-8))

@@ -19,8 +19,6 @@ from jaxsoc.physics.columns import CLM5_COLUMN
 from jaxsoc.physics.forcing import idealised
 from jaxsoc.physics.mixing import DEEPEST_CRYOTURBATION, diffusivity
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 exact = lambda x: Decimal(float(x))
 
 

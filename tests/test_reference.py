@@ -175,6 +175,7 @@ def test_homogeneous_controls(published):
         assert ends == pytest.approx(expected[3:], rel=2e-3, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_balance_split_and_higher_order_terms_of_the_published_runs(published, member):
     assert published.values("carbon_balance_error").max() <= 1e-12
     s = {name: published.values(name)[0] for name in SERIES}
@@ -191,6 +192,7 @@ def test_balance_split_and_higher_order_terms_of_the_published_runs(published, m
     np.testing.assert_allclose(total, s["respiration"], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_first_instants_of_figures_8_and_9(published):
     s = published.values
     start = lambda name, k, h: s(name)[k, h, :, 0, 0]
@@ -225,6 +227,7 @@ def test_dead_zones_hold_carbon_back(published, member):
         assert published.values("substrate")[:, 1, c, 0, -1].min() > bound
 
 
+@pytest.mark.slow
 def test_table_7b_on_fields_from_numpys_generator():
     """The recipes, fed with NumPy's random numbers in the specification's order."""
     draw = np.random.default_rng(10)
@@ -267,6 +270,7 @@ def test_table_7b_on_fields_from_numpys_generator():
     check_table(run(Design(heterogeneity=kinds), supplied), TABLE_B)
 
 
+@pytest.mark.slow
 def test_michaelis_menten_full_against_a_tight_implicit_solver(data):
     """The 60 stiffest and 60 other cells, each by diffrax's Kvaerno5: R within 1e-4."""
     import diffrax
@@ -341,6 +345,7 @@ def steady(data):
     }
 
 
+@pytest.mark.slow
 def test_scenario_1_homogeneous_stays_and_biophysical_swings_back(steady):
     result = steady["bio"]
     R = result.values("respiration")[0, :, :, 0] / INPUT
@@ -368,6 +373,7 @@ def test_scenario_1_homogeneous_stays_and_biophysical_swings_back(steady):
     assert np.abs(higher[:, -1]).max() < 1e-4 * INPUT
 
 
+@pytest.mark.slow
 def test_scenario_1_full_tends_to_the_mean_steady_state_of_its_cells(steady, data):
     narrow, wide = (
         steady[case].values("substrate")[0, 0, :, 0] for case in ("case2", "case1")
@@ -387,6 +393,7 @@ def test_scenario_1_full_tends_to_the_mean_steady_state_of_its_cells(steady, dat
         assert (0.00028 / (0.31 * rate)).mean() == pytest.approx(mean, abs=6e-4)
 
 
+@pytest.mark.slow
 def test_scenario_1_full_keeps_its_higher_order_part(steady):
     part = lambda name: (
         steady[name].values("respiration_higher_order")[0, 0, :, 0, -1] / INPUT
@@ -395,6 +402,7 @@ def test_scenario_1_full_keeps_its_higher_order_part(steady):
     np.testing.assert_allclose(part("case1"), [-1.62, -1.61, -1.67], atol=6e-3)
 
 
+@pytest.mark.slow
 def test_scenario_1_balances_over_twenty_years(steady):
     for result in steady.values():
         assert result.values("carbon_balance_error").max() <= 1e-12

@@ -39,8 +39,6 @@ from jaxsoc.physics.kinetics import (
 from jaxsoc.physics.units import HOURS_PER_DAY, HOURS_PER_YEAR
 from jaxsoc.solve import Sites, map_sites
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 SMALL = SoilColumn((0.1, 0.3, 0.7, 1.5))
 COLUMNS = {
     "clm5": (CLM5, CLM5Parameters),

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
+from slow_cases import slow_but
 
 from jaxsoc import steady_state
 from jaxsoc.columns import seasons
@@ -26,8 +27,6 @@ from jaxsoc.physics.columns import SoilColumn
 from jaxsoc.physics.forcing import Forcing, idealised
 from jaxsoc.solve import Steps, integrate
 from jaxsoc.solve.exponential import move_linear
-
-pytestmark = pytest.mark.usefixtures("quick_compile")
 
 COARSE = SoilColumn((0.1, 0.3, 0.6, 1.0))
 KINDS = {"clm5": (CLM5, CLM5Parameters), "compas": (COMPAS, COMPASParameters)}
@@ -138,7 +137,7 @@ def test_the_published_case():
         assert float(drift) <= 1e-12 * float(share[-1] @ pool)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_but(["clm5"], KINDS))
 def test_one_more_year_moves_nothing(kind, found):
     model, params, year = found(kind)
     again, mean = step(model, params, year.start)
@@ -153,7 +152,7 @@ def test_one_more_year_moves_nothing(kind, found):
     assert furthest(year.mean, year.start) >= 1e-5
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_but(["clm5"], KINDS))
 def test_without_seasons_it_is_the_steady_state(kind):
     model, params = soil(kind)
     same = Forcing(280.0, 0.6, (60.0, 180.0, 240.0, 120.0), sand=45.0, column=COARSE)
@@ -243,6 +242,7 @@ def test_gradients_are_those_of_differences(kind, names, found):
 @pytest.mark.parametrize(
     "kind", ["clm5", pytest.param("compas", marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_many_sites_are_each_its_own(kind, found):
     model, params, year = found(kind)
     many = jax.tree.map(lambda x: x * jnp.asarray([1.0, 1.02, 0.98]), params)
@@ -252,6 +252,7 @@ def test_many_sites_are_each_its_own(kind, found):
     assert furthest(jax.tree.map(lambda x: x[:, 1], mean), year.mean) >= 1e-3
 
 
+@pytest.mark.slow
 def test_layers_that_nothing_reaches_stay_empty():
     model, params = soil("compas", active_layer=0.0)
     year = solve(model, params)

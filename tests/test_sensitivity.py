@@ -338,6 +338,7 @@ def patterns() -> Patterns:
     return draw_patterns(jax.random.key(2), (24, 24))
 
 
+@pytest.mark.slow
 def test_gradients_by_hyper_parameters_are_differences_in_both_modes(patterns):
     of = peak_respiration
     options = {"of": of, "patterns": patterns, "method": ROAD, "edge": 0.2}

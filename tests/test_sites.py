@@ -10,8 +10,6 @@ from jaxsoc import steady_state
 from jaxsoc.models import CLM5, COMPAS, CLM5Parameters, COMPASParameters
 from jaxsoc.solve import Sites, map_sites
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 CASES = [("clm5", CLM5, CLM5Parameters), ("compas", COMPAS, COMPASParameters)]
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import sympy
+from slow_cases import slow_but
 
 from jaxsoc.io import load_fields
 from jaxsoc.models import Pools, TwoPool
@@ -111,7 +112,7 @@ def worse(off, what, value, exact, scale):
     off[what] = max(off[what], abs(value - exact) / scale)
 
 
-@pytest.mark.parametrize("kinetics", LAWS)
+@pytest.mark.parametrize("kinetics", slow_but(("michaelis_menten",), LAWS))
 def test_every_term_through_order_four_is_that_of_computer_algebra(kinetics):
     off, nonzero = worst_term(kinetics, lambda order, i: True)
     assert max(off.values()) <= 1e-12, off
@@ -125,9 +126,23 @@ def letters_of(name):
     return rest.split(",") if "," in rest else list(rest)
 
 
+POLYNOMIAL = [
+    ("multiplicative", (), 3),
+    ("multiplicative", ("k",), 2),
+    ("linear", ("k",), 1),
+]
+
+
 @pytest.mark.parametrize(
     ("kinetics", "uniform", "order"),
-    [("multiplicative", (), 3), ("multiplicative", ("k",), 2), ("linear", ("k",), 1)],
+    slow_but(
+        [("multiplicative", (), 3), ("linear", ("k",), 1)],
+        [
+            ("multiplicative", (), 3),
+            ("multiplicative", ("k",), 2),
+            ("linear", ("k",), 1),
+        ],
+    ),
 )
 def test_polynomial_laws_are_exact_at_their_order(kinetics, uniform, order):
     model, state, params, _ = soil(kinetics, uniform=uniform)
@@ -176,11 +191,8 @@ SUMS = {
 @pytest.mark.reference
 @pytest.mark.parametrize(
     ("kinetics", "correlation"),
-    [
-        # Those that diverge, and those that converge fastest; the others take long.
-        pytest.param(*case, marks=[] if case[1][0] in "un" else pytest.mark.slow)
-        for case in SUMS
-    ],
+    # One that diverges at first; the others take long.
+    slow_but([("inverse_michaelis_menten", "uncorrelated")], SUMS),
 )
 def test_partial_sums_on_the_published_fields(data, kinetics, correlation):
     supplied = load_fields(data / "chakrawal_fields" / "scenario2.npz")
@@ -291,6 +303,7 @@ def test_a_run_is_followed_and_members_are_mapped():
     )
 
 
+@pytest.mark.slow
 def test_gradients_of_a_term_are_differences():
     model, state, params, _ = soil("michaelis_menten")
 
@@ -305,6 +318,7 @@ def test_gradients_of_a_term_are_differences():
     assert float(slope) == pytest.approx(float(difference), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_cells_outside_the_radius_of_convergence_are_found():
     # With uniform constants those with S > 2 S̄ + K, or B for the inverse law.
     rng = np.random.default_rng(0)

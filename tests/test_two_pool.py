@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from slow_cases import slow_but
 
 from jaxsoc import stability, steady_state
 from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
@@ -179,7 +180,7 @@ def test_small_perturbations_swing_with_the_published_period_and_decay():
     assert efold == pytest.approx(1.53, rel=0.01)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow_but(["michaelis_menten"], NAMES))
 def test_bound_on_the_rates_holds_along_the_run(name, rng):
     """The eigenvalues of every cell's Jacobian stay below what the model promised."""
     model, _ = soil(name)
