@@ -83,8 +83,8 @@ def steady_pools(
     found, inflow = upstream(model, around, params)
     others = tuple(inflow)
     if others:
-        known = isinstance(model, AbstractClosedForm) and not {*others} & model.mixed
-        if known and method == "closed_form":
+        closed = method == "closed_form" and not {*others} & model.mixed
+        if closed and isinstance(model, AbstractClosedForm):
             found |= model.soil_equilibrium(around.environment, inflow, params)
         else:
             found |= _by_newton(others, model, around, params, found, inflow, start)

@@ -1,6 +1,8 @@
 """A run by one method, from the first save time to the last, as one program."""
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import diffrax
@@ -86,9 +88,9 @@ def _steps(method, problem, count, courant, factor, watch):
         found = run_in_blocks(step, measure, state, params, times, pace, block, devices)
     else:
         seen = lambda t, state: measure(t, state, params)
-        run = run_together
+        run: Callable = run_together
         if apart and rate is not None:
-            run = lambda *problem: run_between_saves(*problem, block)
+            run = partial(run_between_saves, block=block)
         later, final, steps = run(step, seen, pace, state, params, times)
         found = _prepended(seen(times[0], state), later), final, steps
     return found if pace.known else nondifferentiable_backward(found, msg=_ONE_WAY)
