@@ -245,7 +245,7 @@ class Clock(AbstractStatistic):
     "method",
     [Steps(0.1), Steps(0.1, layout="whole"), Steps(courant=0.1), Adaptive()],
 )
-def test_what_is_saved_is_told_the_time_of_the_run(method):
+def test_what_is_saved_is_given_the_time_of_the_run(method):
     """Not that since its first save time, in which the steps are counted."""
     decay = Pointwise(lambda t, x, r: -r * x)
     times = np.array([10.0, 11.0, 13.0])
@@ -350,7 +350,7 @@ def test_coupled_cells_take_parameters_of_any_shape():
 
 @pytest.mark.parametrize("rate", [1.0, 1e7, 1e12])
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_growth_in_a_step_is_told_from_decay_at_any_rate(rate, sign):
+def test_growth_in_a_step_is_distinguished_from_decay_at_any_rate(rate, sign):
     """a' = -r a + 0.3 r b, b' = 0.5 r a - r b, and the same backwards."""
 
     def coupled(t, x, r):

@@ -320,7 +320,7 @@ def test_cells_outside_the_radius_of_convergence_are_found():
         share = taylor.outside(model.fluxes, state, params).decomposition
         assert float(share) == pytest.approx(expected, abs=2 / 4000)
         assert expected > 0.01
-    # What cannot be told is not called converging.
+    # What is not known is not called converging.
     lost = state._replace(biomass=state.biomass.at[0].set(jnp.nan))
     assert float(taylor.outside(model.fluxes, lost, params).decomposition) == 1.0
     multiplicative, state, params, _ = soil("multiplicative")

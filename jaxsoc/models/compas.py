@@ -81,10 +81,10 @@ class COMPAS(AbstractClosedForm):
     **Arguments:** `forcing`: of one site; `averaging`: of the scalars over the year;
     `bedrock`: see `CLM5`; `enzyme_turnover`: "own" parameter, or "proda_v22" as in the
     released programs, where it follows from the half-saturation of assimilation;
-    `kinetics`: of U and D, a name of `physics.kinetics.KINETICS`; "multiplicative" is
-    the limit of a half-saturation beyond all substrate, and with
-    "inverse_michaelis_menten" K_a x is of microbes and K_d x of enzymes; `mixes_soil`:
-    whether mixing moves the four soil pools, too, which has no closed form.
+    `kinetics`: of U and D, a law of `KINETICS` solved for S; "multiplicative" is the
+    limit of a half-saturation beyond all substrate, and with "inverse_michaelis_menten"
+    K_a x is of microbes and K_d x of enzymes; `mixes_soil`: whether mixing moves the
+    four soil pools, too, which has no closed form.
     Source: Tao et al. (2024), doi:10.1111/gcb.17297, Eqs 5-9.
     """
 
@@ -103,7 +103,8 @@ class COMPAS(AbstractClosedForm):
     parameters: ClassVar[type[AbstractParameters]] = COMPASParameters
 
     def __check_init__(self):
-        check_option("kinetics", self.kinetics, KINETICS)
+        solved = [name for name, law in KINETICS.items() if law.substrate_at]
+        check_option("kinetics", self.kinetics, solved)
         check_option("enzyme_turnover", self.enzyme_turnover, EnzymeTurnover)
 
     @property
@@ -216,7 +217,7 @@ class COMPAS(AbstractClosedForm):
         enough = empty | (flux < most) | (self.kinetics in _UNLIMITED)
         # Derivatives are finite where there is none, too.
         flux = jnp.where(enough, flux, 0.5 * most)
-        solve = KINETICS[self.kinetics].substrate_at
+        solve: Any = KINETICS[self.kinetics].substrate_at
         found = solve(flux, jnp.where(empty, 1.0, by), constants)
         return jnp.where(enough, jnp.where(empty, 0.0, found), jnp.nan)
 
@@ -252,13 +253,13 @@ class COMPAS(AbstractClosedForm):
         k = self.microbial_rates(params)
         empty = mic <= 0
 
-        def margin(rate, by, needed):
+        def far(rate, by, needed):
             most = jnp.where(empty, 1.0, rate * x * by)
             log = jnp.log(most) - jnp.log(jnp.where(empty, 1.0, needed))
             return jnp.where(empty | unlimited, jnp.inf, log)
 
         return Feasibility(
-            margin(k.uptake, mic, uptake), margin(k.decomposition, enz, decomposition)
+            far(k.uptake, mic, uptake), far(k.decomposition, enz, decomposition)
         )
 
 

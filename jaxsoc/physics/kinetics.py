@@ -195,28 +195,49 @@ Law = Callable[[Any, Any, Any], Any]
 
 
 class Kinetics(NamedTuple):
-    """A law by name: the rate, the class of its constants, the law solved for S."""
+    """A law by name, the class of its constants, and what is known of the law.
+
+    `substrate_at`: the law solved for S, None to have it looked for; `concave`: whether
+    D is concave in S with a finite slope at zero, where it is then steepest.
+    """
 
     law: Law
     constants: type[AbstractParameters]
-    substrate_at: Callable[[Any, Any, Any], Any]
+    substrate_at: Callable[[Any, Any, Any], Any] | None = None
+    concave: bool = False
 
 
 KINETICS: Mapping[str, Kinetics] = MappingProxyType(
     {
-        "linear": Kinetics(linear, LinearConstants, _linear_substrate),
-        "multiplicative": Kinetics(
-            multiplicative, MultiplicativeConstants, _multiplicative_substrate
-        ),
-        "michaelis_menten": Kinetics(
-            michaelis_menten, MichaelisMentenConstants, _michaelis_menten_substrate
-        ),
-        "inverse_michaelis_menten": Kinetics(
-            inverse_michaelis_menten,
-            InverseMichaelisMentenConstants,
-            _inverse_michaelis_menten_substrate,
-        ),
-        "eca": Kinetics(eca, ECAConstants, _eca_substrate),
-        "quadratic": Kinetics(quadratic, ECAConstants, _quadratic_substrate),
+        kinetics.law.__name__: kinetics
+        for kinetics in (
+            Kinetics(linear, LinearConstants, _linear_substrate, concave=True),
+            Kinetics(
+                multiplicative,
+                MultiplicativeConstants,
+                _multiplicative_substrate,
+                concave=True,
+            ),
+            Kinetics(
+                michaelis_menten,
+                MichaelisMentenConstants,
+                _michaelis_menten_substrate,
+                concave=True,
+            ),
+            Kinetics(
+                inverse_michaelis_menten,
+                InverseMichaelisMentenConstants,
+                _inverse_michaelis_menten_substrate,
+                concave=True,
+            ),
+            Kinetics(eca, ECAConstants, _eca_substrate, concave=True),
+            Kinetics(quadratic, ECAConstants, _quadratic_substrate, concave=True),
+        )
     }
 )
+"""Every law by the name of its function; a new one is one more line."""
+
+
+def kinetics_of(law: Law) -> Kinetics | None:
+    """What is known of a law, None of a user's own."""
+    return next((k for k in KINETICS.values() if k.law is law), None)
