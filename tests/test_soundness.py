@@ -7,7 +7,8 @@ import pytest
 from point_cases import METHODS, MODEL, patchy_soil
 
 from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
-from jaxsoc.physics.kinetics import MichaelisMentenConstants
+from jaxsoc.physics import kinetics
+from jaxsoc.physics.kinetics import Kinetics, MichaelisMentenConstants
 from jaxsoc.solve import (
     AbstractPointwise,
     AbstractStatistic,
@@ -158,8 +159,13 @@ def holling_iii(S, B, c):
     return c.rate * B * S**2 / (c.half_saturation**2 + S**2)
 
 
-def test_a_law_that_is_not_concave_has_a_bound_too(rng):
+@pytest.mark.parametrize("registered", [False, True])
+def test_a_law_that_is_not_concave_has_a_bound_too(registered, rng, monkeypatch):
     """Holling III is steepest between no substrate and what there is."""
+    if registered:
+        own = Kinetics(holling_iii, MichaelisMentenConstants)
+        laws = {**kinetics.KINETICS, "holling_iii": own}
+        monkeypatch.setattr(kinetics, "KINETICS", laws)
     model, cells = TwoPool(holling_iii), 200
     constants = MichaelisMentenConstants(
         10 ** rng.uniform(-2, -0.5, cells), 10 ** rng.uniform(0, 1.5, cells)

@@ -15,6 +15,7 @@ from jaxsoc.physics.options import check_option
 from jaxsoc.physics.parameters import AbstractParameters
 from jaxsoc.physics.units import DAYS_PER_YEAR
 
+from .clm5 import litter_fluxes, wood_transfers
 from .column import AbstractClosedForm, Surroundings, Transfers
 from .compas_parameters import COMPASParameters
 
@@ -149,15 +150,10 @@ class COMPAS(AbstractClosedForm):
         self, pools: COMPASPools, environment: Environment, params: COMPASParameters
     ) -> dict[str, Array]:
         """Decomposition of each pool at a point, gC m⁻³ d⁻¹."""
-        x, x_litter = environment.soil, environment.litter
-        k, year = self.microbial_rates(params), DAYS_PER_YEAR
+        x, k = environment.soil, self.microbial_rates(params)
         law = KINETICS[self.kinetics].law
         assimilation, decomposition = self.constants(x, params)
-        return {
-            "cwd": x / (year * params.tau_cwd) * pools.cwd,
-            "l1": x_litter / (year * params.tau_l1) * pools.l1,
-            "l2": x_litter / (year * params.tau_l2) * pools.l2,
-            "l3": x_litter / (year * params.tau_l2) * pools.l3,
+        return litter_fluxes(pools, environment, params) | {
             "doc": law(pools.doc, pools.mic, assimilation),
             "mic": k.microbial * x * pools.mic,
             "enz": k.enzyme * x * pools.enz,
@@ -168,9 +164,7 @@ class COMPAS(AbstractClosedForm):
         """A: shares that go from pool to pool; what is left is respired."""
         f, k = params, self.microbial_rates(params)
         dead, to_enzymes = k.death / k.microbial, k.production / k.microbial
-        return {
-            ("l2", "cwd"): f.f_cwd_l2,
-            ("l3", "cwd"): 1 - f.f_cwd_l2,
+        return wood_transfers(params) | {
             ("doc", "l1"): f.p_l1_doc,
             ("mic", "l1"): (1 - f.p_l1_doc) * f.cue_l1,
             ("doc", "l2"): f.p_l2_doc,
