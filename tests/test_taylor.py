@@ -235,21 +235,6 @@ def test_orders_add_up_to_the_whole():
     assert off[0] > 3 * off[1] > 9 * off[2]
 
 
-def test_shares_of_a_rate_that_is_zero_at_the_means():
-    rates = lambda t, state, params: {
-        "none": 0.0 * state["x"],
-        "spread": state["x"] ** 2,
-        "plain": 2.0 + state["x"] ** 2,
-    }
-    x = jnp.array([-1.0, 1.0, 3.0, -3.0])
-    found = taylor.expand(rates, {"x": x}, {"k": jnp.asarray(1.0)}, order=3)
-    assert found.names == ("V_x", "M_xxx")
-    shares = found.relative()
-    assert shares["plain"].tolist() == [2.5, 0.0]
-    assert shares["spread"].tolist() == [np.inf, 0.0]
-    assert shares["none"].tolist() == [0.0, 0.0]
-
-
 def test_a_uniform_soil_has_no_terms():
     everything = ("S", "B", "k", "K", "m", "beta", "Y", "I")
     model, state, params, _ = soil("michaelis_menten", uniform=everything)

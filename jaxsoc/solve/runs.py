@@ -92,7 +92,8 @@ def _steps(method, problem, count, courant, factor, watch):
         if apart and rate is not None:
             run = partial(run_between_saves, block=block)
         later, final, steps = run(step, seen, pace, state, params, times)
-        found = _prepended(seen(times[0], state), later), final, steps
+        prepend = lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b])
+        found = jax.tree.map(prepend, seen(times[0], state), later), final, steps
     return found if pace.known else nondifferentiable_backward(found, msg=_ONE_WAY)
 
 
@@ -116,11 +117,6 @@ def _watch(method, tendency, pace, times):
 
     apart = isinstance(tendency, AbstractPointwise)
     return Watch(lowest=True, stiffness=stiffness if apart else None)
-
-
-def _prepended(first, later):
-    prepend = lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b])
-    return jax.tree.map(prepend, first, later)
 
 
 @eqx.filter_jit
