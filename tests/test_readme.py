@@ -33,6 +33,8 @@ PRINTED, LEFT = {"columns": "(100, 20)"}, {"python": "upscale.nc"}
 
 
 @pytest.mark.slow
+# Of a closure fitted to the few cores of an example.
+@pytest.mark.filterwarnings("ignore:.* is used outside what it was fitted on")
 @pytest.mark.parametrize(
     "page",
     [page for page in PAGES if python_blocks(page.read_text())],
