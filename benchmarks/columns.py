@@ -20,7 +20,7 @@ import numpy as np
 
 from jaxsoc import steady_state
 from jaxsoc.columns import feasibility
-from jaxsoc.columns.feasibility import smallest
+from jaxsoc.columns.feasibility import least_feasible
 from jaxsoc.columns.seasons import periodic_state, step_year
 from jaxsoc.models import CLM5, COMPAS
 from jaxsoc.physics.forcing import Forcing, idealised
@@ -230,7 +230,7 @@ def _drift(before: Any, after: Any, column: Any) -> jax.Array:
 
 def _feasible(made: Case, count: int) -> Case:
     """The first sites that have a steady state."""
-    least = lambda v, f: smallest(
+    least = lambda v, f: least_feasible(
         feasibility(COMPAS(f), from_vector(COMPAS.parameters, v))
     )
     thawed = np.asarray(made.forcing.active_layer)[:, 0] > 0

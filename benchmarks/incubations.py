@@ -229,7 +229,7 @@ def as_if(series: Sequence[Respiration], kinetics: str, say=print) -> dict[str, 
 def redrawn(
     rng: np.random.Generator, series: Respiration, found: Forecast
 ) -> Respiration:
-    """A series that is what the model foretells, with the noise that it found.
+    """A series that is what the model predicts, with the noise that it found.
 
     y = c sinh(f + σ ε),  ε standard normal
     """

@@ -179,8 +179,8 @@ def _settled_lsoda(bench):
     some = sample(bench.soil, LSODA_CELLS)
     reference = bench.reference(some)
     settled = Settled({}, {}, {})
-    for key, road in (("lsoda", rivals.solve_ivp_lsoda), ("odeint", rivals.lsoda)):
-        run = rivals.prepare_lsoda(some, bench.times, road)
+    for key, solver in (("lsoda", rivals.solve_ivp_lsoda), ("odeint", rivals.lsoda)):
+        run = rivals.prepare_lsoda(some, bench.times, solver)
         rtol, off = loosest(RTOL, lambda rtol, run=run: error(run(rtol), reference))
         settled.sides[key] = lambda run=run, rtol=rtol: run(rtol)
         settled.rtol[key], settled.error[key] = rtol, off

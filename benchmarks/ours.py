@@ -1,4 +1,4 @@
-"""Our side: the road of jaxsoc that is measured, named in one place."""
+"""Our side: the method of jaxsoc that is measured, named in one place."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,13 +13,6 @@ from jaxsoc.solve import integrate
 from jaxsoc.upscale import moments
 
 from .climit import Steps
-
-
-def road(soil: Soil, steps: Steps, day: float = 24.0) -> Any:
-    """The method that takes these steps."""
-    if steps.courant:
-        return Method(courant=steps.courant)
-    return Method(day / steps.per_day)
 
 
 def prepare(soil: Soil, times: np.ndarray, steps: Steps) -> Callable[[], Any]:
@@ -37,7 +30,8 @@ def _placed(compiled, *arguments):
 
 
 def _solve(soil, times, steps):
-    method = road(soil, steps)
+    dt = None if steps.courant else 24.0 / steps.per_day
+    method = Method(dt, courant=steps.courant or None)
     save = moments.of(soil.model.fluxes)
 
     def solve(state, params):
@@ -49,7 +43,7 @@ def _solve(soil, times, steps):
 
 
 def reversible(steps: Steps) -> bool:
-    """Whether the road can be walked backwards: not where steps are counted on it."""
+    """Whether the method has reverse-mode gradients: not where steps are counted."""
     return not steps.courant
 
 

@@ -51,7 +51,7 @@ def right_hand_sides(soil: Soil) -> list[tuple[Right, tuple[float, float, float]
 def lsoda(soil: Soil, times: np.ndarray, rtol: float) -> np.ndarray:
     """Daily pools of each cell, one solve per cell: time x cell x pool.
 
-    By `odeint`, the faster of SciPy's two roads to LSODA.
+    By `odeint`, the faster of SciPy's two interfaces to LSODA.
     """
     with warnings.catch_warnings():
         # A failed solve shows in the error, which is measured.
@@ -90,13 +90,13 @@ def solve_ivp_lsoda(soil: Soil, times: np.ndarray, rtol: float) -> np.ndarray:
 
 
 def prepare_lsoda(
-    soil: Soil, times: np.ndarray, road: Callable = lsoda
+    soil: Soil, times: np.ndarray, solver: Callable = lsoda
 ) -> Callable[[float], np.ndarray]:
     """LSODA on every cell, then the daily moments: call it with rtol for mean R."""
     measure = jax.jit(lambda ys, params: _moments(soil, times, ys, params))
 
     def run(rtol):
-        found = measure(_pools(road(soil, times, rtol)), soil.params)
+        found = measure(_pools(solver(soil, times, rtol)), soil.params)
         return np.asarray(jax.block_until_ready(found).flux.respiration)
 
     return run

@@ -1,4 +1,4 @@
-"""The fast road: blocks of cells, merged, on several devices, and its gradients."""
+"""Blocks of cells, merged, on several devices, and its gradients."""
 
 import itertools
 import subprocess

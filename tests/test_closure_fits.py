@@ -360,7 +360,7 @@ def test_dead_cells_are_remembered():
     assert closure_from_json(content).closure.dead is None
 
 
-def test_soils_unlike_those_of_the_fit_are_told():
+def test_soils_unlike_those_of_the_fit_are_named():
     one = fitted("effective_eca")
     state, params = one_core(1)
     assert all(float(x) == 0.0 for x in one.novelty(state, params).values())

@@ -224,7 +224,7 @@ def test_dead_cells_apart_are_exact(kinetics):
 
 @pytest.mark.parametrize("kinetics", KINDS)
 def test_as_many_cells_as_kinds_are_exact(kinetics):
-    """Soil of three kinds of cells, told apart sharply: the distributed run itself."""
+    """Soil of three kinds of cells, sharply distinct: the distributed run itself."""
     kinds = np.repeat([0, 1, 2, 3], [7, 10, 20, 23])  # the first is dead
     model, state, params = soil(kinetics, cells=4)
     pick = lambda chosen: jax.tree.map(

@@ -43,7 +43,7 @@ def same(a, b):
 # Columns
 
 
-def test_a_column_is_told_with_units_and_provenance(clm5, tmp_path):
+def test_a_column_is_written_with_units_and_provenance(clm5, tmp_path):
     model, params, state = clm5
     path = save_dataset(column_dataset(model, params, state), tmp_path / "column.nc")
     with xr.open_dataset(path) as found:
@@ -91,7 +91,7 @@ def test_depths_and_options_of_a_column_are_passed_on(clm5):
         column_dataset(*clm5, depths=(-0.3,))
 
 
-def test_parameters_by_layer_are_told(clm5):
+def test_parameters_by_layer_are_written(clm5):
     model, params, state = clm5
     found = column_dataset(model, params.with_sand(model.forcing.sand), state)
     values, unit = json.loads(found.attrs["parameters"])["f_s1_s2"]

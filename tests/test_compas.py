@@ -1,4 +1,4 @@
-"""COMPAS: closed form, margins, exact consequences, and the known numbers."""
+"""COMPAS: closed form, feasibility, exact consequences, and the known numbers."""
 
 import diffrax
 import equinox as eqx
@@ -10,7 +10,7 @@ from column_cases import draws, sites, stocks
 
 from jaxsoc import steady_state
 from jaxsoc.columns import barrier, feasibility, most_feasible, soil_per_microbes
-from jaxsoc.columns.feasibility import smallest
+from jaxsoc.columns.feasibility import least_feasible
 from jaxsoc.columns.steady import upstream
 from jaxsoc.models import (
     CLM5,
@@ -109,7 +109,7 @@ def test_margins_have_the_known_numbers():
     scope="module", params=["own", pytest.param("proda_v22", marks=pytest.mark.slow)]
 )
 def many(request):
-    """1,000 published draws in the reference column: pools, margins, tendencies."""
+    """1,000 published draws in the reference column: pools, feasibility, tendencies."""
     model = COMPAS(REFERENCE, OF_MEANS, enzyme_turnover=request.param)
 
     def one(params):
@@ -318,12 +318,12 @@ def test_the_barrier_has_a_slope_on_both_sides():
         assert (value > 100 and steep < 0) if sign else value < 1e-6
 
 
-def test_no_steady_state_is_said_with_layer_and_margin():
-    with pytest.raises(ValueError, match=r"layer \d+ \(.* m\).*assimilation.*margin -"):
+def test_no_steady_state_is_said_with_layer_and_feasibility():
+    with pytest.raises(ValueError, match=r"layer \d+ \(.*assimilation.*feasibility -"):
         steady_state(COMPAS(REFERENCE), INFEASIBLE)
     pools = jax.jit(lambda p: steady_state(COMPAS(REFERENCE), p))(INFEASIBLE)
     assert np.isnan(np.stack(pools)).all()
-    assert float(smallest(feasibility(COMPAS(REFERENCE), INFEASIBLE))) < 0
+    assert float(least_feasible(feasibility(COMPAS(REFERENCE), INFEASIBLE))) < 0
 
 
 def test_a_search_that_finds_nothing_says_so():
@@ -346,7 +346,7 @@ def test_the_indicative_set_is_far_from_the_edge():
     assert outside_prior(COMPAS_INDICATIVE) == ()
     for model in indicative_sites():
         pools = steady_state(model, COMPAS_INDICATIVE)
-        assert float(smallest(feasibility(model, COMPAS_INDICATIVE))) > 1.8
+        assert float(least_feasible(feasibility(model, COMPAS_INDICATIVE))) > 1.8
         assert float(soil_per_microbes(model, pools)) > 45
 
 

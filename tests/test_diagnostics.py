@@ -233,7 +233,7 @@ def test_many_profiles_are_read_as_one_is(rng):
 
 
 def digits(found, expected):
-    """Equal to the digits that the number is told with."""
+    """Equal to the digits that are given of the number."""
     for name, text in expected.items():
         value = float(getattr(found, name))
         assert value == pytest.approx(

@@ -36,7 +36,7 @@ CLOSE = {"float32": 1e-5, "float64": 1e-11}
 @pytest.fixture(scope="module", autouse=True)
 def card():
     if jax.default_backend() == "cpu" and not DRY:
-        pytest.skip("JAX finds no accelerator here: only processors are at hand")
+        pytest.skip("JAX finds no accelerator here: there are only processors")
     # Layers and steps that are written out take a processor long to optimise.
     jax.config.update("jax_disable_most_optimizations", DRY)
     yield

@@ -1,4 +1,4 @@
-"""`integrate`: order, agreement of roads, errors that are honest, gradients."""
+"""`integrate`: order, agreement of methods, errors that are honest, gradients."""
 
 import diffrax
 import jax

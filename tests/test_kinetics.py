@@ -21,6 +21,7 @@ from jaxsoc.physics.kinetics import (
 )
 
 NAMES = sorted(KINETICS)
+SOLVED = [name for name in NAMES if KINETICS[name].substrate_at is not None]
 amount = st.floats(1e-3, 1e3)
 
 
@@ -28,7 +29,7 @@ def rate(name, S, B):
     return KINETICS[name].law(S, B, KINETICS[name].constants())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SOLVED)
 @given(S=amount, B=amount)
 def test_law_solved_for_substrate_gives_the_substrate_back(name, S, B):
     kinetics = KINETICS[name]
@@ -42,11 +43,11 @@ def test_law_solved_for_substrate_gives_the_substrate_back(name, S, B):
 
 @pytest.mark.parametrize("name", NAMES)
 @given(S=amount, B=amount)
-def test_rates_are_positive_increasing_and_concave_in_substrate(name, S, B):
+def test_rates_are_positive_increasing_and_concave_where_declared(name, S, B):
     law = lambda S: rate(name, S, B)
     assert law(S) > 0
     assert jax.grad(law)(S) > 0
-    assert jax.grad(jax.grad(law))(S) <= 1e-15
+    assert not KINETICS[name].concave or jax.grad(jax.grad(law))(S) <= 1e-15
 
 
 @pytest.mark.parametrize("name", NAMES)

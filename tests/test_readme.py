@@ -25,27 +25,39 @@ def test_example_of_the_readme_runs_in_twelve_lines(capsys):
     assert re.fullmatch(r"R peaks at 0\.0\d{3} mgC/g/h on day \d\.\d\d\n", printed)
 
 
+PAGES = sorted((ROOT / "docs" / "pages").glob("*.md"))
+# What a page reads, and where it lies among the published data.
+READ = {"incubations": ("series.csv.gz", "sidb_incubations/series.csv.gz")}
+# What is printed, and what is left in the folder.
+PRINTED, LEFT = {"columns": "(100, 20)"}, {"python": "upscale.nc"}
+
+
 @pytest.mark.slow
-def test_examples_of_the_documentation_run(tmp_path, monkeypatch):
+# Of a closure fitted to the few cores of an example.
+@pytest.mark.filterwarnings("ignore:.* is used outside what it was fitted on")
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if python_blocks(page.read_text())],
+    ids=lambda page: page.stem,
+)
+def test_examples_of_the_documentation_run(
+    page, tmp_path, monkeypatch, capsys, request
+):
     monkeypatch.chdir(tmp_path)
-    text = (ROOT / "docs" / "pages" / "python.md").read_text()
-    # smaller soils than those that a reader would run
-    text = text.replace("members=3", "duration=48.0, every=24.0")
-    text = text.replace("Design(), [0.1", "Design(duration=48.0, every=24.0), [0.1")
-    text = text.replace("every=24.0, members=1000", "every=48.0, duration=96.0")
+    if page.stem in READ:
+        name, source = READ[page.stem]
+        (tmp_path / name).symlink_to(request.getfixturevalue("data") / source)
     names = {}
-    for block in python_blocks(text):
-        exec(compile(block, "python.md", "exec"), names)
-    assert (tmp_path / "upscale.nc").exists()
+    for block in python_blocks(page.read_text()):
+        exec(compile(block, page.name, "exec"), names)
+    assert PRINTED.get(page.stem, "") in capsys.readouterr().out
+    assert (tmp_path / LEFT.get(page.stem, "")).exists()
 
 
-@pytest.mark.slow
-def test_examples_of_the_page_on_columns_run(capsys):
-    names = {}
-    text = (ROOT / "docs" / "pages" / "columns.md").read_text()
-    for block in python_blocks(text):
-        exec(compile(block, "columns.md", "exec"), names)
-    assert "(100, 20)" in capsys.readouterr().out
+def test_every_page_is_in_the_contents():
+    contents = (ROOT / "docs" / "mkdocs.yml").read_text()
+    for page in PAGES:
+        assert f": {page.name}\n" in contents, page.name
 
 
 def test_the_toml_file_of_the_documentation_is_valid():

@@ -118,15 +118,15 @@ def test_a_law_that_is_not_concave_has_its_steady_state():
     share = m / Y / constants.rate
     known = constants.half_saturation * jnp.sqrt(share / (1 - share))
     np.testing.assert_allclose(found.substrate, known, rtol=1e-12)
-    told = steady_state(
+    rest = steady_state(
         model,
         TwoPoolParameters(
             MichaelisMentenConstants(jnp.asarray([0.02, 1e-4]), jnp.full(2, 30.0))
         ),
         throw=False,
     )
-    assert told.found.tolist() == [True, False]
-    assert np.isnan(told.pools.substrate).tolist() == [False, True]
+    assert rest.found.tolist() == [True, False]
+    assert np.isnan(rest.pools.substrate).tolist() == [False, True]
 
 
 def test_what_has_no_steady_state_is_said():
@@ -201,13 +201,13 @@ def test_no_draw_without_a_steady_state_comes_back_with_numbers():
     count = 200
     params, forcing = draws(COMPASParameters, count, seed=1), sites(count, seed=2)
     solve = lambda p, f: steady_state(COMPAS(f), p, throw=False)
-    margin = lambda p, f: jnp.min(jnp.stack(feasibility(COMPAS(f), p)))
-    both = lambda p, f: (solve(p, f), margin(p, f))
-    (pools, found), margins = jax.jit(lambda p, f: map_sites(both, p, f))(
+    far = lambda p, f: jnp.min(jnp.stack(feasibility(COMPAS(f), p)))
+    both = lambda p, f: (solve(p, f), far(p, f))
+    (pools, found), least = jax.jit(lambda p, f: map_sites(both, p, f))(
         Sites.of(params, block=64), Sites.of(forcing, block=64)
     ).leading()
     pools, found = np.stack(pools), np.asarray(found)
-    np.testing.assert_array_equal(found, np.asarray(margins) > 0)
+    np.testing.assert_array_equal(found, np.asarray(least) > 0)
     assert 0.02 * count < np.sum(~found) < 0.3 * count
     assert np.all(pools[:, found] >= 0)
     assert np.isnan(pools[:, ~found]).all()

@@ -43,7 +43,7 @@ from jaxsoc.upscale.hyper import (
 from jaxsoc.upscale.spectral import correlation, spectral_field, with_dead_zones
 
 TIMES = np.arange(0.0, 481.0, 24.0)
-ROAD = Steps(6.0)
+METHOD = Steps(6.0)
 OBJECTIVES = [
     peak_respiration,
     largest_saved_respiration,
@@ -97,7 +97,7 @@ class Case:
 
     def values(self, state, params):
         save = moments.of(self.soil.model.fluxes)
-        run = integrate(self.soil.model, state, params, TIMES, save=save, method=ROAD)
+        run = integrate(self.soil.model, state, params, TIMES, save=save, method=METHOD)
         return jnp.stack([of.value(run.times, run.values) for of in OBJECTIVES])
 
     def __call__(self, soil):
@@ -154,7 +154,7 @@ def test_so_are_those_of_another_kinetics():
 
 @pytest.mark.slow
 def test_a_map_is_the_gradient(saturating):
-    found = sensitivity_map(saturating.soil, TIMES, method=ROAD)
+    found = sensitivity_map(saturating.soil, TIMES, method=METHOD)
     row = OBJECTIVES.index(peak_respiration)
     values = saturating(saturating.soil)
     assert found.value == pytest.approx(values[row], rel=1e-12)
@@ -208,8 +208,8 @@ def test_linear_kinetics_have_the_gradient_on_paper():
 @pytest.mark.slow
 def test_a_uniform_shift_is_the_sum_over_cells():
     soil = patchy("michaelis_menten", 600)  # several blocks
-    found = sensitivity_map(soil, TIMES, method=ROAD)
-    function = objective_of(soil.model, ROAD, TIMES, peak_respiration)
+    found = sensitivity_map(soil, TIMES, method=METHOD)
+    function = objective_of(soil.model, METHOD, TIMES, peak_respiration)
     params = jax.tree.map(jnp.asarray, soil.params)
 
     def shifted(by):
@@ -234,7 +234,7 @@ def test_a_uniform_number_is_the_sum_of_the_same_number_by_cell():
     by_cell = jnp.full(50, soil.params.mortality.rate)
     where = lambda s: s.params.mortality.rate
     one, each = soil, eqx.tree_at(where, soil, by_cell)
-    one, each = (sensitivity_map(s, TIMES, method=ROAD) for s in (one, each))
+    one, each = (sensitivity_map(s, TIMES, method=METHOD) for s in (one, each))
     total, cells = (s.gradient["mortality.rate"] for s in (one, each))
     assert cells.shape == (50,)
     assert cells.sum() == pytest.approx(float(total), rel=1e-10)
@@ -246,7 +246,7 @@ def test_names_units_and_shapes_are_those_of_the_soil():
     soil = patchy("multiplicative", 30)
     square = lambda x: x.reshape(5, 6) if jnp.ndim(x) else x
     state, params = jax.tree.map(square, (soil.state, soil.params))
-    found = sensitivity_map(Soil(soil.model, state, params), TIMES, method=ROAD)
+    found = sensitivity_map(Soil(soil.model, state, params), TIMES, method=METHOD)
     assert found.gradient["decomposition.rate"].shape == (5, 6)
     assert found.gradient["input"].shape == ()
     assert set(found.at) == set(found.units)
@@ -341,14 +341,14 @@ def patterns() -> Patterns:
 @pytest.mark.slow
 def test_gradients_by_hyper_parameters_are_differences_in_both_modes(patterns):
     of = peak_respiration
-    options = {"of": of, "patterns": patterns, "method": ROAD, "edge": 0.2}
+    options = {"of": of, "patterns": patterns, "method": METHOD, "edge": 0.2}
     forward = hyper_sensitivity(SMALL, HERE, **options)
     backward = hyper_sensitivity(SMALL, HERE, reverse=True, **options)
 
     @jax.jit
     def value(heterogeneity):
         soil = patchy_soil(SMALL, patterns, heterogeneity, edge=0.2)
-        run = objective_of(soil.model, ROAD, SMALL.times, of)
+        run = objective_of(soil.model, METHOD, SMALL.times, of)
         return run(soil.state, jax.tree.map(jnp.asarray, soil.params))
 
     point = jax.tree.map(jnp.asarray, HERE)
@@ -364,7 +364,7 @@ def test_gradients_by_hyper_parameters_are_differences_in_both_modes(patterns):
 
 @pytest.mark.slow
 def test_elasticities_of_numbers_are_plain_ones(patterns):
-    found = hyper_sensitivity(SMALL, HERE, patterns=patterns, method=ROAD)
+    found = hyper_sensitivity(SMALL, HERE, patterns=patterns, method=METHOD)
     for name, elasticity in found.elasticity.items():
         expected = found.gradient[name] * getattr(HERE, name) / found.value
         assert float(elasticity) == pytest.approx(float(expected), rel=1e-12)
@@ -432,7 +432,7 @@ def test_scenario_one_starts_at_its_steady_state_inside_a_gradient(patterns):
         every=24.0,
     )
     found = hyper_sensitivity(
-        design, HERE, kinetics="multiplicative", patterns=patterns, method=ROAD
+        design, HERE, kinetics="multiplicative", patterns=patterns, method=METHOD
     )
     assert all(np.isfinite(g) for g in found.gradient.values())
 
@@ -444,10 +444,10 @@ def full_grid(cells=10_000, steps=5000):
     soil = patchy("michaelis_menten", cells)
     times = np.linspace(0.0, 4800.0, 201)
     save = moments.of(soil.model.fluxes)
-    road = Steps(4800.0 / steps, devices=1)
+    method = Steps(4800.0 / steps, devices=1)
 
     def function(state, params):
-        run = integrate(soil.model, state, params, times, save=save, method=road)
+        run = integrate(soil.model, state, params, times, save=save, method=method)
         return peak_respiration.value(run.times, run.values)
 
     params = jax.tree.map(jnp.asarray, soil.params)

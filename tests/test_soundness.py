@@ -7,7 +7,8 @@ import pytest
 from point_cases import METHODS, MODEL, patchy_soil
 
 from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
-from jaxsoc.physics.kinetics import MichaelisMentenConstants
+from jaxsoc.physics import kinetics
+from jaxsoc.physics.kinetics import Kinetics, MichaelisMentenConstants
 from jaxsoc.solve import (
     AbstractPointwise,
     AbstractStatistic,
@@ -158,8 +159,13 @@ def holling_iii(S, B, c):
     return c.rate * B * S**2 / (c.half_saturation**2 + S**2)
 
 
-def test_a_law_that_is_not_concave_has_a_bound_too(rng):
+@pytest.mark.parametrize("registered", [False, True])
+def test_a_law_that_is_not_concave_has_a_bound_too(registered, rng, monkeypatch):
     """Holling III is steepest between no substrate and what there is."""
+    if registered:
+        own = Kinetics(holling_iii, MichaelisMentenConstants)
+        laws = {**kinetics.KINETICS, "holling_iii": own}
+        monkeypatch.setattr(kinetics, "KINETICS", laws)
     model, cells = TwoPool(holling_iii), 200
     constants = MichaelisMentenConstants(
         10 ** rng.uniform(-2, -0.5, cells), 10 ** rng.uniform(0, 1.5, cells)
@@ -245,7 +251,7 @@ class Clock(AbstractStatistic):
     "method",
     [Steps(0.1), Steps(0.1, layout="whole"), Steps(courant=0.1), Adaptive()],
 )
-def test_what_is_saved_is_told_the_time_of_the_run(method):
+def test_what_is_saved_is_given_the_time_of_the_run(method):
     """Not that since its first save time, in which the steps are counted."""
     decay = Pointwise(lambda t, x, r: -r * x)
     times = np.array([10.0, 11.0, 13.0])
@@ -350,7 +356,7 @@ def test_coupled_cells_take_parameters_of_any_shape():
 
 @pytest.mark.parametrize("rate", [1.0, 1e7, 1e12])
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_growth_in_a_step_is_told_from_decay_at_any_rate(rate, sign):
+def test_growth_in_a_step_is_distinguished_from_decay_at_any_rate(rate, sign):
     """a' = -r a + 0.3 r b, b' = 0.5 r a - r b, and the same backwards."""
 
     def coupled(t, x, r):

@@ -247,21 +247,6 @@ def test_orders_add_up_to_the_whole():
     assert off[0] > 3 * off[1] > 9 * off[2]
 
 
-def test_shares_of_a_rate_that_is_zero_at_the_means():
-    rates = lambda t, state, params: {
-        "none": 0.0 * state["x"],
-        "spread": state["x"] ** 2,
-        "plain": 2.0 + state["x"] ** 2,
-    }
-    x = jnp.array([-1.0, 1.0, 3.0, -3.0])
-    found = taylor.expand(rates, {"x": x}, {"k": jnp.asarray(1.0)}, order=3)
-    assert found.names == ("V_x", "M_xxx")
-    shares = found.relative()
-    assert shares["plain"].tolist() == [2.5, 0.0]
-    assert shares["spread"].tolist() == [np.inf, 0.0]
-    assert shares["none"].tolist() == [0.0, 0.0]
-
-
 def test_a_uniform_soil_has_no_terms():
     everything = ("S", "B", "k", "K", "m", "beta", "Y", "I")
     model, state, params, _ = soil("michaelis_menten", uniform=everything)
@@ -334,7 +319,7 @@ def test_cells_outside_the_radius_of_convergence_are_found():
         share = taylor.outside(model.fluxes, state, params).decomposition
         assert float(share) == pytest.approx(expected, abs=2 / 4000)
         assert expected > 0.01
-    # What cannot be told is not called converging.
+    # What is not known is not called converging.
     lost = state._replace(biomass=state.biomass.at[0].set(jnp.nan))
     assert float(taylor.outside(model.fluxes, lost, params).decomposition) == 1.0
     multiplicative, state, params, _ = soil("multiplicative")

@@ -1,4 +1,4 @@
-"""Where a microbial column has a steady state: margins, a barrier, and a search."""
+"""Where a microbial column has a steady state: how far, a barrier, and a search."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ from .steady import steady_pools, upstream
 SOIL_PER_MICROBES = 10.0
 """Least soil carbon per microbial carbon, in the column, that PRODA accepts."""
 
-# Margins count as no larger than this where a sum of exponentials is taken.
+# Feasibility counts as no larger than this where a sum of exponentials is taken.
 _FAR = 50.0
 
 
@@ -28,10 +28,10 @@ _FAR = 50.0
 def feasibility(model: AbstractColumnModel, params: Any) -> Any:
     """How far each layer of a column is from losing its steady state.
 
-    All pools are positive where all margins are, which are logarithms of what there is
-    at most per what is needed; of COMPAS see `COMPAS.feasibility`.
+    All pools are positive where all of it is; it is the logarithm of what there is at
+    most per what is needed; of COMPAS see `COMPAS.feasibility`.
 
-    **Returns:** margins by kind, a named tuple of (layer,).
+    **Returns:** feasibility by kind, a named tuple of (layer,).
     **Raises:** `ValueError` for a model without a closed form, and as `steady_state`
     for numbers of several sites.
     """
@@ -45,20 +45,20 @@ def feasibility(model: AbstractColumnModel, params: Any) -> Any:
     return model.feasibility(around.environment, inflow, params)
 
 
-def smallest(margins: Any) -> Float[Array, ""]:
-    """The smallest margin of a column, of any kind and in any layer."""
-    return jnp.min(jnp.stack([jnp.min(margin) for margin in margins]))
+def least_feasible(feasibility: Any) -> Float[Array, ""]:
+    """The least feasibility of a column, of any kind and in any layer."""
+    return jnp.min(jnp.stack([jnp.min(kind) for kind in feasibility]))
 
 
-def barrier(margins: Any, *, width: float = 0.1) -> Float[Array, ""]:
+def barrier(feasibility: Any, *, width: float = 0.1) -> Float[Array, ""]:
     """A smooth penalty on losing the steady state, for gradients on both sides.
 
-    Σ log(1 + exp(-h / width)): almost nothing where margins are several widths above
-    zero, and growing by h / width below.
+    Σ log(1 + exp(-h / width)): almost nothing where the feasibility h is several widths
+    above zero, and growing by h / width below.
 
-    **Arguments:** `width`: margin over which the penalty sets in.
+    **Arguments:** `width`: feasibility below which the penalty sets in.
     """
-    near = [jnp.minimum(margin, _FAR * width) / width for margin in margins]
+    near = [jnp.minimum(kind, _FAR * width) / width for kind in feasibility]
     return sum((jnp.sum(jax.nn.softplus(-h)) for h in near), jnp.zeros(()))
 
 
@@ -79,7 +79,7 @@ def most_feasible(
     pull: float = 4.0,
     width: float = 0.1,
 ) -> COMPASParameters:
-    """Parameters far from losing the steady state: a search that maximises the margins.
+    """Parameters far from losing the steady state: a search for feasibility.
 
     max over u of softmin(h_2, h_3, ln(SOC / MIC / 10)) - pull Σ (u - ½)², over all
     layers of all columns given, u the places in the priors
@@ -99,7 +99,7 @@ def most_feasible(
     def objective(free, _):
         u = jax.nn.sigmoid(free)
         params = from_unit(COMPASParameters, u)
-        found = [h for model in models for h in _all_margins(model, params)]
+        found = [h for model in models for h in _every_kind(model, params)]
         softmin = -width * jax.nn.logsumexp(-jnp.concatenate(found) / width)
         return pull * jnp.sum((u - 0.5) ** 2) - softmin
 
@@ -109,7 +109,7 @@ def most_feasible(
     return from_unit(COMPASParameters, jax.nn.sigmoid(found.value))
 
 
-def _all_margins(model, params):
+def _every_kind(model, params):
     around = model.surroundings(params)
     found = model.feasibility(
         around.environment, upstream(model, around, params)[1], params
@@ -118,5 +118,5 @@ def _all_margins(model, params):
     # Without a steady state there is no ratio; it must not win there.
     ratio = soil_per_microbes(model, state)
     ratio = jnp.where(ratio > 1e-3, ratio, 1e-3)
-    capped = [jnp.minimum(margin, _FAR) for margin in found]
+    capped = [jnp.minimum(kind, _FAR) for kind in found]
     return [*capped, jnp.log(ratio / SOIL_PER_MICROBES)[None]]

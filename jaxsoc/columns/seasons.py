@@ -110,7 +110,8 @@ def _periodic(model, params, *, steps=STEPS):
     guess = None
     if len(net.pools) < len(model.pools._fields):
         mean = jax.tree.map(lambda x: jnp.mean(x, axis=0), around)
-        guess = jax.tree.map(_or_some, steady_pools(model, mean, params))
+        or_some = lambda pool: jnp.where(pool >= 0, pool, _FIRST_GUESS)
+        guess = jax.tree.map(or_some, steady_pools(model, mean, params))
     found = _year(model, params, around, net, year, linear, guess, steps, closed=True)
     thickness = model.forcing.column.thickness
     drift = jax.tree.map(lambda x: jnp.abs(jnp.sum(x * thickness)), found.change)
@@ -149,11 +150,6 @@ def _refuse_months(model, params):
             "here: its layers depend on each other; use mixes_soil=False, or step it "
             "with jaxsoc.solve.integrate and Seasonal"
         )
-
-
-def _or_some(pool):
-    """The pool, or something to start from where it has no steady state."""
-    return jnp.where(pool >= 0, pool, _FIRST_GUESS)
 
 
 def _closes(net, year, means, thickness):

@@ -57,8 +57,8 @@ def _(
     **Returns:** the pools, gC m⁻³ by layer, differentiable, all of them NaN inside
     `jit` where there is no steady state.
     **Raises:** `RuntimeError` where JAX is set to 32 bits; `ValueError` for numbers of
-    several sites or an unknown method, and, outside `jit`, that names the layer and the
-    margin where there is no steady state, or what else is not at rest.
+    several sites or an unknown method, and, outside `jit`, that names the layer and
+    what falls short in it where there is no steady state, or what is not at rest.
     """
     check_option("method", method, Method)
     model, params = one_column("the steady state of a soil column", model, params)
@@ -83,8 +83,8 @@ def steady_pools(
     found, inflow = upstream(model, around, params)
     others = tuple(inflow)
     if others:
-        known = isinstance(model, AbstractClosedForm) and not {*others} & model.mixed
-        if known and method == "closed_form":
+        closed = method == "closed_form" and not {*others} & model.mixed
+        if closed and isinstance(model, AbstractClosedForm):
             found |= model.soil_equilibrium(around.environment, inflow, params)
         else:
             found |= _by_newton(others, model, around, params, found, inflow, start)
@@ -140,15 +140,15 @@ def _why_not(model, params, pools, kept):
     if isinstance(model, AbstractClosedForm) and not {*model.soil} & model.mixed:
         around = model.surroundings(params)
         _, inflow = upstream(model, around, params)
-        margins = model.feasibility(around.environment, inflow, params)
-        for kind, margin in margins._asdict().items():
-            if np.any(margin <= 0):
-                layer, node = int(np.argmin(margin)), model.forcing.column.nodes
+        found = model.feasibility(around.environment, inflow, params)
+        for kind, far in found._asdict().items():
+            if np.any(far <= 0):
+                layer, node = int(np.argmin(far)), model.forcing.column.nodes
                 return (
                     f"no steady state in layer {layer + 1} ({node[layer]:g} m) and "
-                    f"{int(np.sum(margin <= 0)) - 1} others: {kind} reaches at most "
-                    f"{np.exp(margin[layer]):.3g} times what is needed there (margin "
-                    f"{margin[layer]:.3g}, expected more than 0)"
+                    f"{int(np.sum(far <= 0)) - 1} others: {kind} reaches at most "
+                    f"{np.exp(far[layer]):.3g} times what is needed there "
+                    f"(feasibility {far[layer]:.3g}, expected more than 0)"
                 )
     if kept is not None and np.isfinite(kept) and np.abs(kept) > _CLOSURE:
         return (

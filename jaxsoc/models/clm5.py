@@ -63,13 +63,8 @@ class CLM5(AbstractColumnModel):
         self, pools: CLM5Pools, environment: Environment, params: CLM5Parameters
     ) -> dict[str, Array]:
         """Decomposition of each pool at a point, k ξ X, gC m⁻³ d⁻¹."""
-        x, x_litter = environment.soil, environment.litter
-        τ, year = params, DAYS_PER_YEAR
-        return {
-            "cwd": x / (year * τ.tau_cwd) * pools.cwd,
-            "l1": x_litter / (year * τ.tau_l1) * pools.l1,
-            "l2": x_litter / (year * τ.tau_l2) * pools.l2,
-            "l3": x_litter / (year * τ.tau_l2) * pools.l3,
+        x, τ, year = environment.soil, params, DAYS_PER_YEAR
+        return litter_fluxes(pools, environment, params) | {
             "s1": x / (year * τ.tau_s1) * pools.s1,
             "s2": x / (year * τ.tau_s2) * pools.s2,
             "s3": x / (year * τ.tau_s3) * pools.s3,
@@ -78,9 +73,7 @@ class CLM5(AbstractColumnModel):
     def transfers(self, params: CLM5Parameters) -> Transfers:
         """A: shares that go from pool to pool; what is left is respired."""
         f = params
-        return {
-            ("l2", "cwd"): f.f_cwd_l2,
-            ("l3", "cwd"): 1 - f.f_cwd_l2,
+        return wood_transfers(params) | {
             ("s1", "l1"): f.f_l1_s1,
             ("s1", "l2"): f.f_l2_s1,
             ("s2", "l3"): f.f_l3_s2,
@@ -90,3 +83,20 @@ class CLM5(AbstractColumnModel):
             ("s3", "s2"): f.f_s2_s3,
             ("s1", "s3"): f.f_s3_s1,
         }
+
+
+def litter_fluxes(pools: Any, environment: Environment, params: Any) -> dict:
+    """Decomposition of coarse wood and of the three litter pools, gC m⁻³ d⁻¹."""
+    x, x_litter = environment.soil, environment.litter
+    τ, year = params, DAYS_PER_YEAR
+    return {
+        "cwd": x / (year * τ.tau_cwd) * pools.cwd,
+        "l1": x_litter / (year * τ.tau_l1) * pools.l1,
+        "l2": x_litter / (year * τ.tau_l2) * pools.l2,
+        "l3": x_litter / (year * τ.tau_l2) * pools.l3,
+    }
+
+
+def wood_transfers(params: Any) -> dict:
+    """Shares of coarse wood that become cellulose and lignin litter."""
+    return {("l2", "cwd"): params.f_cwd_l2, ("l3", "cwd"): 1 - params.f_cwd_l2}

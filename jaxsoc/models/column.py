@@ -232,7 +232,7 @@ class AbstractClosedForm(AbstractMicrobialModel):
 
     @abstractmethod
     def feasibility(self, environment: Any, inflow: Mapping, params: Any) -> Any:
-        """Margins, a named tuple: a layer has a steady state where all are positive."""
+        """By kind, a named tuple: a layer has a steady state where all are positive."""
 
 
 def annual_litter(forcing: Forcing) -> Float[Array, " litter"]:

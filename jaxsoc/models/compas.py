@@ -15,6 +15,7 @@ from jaxsoc.physics.options import check_option
 from jaxsoc.physics.parameters import AbstractParameters
 from jaxsoc.physics.units import DAYS_PER_YEAR
 
+from .clm5 import litter_fluxes, wood_transfers
 from .column import AbstractClosedForm, Surroundings, Transfers
 from .compas_parameters import COMPASParameters
 
@@ -81,10 +82,10 @@ class COMPAS(AbstractClosedForm):
     **Arguments:** `forcing`: of one site; `averaging`: of the scalars over the year;
     `bedrock`: see `CLM5`; `enzyme_turnover`: "own" parameter, or "proda_v22" as in the
     released programs, where it follows from the half-saturation of assimilation;
-    `kinetics`: of U and D, a name of `physics.kinetics.KINETICS`; "multiplicative" is
-    the limit of a half-saturation beyond all substrate, and with
-    "inverse_michaelis_menten" K_a x is of microbes and K_d x of enzymes; `mixes_soil`:
-    whether mixing moves the four soil pools, too, which has no closed form.
+    `kinetics`: of U and D, a law of `KINETICS` solved for S; "multiplicative" is the
+    limit of a half-saturation beyond all substrate, and with "inverse_michaelis_menten"
+    K_a x is of microbes and K_d x of enzymes; `mixes_soil`: whether mixing moves the
+    four soil pools, too, which has no closed form.
     Source: Tao et al. (2024), doi:10.1111/gcb.17297, Eqs 5-9.
     """
 
@@ -103,7 +104,8 @@ class COMPAS(AbstractClosedForm):
     parameters: ClassVar[type[AbstractParameters]] = COMPASParameters
 
     def __check_init__(self):
-        check_option("kinetics", self.kinetics, KINETICS)
+        solved = [name for name, law in KINETICS.items() if law.substrate_at]
+        check_option("kinetics", self.kinetics, solved)
         check_option("enzyme_turnover", self.enzyme_turnover, EnzymeTurnover)
 
     @property
@@ -148,15 +150,10 @@ class COMPAS(AbstractClosedForm):
         self, pools: COMPASPools, environment: Environment, params: COMPASParameters
     ) -> dict[str, Array]:
         """Decomposition of each pool at a point, gC m⁻³ d⁻¹."""
-        x, x_litter = environment.soil, environment.litter
-        k, year = self.microbial_rates(params), DAYS_PER_YEAR
+        x, k = environment.soil, self.microbial_rates(params)
         law = KINETICS[self.kinetics].law
         assimilation, decomposition = self.constants(x, params)
-        return {
-            "cwd": x / (year * params.tau_cwd) * pools.cwd,
-            "l1": x_litter / (year * params.tau_l1) * pools.l1,
-            "l2": x_litter / (year * params.tau_l2) * pools.l2,
-            "l3": x_litter / (year * params.tau_l2) * pools.l3,
+        return litter_fluxes(pools, environment, params) | {
             "doc": law(pools.doc, pools.mic, assimilation),
             "mic": k.microbial * x * pools.mic,
             "enz": k.enzyme * x * pools.enz,
@@ -167,9 +164,7 @@ class COMPAS(AbstractClosedForm):
         """A: shares that go from pool to pool; what is left is respired."""
         f, k = params, self.microbial_rates(params)
         dead, to_enzymes = k.death / k.microbial, k.production / k.microbial
-        return {
-            ("l2", "cwd"): f.f_cwd_l2,
-            ("l3", "cwd"): 1 - f.f_cwd_l2,
+        return wood_transfers(params) | {
             ("doc", "l1"): f.p_l1_doc,
             ("mic", "l1"): (1 - f.p_l1_doc) * f.cue_l1,
             ("doc", "l2"): f.p_l2_doc,
@@ -216,7 +211,7 @@ class COMPAS(AbstractClosedForm):
         enough = empty | (flux < most) | (self.kinetics in _UNLIMITED)
         # Derivatives are finite where there is none, too.
         flux = jnp.where(enough, flux, 0.5 * most)
-        solve = KINETICS[self.kinetics].substrate_at
+        solve: Any = KINETICS[self.kinetics].substrate_at
         found = solve(flux, jnp.where(empty, 1.0, by), constants)
         return jnp.where(enough, jnp.where(empty, 0.0, found), jnp.nan)
 
@@ -252,13 +247,13 @@ class COMPAS(AbstractClosedForm):
         k = self.microbial_rates(params)
         empty = mic <= 0
 
-        def margin(rate, by, needed):
+        def far(rate, by, needed):
             most = jnp.where(empty, 1.0, rate * x * by)
             log = jnp.log(most) - jnp.log(jnp.where(empty, 1.0, needed))
             return jnp.where(empty | unlimited, jnp.inf, log)
 
         return Feasibility(
-            margin(k.uptake, mic, uptake), margin(k.decomposition, enz, decomposition)
+            far(k.uptake, mic, uptake), far(k.decomposition, enz, decomposition)
         )
 
 

@@ -13,16 +13,14 @@ from .numbers import Scalar, number, share
 _UP_TO_INFINITY = Interval(0.0, np.inf, closed_high=True)
 
 
-def _about(default: float, unit: str, component: str, published: str, meaning: str):
+def _about(default: float, *words: Any) -> Any:
     """A number whose prior reaches from half its default to twice that."""
-    ends = 0.5 * default, 2.0 * default
-    return number(default, *ends, unit, component, published, meaning)
+    return number(default, 0.5 * default, 2.0 * default, *words)
 
 
-def _share_about(default: float, component: str, published: str, meaning: str) -> Any:
+def _share_about(default: float, *words: Any) -> Any:
     """A share of carbon, its prior from half the default to twice that, or 0.9."""
-    ends = 0.5 * default, min(2.0 * default, 0.9)
-    return share(default, *ends, component, published, meaning)
+    return share(default, 0.5 * default, min(2.0 * default, 0.9), *words)
 
 
 class MIMICSParameters(AbstractParameters):

@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxtyping import Float
 
-from jaxsoc.physics.parameters import POSITIVE, SHARE, Interval, parameter
+from jaxsoc.physics.parameters import POSITIVE, SHARE, parameter
 from jaxsoc.physics.shapes import Number
 
 Scalar = Float[Number, "..."]
@@ -18,30 +18,21 @@ def number(
     component: str,
     published: str | None,
     meaning: str,
-    *,
-    bounds: Interval = POSITIVE,
-    floor: float | None = None,
+    **others: Any,
 ) -> Any:
-    """A parameter of a column, see `parameter`; `low` and `high`: of its prior."""
-    return parameter(
-        default,
-        bounds=bounds,
-        unit=unit,
-        meaning=meaning,
-        prior=(low, high),
-        floor=floor,
-        component=component,
-        published=published,
-    )
+    """A parameter of a column, see `parameter`.
+
+    **Arguments:** `low`, `high`: of its prior; `others`: `bounds`, by default positive
+    numbers, and `floor`.
+    """
+    said = {"component": component, "published": published, "meaning": meaning}
+    said |= {"unit": unit, "prior": (low, high), "bounds": POSITIVE} | others
+    return parameter(default, **said)
 
 
-def share(
-    default: float,
-    low: float,
-    high: float,
-    component: str,
-    published: str | None,
-    meaning: str,
-) -> Any:
-    """A share of carbon, between 0 and 1."""
-    return number(default, low, high, "1", component, published, meaning, bounds=SHARE)
+def share(default: float, low: float, high: float, *words: Any) -> Any:
+    """A share of carbon, between 0 and 1.
+
+    **Arguments:** `words`: component, published name, meaning, as in `number`.
+    """
+    return number(default, low, high, "1", *words, bounds=SHARE)

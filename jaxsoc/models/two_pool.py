@@ -11,7 +11,7 @@ import optimistix as optx
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from jaxsoc.physics.kinetics import KINETICS, multiplicative
+from jaxsoc.physics.kinetics import kinetics_of, multiplicative
 from jaxsoc.physics.mortality import (
     LinearMortalityConstants,
     biomass_at,
@@ -106,12 +106,12 @@ class TwoPool(AbstractBounded, AbstractStocks):
         λ = max over S of ∂D/∂S at the largest B that the cell can reach,
             B ≤ Y S + B + Y I Δt, plus |Y ∂D/∂B| at the current state and ∂T/∂B
 
-        The largest B follows from d(Y S + B)/dt = Y I - (1 - Y) T ≤ Y I. For the known
-        laws, concave in S with a finite slope at zero, ∂D/∂S is taken at S = 0 and at
-        the current S. The slopes of another law are looked for all over the S that the
-        cell can reach, S + B + I Δt, and taken a quarter larger than found. Stocks
-        below a millionth of the largest count as that much
-        where slopes grow without bound, as ∂T/∂B does for β < 1.
+        The largest B follows from d(Y S + B)/dt = Y I - (1 - Y) T ≤ Y I. For laws known
+        to be concave in S, see `Kinetics`, ∂D/∂S is taken at S = 0 and at the current
+        S. The slopes of another law are looked for all over the S that the cell can
+        reach, S + B + I Δt, and taken a quarter larger than found. Stocks below a
+        millionth of the largest count as that much where slopes grow without bound, as
+        ∂T/∂B does for β < 1.
         **Returns:** λ in 1/h, per cell.
         """
         S, B, _ = state
@@ -129,7 +129,8 @@ class TwoPool(AbstractBounded, AbstractStocks):
         least = 1e-6 * largest
         D_S = jnp.maximum(at_zero, slope_substrate(jnp.maximum(S, least), largest))
         D_B = slope_biomass(S, B)
-        if all(known.law is not self.decomposition for known in KINETICS.values()):
+        known = kinetics_of(self.decomposition)
+        if known is None or not known.concave:
             most = S + B + I * interval
             for share in _REACHABLE:
                 steep = slope_substrate(share * most, largest)
@@ -194,12 +195,12 @@ def _cells(model, params):
     fed = jnp.asarray(I / (1 - Y)) > 0
     decomposition = jnp.where(fed, I / (1 - Y), 1.0)
     biomass = _steady_biomass(model, Y * decomposition, params.mortality)
-    known = [k for k in KINETICS.values() if k.law is model.decomposition]
-    constants = params.decomposition
-    if known:
-        substrate = known[0].substrate_at(decomposition, biomass, constants)
+    known, constants = kinetics_of(model.decomposition), params.decomposition
+    if known is not None and known.substrate_at is not None:
+        substrate = known.substrate_at(decomposition, biomass, constants)
     else:
-        substrate = _substrate_root(model, decomposition, biomass, constants)
+        law = lambda S, given: model.decomposition(S, *given)
+        substrate = _positive_root(law, decomposition, (biomass, constants))
     substrate, biomass = jnp.broadcast_arrays(substrate, biomass)
     pools = Pools(substrate, biomass, jnp.zeros_like(substrate))
     return pools, fed, (substrate > 0) & (substrate < jnp.inf)
@@ -211,11 +212,6 @@ def _steady_biomass(model, mortality, constants):
     if model.mortality is power_mortality:
         return biomass_at(mortality, constants)
     return _positive_root(model.mortality, mortality, constants)
-
-
-def _substrate_root(model, decomposition, biomass, constants):
-    law = lambda S, args: model.decomposition(S, *args)
-    return _positive_root(law, decomposition, (biomass, constants))
 
 
 # Logarithms of the smallest and largest stock searched for a root, mgC/g.

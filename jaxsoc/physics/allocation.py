@@ -23,13 +23,9 @@ def root_profile(beta: Float[Number, ""], column: SoilColumn) -> Float[Array, " 
     return falls / jnp.sum(falls)
 
 
-def on_top(column: SoilColumn) -> Float[Array, " layer"]:
-    """All litter in the first layer, where the soil never thaws."""
-    return jnp.zeros(column.layers).at[0].set(1.0)
-
-
 def allocation(
     beta: Float[Number, ""], frozen: Bool[Array, ""], column: SoilColumn
 ) -> Float[Array, " layer"]:
     """Share of the litter by layer: the root profile, or on top of frozen soil."""
-    return jnp.where(frozen, on_top(column), root_profile(beta, column))
+    on_top = jnp.zeros(column.layers).at[0].set(1.0)
+    return jnp.where(frozen, on_top, root_profile(beta, column))

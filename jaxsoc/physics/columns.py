@@ -73,12 +73,6 @@ class SoilColumn(eqx.Module):
         below = 2 * last - self.top[-1] if self.below is None else self.below
         return np.array((*self.interfaces, below))
 
-    @property
-    def level_nodes(self) -> Float[np.ndarray, " level"]:
-        """Middles of the layers and of the level below them, m."""
-        levels = self.levels
-        return np.append(self.nodes, 0.5 * (levels[-2] + levels[-1]))
-
     def share_above(self, depths: Sequence[float]) -> Float[np.ndarray, "depth layer"]:
         """Metres of each layer that lie above each depth.
 

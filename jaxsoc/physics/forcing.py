@@ -250,7 +250,7 @@ def _refuse_outside(name, values, kind):
 
 def _layer_number(value, layers):
     if not isinstance(value, Tracer):
-        numbers = _numbers("bedrock", value)
+        numbers = np.asarray(_numbers("bedrock", value))
         off = ~((numbers >= 1) & (numbers <= layers) & (numbers == np.round(numbers)))
         if off.any():
             raise ValueError(

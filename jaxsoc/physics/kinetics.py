@@ -9,6 +9,7 @@ doi:10.5194/gmd-8-3823-2015.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -164,29 +165,29 @@ def quadratic(substrate: Cells, biomass: Cells, constants: Any) -> Rate:
 # biomass, whose derivatives stay finite however little of both there is.
 
 
-def _linear_substrate(D, B, c):
+def _linear_at(D, B, c):
     return D / c.rate
 
 
-def _multiplicative_substrate(D, B, c):
+def _multiplicative_at(D, B, c):
     return quotient(D, B) / c.rate
 
 
-def _michaelis_menten_substrate(D, B, c):
+def _michaelis_menten_at(D, B, c):
     d = quotient(D, B)
     return c.half_saturation * d / (c.rate - d)
 
 
-def _inverse_michaelis_menten_substrate(D, B, c):
+def _inverse_at(D, B, c):
     return quotient(D, B) * (c.half_saturation + B) / c.rate
 
 
-def _eca_substrate(D, B, c):
+def _eca_at(D, B, c):
     d = quotient(D, B)
     return d * (c.half_saturation + B) / (c.rate - d)
 
 
-def _quadratic_substrate(D, B, c):
+def _quadratic_at(D, B, c):
     d = quotient(D, B) / c.rate
     return d * (c.half_saturation + B - d * B) / (1 - d)
 
@@ -195,28 +196,33 @@ Law = Callable[[Any, Any, Any], Any]
 
 
 class Kinetics(NamedTuple):
-    """A law by name: the rate, the class of its constants, the law solved for S."""
+    """A law by name, the class of its constants, and what is known of the law.
+
+    `substrate_at`: the law solved for S, None to have it looked for; `concave`: whether
+    D is concave in S with a finite slope at zero, where it is then steepest.
+    """
 
     law: Law
     constants: type[AbstractParameters]
-    substrate_at: Callable[[Any, Any, Any], Any]
+    substrate_at: Callable[[Any, Any, Any], Any] | None = None
+    concave: bool = False
 
 
-KINETICS: Mapping[str, Kinetics] = MappingProxyType(
-    {
-        "linear": Kinetics(linear, LinearConstants, _linear_substrate),
-        "multiplicative": Kinetics(
-            multiplicative, MultiplicativeConstants, _multiplicative_substrate
-        ),
-        "michaelis_menten": Kinetics(
-            michaelis_menten, MichaelisMentenConstants, _michaelis_menten_substrate
-        ),
-        "inverse_michaelis_menten": Kinetics(
-            inverse_michaelis_menten,
-            InverseMichaelisMentenConstants,
-            _inverse_michaelis_menten_substrate,
-        ),
-        "eca": Kinetics(eca, ECAConstants, _eca_substrate),
-        "quadratic": Kinetics(quadratic, ECAConstants, _quadratic_substrate),
-    }
+_concave = partial(Kinetics, concave=True)
+_LAWS = (
+    _concave(linear, LinearConstants, _linear_at),
+    _concave(multiplicative, MultiplicativeConstants, _multiplicative_at),
+    _concave(michaelis_menten, MichaelisMentenConstants, _michaelis_menten_at),
+    _concave(inverse_michaelis_menten, InverseMichaelisMentenConstants, _inverse_at),
+    _concave(eca, ECAConstants, _eca_at),
+    _concave(quadratic, ECAConstants, _quadratic_at),
 )
+KINETICS: Mapping[str, Kinetics] = MappingProxyType(
+    {kinetics.law.__name__: kinetics for kinetics in _LAWS}
+)
+"""Every law by the name of its function; a new one is a line of `_LAWS`."""
+
+
+def kinetics_of(law: Law) -> Kinetics | None:
+    """What is known of a law, None of a user's own."""
+    return next((k for k in KINETICS.values() if k.law is law), None)

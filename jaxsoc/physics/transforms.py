@@ -1,4 +1,4 @@
-"""From where a parameter may lie to the whole line and back, from its declaration."""
+"""Parameters unconstrained: from where one may lie to all real numbers, and back."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ REAL = Interval(-np.inf, np.inf)
 
 
 class Transform(eqx.Module):
-    """Takes an interval to the whole line: log, logit, or nothing at all.
+    """Takes an interval to all real numbers: log, logit, or nothing at all.
 
     (low, high): z = log((x - low) / (high - x)); (low, ∞): z = log(x - low);
     (-∞, high): z = -log(high - x); (-∞, ∞): z = x
@@ -29,7 +29,7 @@ class Transform(eqx.Module):
     ends: tuple[bool, bool] = eqx.field(static=True)
 
     def to_line(self, value: Cells) -> Float[Array, "..."]:
-        """Where on the line a value lies; its own unit in, none out."""
+        """The value, unconstrained; its own unit in, none out."""
         match self.ends:
             case (True, True):
                 return jnp.log((value - self.low) / (self.high - value))
@@ -40,7 +40,7 @@ class Transform(eqx.Module):
         return jnp.asarray(value)
 
     def from_line(self, z: Cells) -> Float[Array, "..."]:
-        """The value at a place on the line."""
+        """The value of an unconstrained number."""
         match self.ends:
             case (True, True):
                 return self.low + (self.high - self.low) * jax.nn.sigmoid(z)
@@ -77,7 +77,7 @@ class Leaf(NamedTuple):
 def leaves_by_name(params: Any) -> dict[str, Leaf]:
     """Every number of a pytree by its dotted name, with what `parameter` declared.
 
-    A number that nobody declared lies on the whole line and has no unit.
+    A number that nobody declared is any real number and has no unit.
     """
     return {
         name: Leaf(place, known.bounds, known.unit, known.meaning or name)

@@ -138,7 +138,9 @@ def _draw_cases(ax, results, kinetics, kind, x, variable):
             continue
         for i, correlation in enumerate(_cases(results, kinetics, kind_)):
             case = kinetics, kind_, correlation
-            line = _line(kind_, correlation, i) if not control else style.CONTROL_LINE
+            line = style.correlation_line(correlation, i)
+            line = _UNIFORM_LINE if kind_ == "biochemical" else line
+            line = style.CONTROL_LINE if control else line
             across = _values(results, x, *case) if isinstance(x, str) else x
             values = _values(results, variable, *case)
             ax.plot(across, values, **line)
@@ -150,12 +152,6 @@ def _draw_cases(ax, results, kinetics, kind, x, variable):
                 ax.fill_between(
                     x, low, high, color=line["color"], alpha=0.2, linewidth=0
                 )
-
-
-def _line(kind, correlation, index):
-    if kind == "biochemical":
-        return _UNIFORM_LINE
-    return style.correlation_line(correlation, index)
 
 
 @style.styled

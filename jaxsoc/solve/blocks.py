@@ -16,15 +16,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from .devices import accelerated
+from .ensembles import device_mesh, over_devices
 from .loops import Pace, counted_steps, march, march_in_segments
 from .reductions import LANES
 from .statistics import AbstractStatistic
 from .steppers import Step
 
-_AXIS = "device"
 # Bytes of a pool in a block: with parameters and stages it fits the first-level cache,
 # and arrays that lie a power of two apart would share the same places in it.
 _BYTES = 1664
@@ -180,13 +180,9 @@ def _run_all(run, statistic, pack, state, params, times, plan):
     on_device = partial(_run_device, run, statistic, pack, plan)
     whole = lambda x: x
     if devices > 1:
-        mesh = jax.make_mesh((devices,), (_AXIS,), axis_types=(AxisType.Auto,))
-        spec = PartitionSpec(_AXIS)
-        on_device = jax.shard_map(
-            on_device, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
-        )
+        on_device = over_devices(on_device, devices)
         # To every device a few arrays, rather than a small one after the other.
-        everywhere = NamedSharding(mesh, PartitionSpec())
+        everywhere = NamedSharding(device_mesh(devices), PartitionSpec())
         whole = lambda x: lax.with_sharding_constraint(x, everywhere)
     shared = jax.tree.map(each, (constant, times))
     rows, final, steps = on_device(jax.tree.map(fold, cells), tail, shared)

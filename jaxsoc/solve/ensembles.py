@@ -49,12 +49,16 @@ def map_members(
         size = None if together == 1 else together
         over = lambda members: lax.map(function, members, batch_size=size)
     if devices > 1:
-        mesh = device_mesh(devices)
-        spec = PartitionSpec(AXIS)
-        over = jax.shard_map(
-            over, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
-        )
+        over = over_devices(over, devices)
     return jax.tree.map(lambda x: x[:count], over(filled))
+
+
+def over_devices(function: Callable, devices: int) -> Callable:
+    """The function on each device, of what it holds of leaves that lead by device."""
+    mesh, spec = device_mesh(devices), PartitionSpec(AXIS)
+    return jax.shard_map(
+        function, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
+    )
 
 
 def device_mesh(devices: int) -> jax.sharding.Mesh:

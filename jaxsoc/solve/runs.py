@@ -1,6 +1,8 @@
 """A run by one method, from the first save time to the last, as one program."""
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import diffrax
@@ -86,11 +88,12 @@ def _steps(method, problem, count, courant, factor, watch):
         found = run_in_blocks(step, measure, state, params, times, pace, block, devices)
     else:
         seen = lambda t, state: measure(t, state, params)
-        run = run_together
+        run: Callable = run_together
         if apart and rate is not None:
-            run = lambda *problem: run_between_saves(*problem, block)
+            run = partial(run_between_saves, block=block)
         later, final, steps = run(step, seen, pace, state, params, times)
-        found = _prepended(seen(times[0], state), later), final, steps
+        prepend = lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b])
+        found = jax.tree.map(prepend, seen(times[0], state), later), final, steps
     return found if pace.known else nondifferentiable_backward(found, msg=_ONE_WAY)
 
 
@@ -114,11 +117,6 @@ def _watch(method, tendency, pace, times):
 
     apart = isinstance(tendency, AbstractPointwise)
     return Watch(lowest=True, stiffness=stiffness if apart else None)
-
-
-def _prepended(first, later):
-    prepend = lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b])
-    return jax.tree.map(prepend, first, later)
 
 
 @eqx.filter_jit

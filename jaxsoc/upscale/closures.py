@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from itertools import combinations
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -105,12 +105,12 @@ def _relative(mean, covariance):
     return jnp.where(empty, 0.0, covariance / jnp.where(empty, 1.0, scale))
 
 
-def _spread(array, axes, order):
+def _spread(array, axes, order) -> Any:
     """An array along some axes of one of this many axes."""
     return jnp.expand_dims(array, [a for a in range(order) if a not in axes])
 
 
-def _outer(mean, order):
+def _outer(mean, order) -> Any:
     return math.prod(_spread(mean, (axis,), order) for axis in range(order))
 
 

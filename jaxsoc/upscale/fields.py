@@ -234,8 +234,8 @@ class Generator(eqx.Module):
     @property
     def attempts(self) -> int:
         """Draws of a substrate field before giving up."""
-        once = self.equal_variance or self.acceptance is None
-        return 1 if once else self.acceptance.attempts
+        rule = None if self.equal_variance else self.acceptance
+        return 1 if rule is None else rule.attempts
 
     def draw(
         self,

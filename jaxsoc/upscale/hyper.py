@@ -30,6 +30,7 @@ from .spectral import (
 
 # Share of the cells over which the edge of the dead zones is spread.
 SOFT_EDGE = 0.05
+_SIGNED, _BELOW_ONE = Interval(-1.0, 1.0), Interval(0.0, 1.0, closed_low=True)
 
 
 class Heterogeneity(AbstractParameters):
@@ -42,22 +43,13 @@ class Heterogeneity(AbstractParameters):
         0.16, bounds=NON_NEGATIVE, unit="1", meaning="CV of substrate over cells"
     )
     correlation: Float[Number, ""] = parameter(
-        0.0,
-        bounds=Interval(-1.0, 1.0),
-        unit="1",
-        meaning="correlation of substrate and biomass",
+        0.0, bounds=_SIGNED, unit="1", meaning="correlation of substrate and biomass"
     )
     dead_fraction: Float[Number, ""] = parameter(
-        0.3,
-        bounds=Interval(0.0, 1.0, closed_low=True),
-        unit="1",
-        meaning="share of cells without biomass",
+        0.3, bounds=_BELOW_ONE, unit="1", meaning="share of cells without biomass"
     )
     decades: Float[Number, ""] = parameter(
-        1.54,
-        bounds=NON_NEGATIVE,
-        unit="decades",
-        meaning="width of the log-uniform rate constant",
+        1.54, bounds=NON_NEGATIVE, unit="decades", meaning="width of the rate constant"
     )
 
 

@@ -155,7 +155,7 @@ class AbstractMacroModel(eqx.Module):
 class AbstractAtMeans(AbstractMacroModel):
     """A macro-scale model of which every rate is taken at the means of live cells."""
 
-    def describe(self, x, weight, mean, params, known):
+    def describe(self, x, weight, mean, params, known) -> tuple[Any, Any]:
         return mean[: known.pools], None
 
     def live_mean(self, function, live, given):

@@ -126,7 +126,7 @@ def _deviations(tree, mean):
     }
 
 
-def _product(deviations, names):
+def _product(deviations: dict[str, Any], names: Any) -> Any:
     return math.prod(deviations[name] for name in names)
 
 

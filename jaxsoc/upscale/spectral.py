@@ -102,7 +102,7 @@ def correlated_with(
     """
     p = standardised(partner)
     e = standardised(noise - jnp.mean(noise * p) * p)
-    return target * p + jnp.sqrt(1 - target**2) * e
+    return p * target + jnp.sqrt(1 - target**2) * e
 
 
 def largest_variation(deviation: Float[Array, "x y"]) -> Float[Array, ""]:

@@ -107,20 +107,6 @@ class Expansion(eqx.Module):
         """What the series up to this order misses: F̄ minus the partial sum."""
         return jax.tree.map(lambda a, b: a - b, self.exact, self.partial_sum(order))
 
-    def relative(self) -> Any:
-        """Contributions in units of the rate at the means, see `relative`."""
-        return jax.tree.map(relative, self.contribution, self.mean_field)
-
-
-def relative(contribution: Any, mean_field: Any) -> Float[Array, "... term"]:
-    """Contributions in units of the rate at the means, last axis by term.
-
-    Where that rate is zero: 0 for a term that is zero, too, and infinite for others.
-    """
-    whole = jnp.asarray(mean_field)[..., None]
-    nothing = jnp.equal(contribution, 0) & jnp.equal(whole, 0)
-    return contribution / jnp.where(nothing, 1.0, whole)
-
 
 def _letters(name):
     """A term's quantities and how often each, whatever their order."""
