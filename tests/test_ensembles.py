@@ -1,6 +1,7 @@
 """Ensembles of any size: members by their keys, chunks, stores, statistics."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from jaxsoc.experiments import (
     statistics,
     stream,
 )
+from jaxsoc.experiments.stream import _empty
 from jaxsoc.io import MemberStore, to_dataset
 from jaxsoc.physics.grids import CellGrid
 from jaxsoc.solve import Steps, integrate, map_members
@@ -187,8 +189,99 @@ def test_a_store_grows(tmp_path):
     assert few.attrs["members"] == 4 and many.attrs["members"] == 9
     fresh = streamed(small(members=9), tmp_path / "fresh.zarr")
     np.testing.assert_allclose(many.respiration, fresh.respiration, rtol=1e-9)
-    with pytest.raises(ValueError, match="holds 9 members, asked for 4"):
-        streamed(design, tmp_path / "members.zarr")
+
+
+def test_a_store_made_for_too_many_members_is_ended_at_fewer(tmp_path):
+    design = small(members=20)
+    memory = limit_for(design, 4)
+
+    def interrupted(done, total, case):
+        if done >= 8 and "steps" not in case:
+            raise KeyboardInterrupt
+
+    store = tmp_path / "members.zarr"
+    with pytest.raises(KeyboardInterrupt):
+        streamed(design, store, memory=memory, progress=interrupted)
+    # 6 of 8 that are there, then 11, of which the last chunk must be computed.
+    for members in (6, 11):
+        some = streamed(small(members=members), store, memory=memory)
+        assert some.attrs["members"] == members
+        fresh = streamed(small(members=members), tmp_path / f"{members}.zarr")
+        np.testing.assert_allclose(some.respiration, fresh.respiration, rtol=1e-9)
+    assert zarr.open_group(store, mode="r").attrs["members"] == 20
+    streamed(design, store, memory=memory)
+    streamed(design, tmp_path / "whole.zarr", memory=memory)
+    assert tree(store) == tree(tmp_path / "whole.zarr")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A design with its store of three finished chunks."""
+    design = small(members=6, heterogeneity=("homogeneous",))
+    store = tmp_path_factory.mktemp("finished") / "members.zarr"
+    streamed(design, store, memory=limit_for(design, 2))
+    return design, store
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "gone"])
+@pytest.mark.parametrize("name", ["biomass", "smallest_pool", "chunk_finished"])
+def test_what_is_damaged_in_a_store_is_found_and_named(
+    finished, tmp_path, name, damage
+):
+    design, whole = finished
+    store = shutil.copytree(whole, tmp_path / "members.zarr")
+    marks = store / "chunk_finished" / "c"
+    # The second chunk of members, which is the last or last but one of the places.
+    (chunk,) = (
+        path
+        for path in (store / name / "c").rglob("*")
+        if path.is_file() and path.relative_to(store / name / "c").parts[:4][-1] == "1"
+    )
+    content = chunk.read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 16]) + content[middle + 1 :]
+    new = {"flipped": flipped, "cut": content[:middle], "empty": b"", "gone": None}
+    if new[damage] is None:
+        chunk.unlink()
+    else:
+        chunk.write_bytes(new[damage])
+    if (name, damage) != ("chunk_finished", "gone"):  # then it was not finished
+        words = f"{name} of chunk 1 in .* is missing or damaged: remove .*finished/c/1'"
+        with pytest.raises(ValueError, match=words) as caught:
+            streamed(design, store)
+        assert "\n" not in str(caught.value)
+        (marks / "1").unlink()
+    found = streamed(design, store)
+    assert tree(store) == tree(whole)
+    np.testing.assert_array_equal(found.co2, streamed(design, whole).co2)
+
+
+def test_a_store_is_of_one_run_at_a_time(finished, tmp_path):
+    design, whole = finished
+    store = MemberStore(shutil.copytree(whole, tmp_path / "members.zarr"))
+    with (
+        store.locked(),
+        pytest.raises(ValueError, match="another run works on .*members.zarr': wait"),
+    ):
+        stream(design, MemberStore(store.path))
+    stream(design, store)  # and free again
+    with pytest.raises(ValueError, match="another run works on"):
+        store.create(_empty(design, plan_ensemble(design)))
+    assert [path.name for path in tmp_path.iterdir()] == ["members.zarr"]
+
+
+def test_a_store_that_is_made_follows_no_link_that_was_put_in_its_way(tmp_path):
+    (tmp_path / "treasure").mkdir()
+    for name in (".members.zarr-new", ".members-new"):
+        (tmp_path / name).symlink_to(tmp_path / "treasure")
+    streamed(small(members=1), tmp_path / "members.zarr")
+    assert not list((tmp_path / "treasure").iterdir())
+
+
+def test_memory_without_a_limit_is_a_wish_one_may_have():
+    assert chunk_size(small(members=1000), np.inf) >= 62
+    with pytest.raises(ValueError, match="memory limit of nan GiB"):
+        chunk_size(small(), np.nan)
 
 
 def test_other_stores_and_small_limits_are_refused(tmp_path):
