@@ -1,7 +1,6 @@
 """Ensembles of any size: members by their keys, chunks, stores, statistics."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,10 +25,10 @@ from jaxsoc.experiments import (
     statistics,
     stream,
 )
-from jaxsoc.experiments.stream import _empty
 from jaxsoc.io import MemberStore, to_dataset
 from jaxsoc.physics.grids import CellGrid
 from jaxsoc.solve import Steps, integrate, map_members
+from jaxsoc.tables import Table, time_axis, variable
 from jaxsoc.upscale.fields import Acceptance, Fields, Generator
 
 
@@ -214,67 +213,86 @@ def test_a_store_made_for_too_many_members_is_ended_at_fewer(tmp_path):
     assert tree(store) == tree(tmp_path / "whole.zarr")
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A design with its store of three finished chunks."""
-    design = small(members=6, heterogeneity=("homogeneous",))
-    store = tmp_path_factory.mktemp("finished") / "members.zarr"
-    streamed(design, store, memory=limit_for(design, 2))
-    return design, store
+def stored(path, members=6):
+    """A store of made-up numbers in chunks of two members, all of them finished."""
+    dims = ("kinetics", "heterogeneity", "correlation", "member", "time")
+    shape = (1, 2, 1, members, 3)
+    values = np.arange(6.0 * members).reshape(shape)
+    last = {"series": values, "check": np.full(shape[:4], np.nan)}
+    empty = {n: variable(dims[: x.ndim], np.nan * x, "1") for n, x in last.items()}
+    about = {"members": members, "chunk": 2}
+    about |= dict.fromkeys(("experiment", "courant", "error"), "")
+    store = MemberStore(path)
+    store.create(Table(empty, {"time": time_axis(np.arange(3.0))}, about))
+    for number in range(members // 2):
+        place = np.s_[:, :, :, 2 * number : 2 * number + 2]
+        store.write(number, {name: x[place] for name, x in last.items()})
+    return store, values
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "gone"])
-@pytest.mark.parametrize("name", ["biomass", "smallest_pool", "chunk_finished"])
-def test_what_is_damaged_in_a_store_is_found_and_named(
-    finished, tmp_path, name, damage
-):
-    design, whole = finished
-    store = shutil.copytree(whole, tmp_path / "members.zarr")
-    marks = store / "chunk_finished" / "c"
-    # The second chunk of members, which is the last or last but one of the places.
-    (chunk,) = (
-        path
-        for path in (store / name / "c").rglob("*")
-        if path.is_file() and path.relative_to(store / name / "c").parts[:4][-1] == "1"
-    )
+@pytest.mark.parametrize("name", ["series", "check", "chunk_finished"])
+def test_what_is_damaged_in_a_store_is_found_and_named(tmp_path, name, damage):
+    store, values = stored(tmp_path / "members.zarr")
+    before = tree(store.path)
+    place = {"series": "0/0/0/1/0", "check": "0/0/0/1", "chunk_finished": "1"}[name]
+    chunk = store.path / name / "c" / place
     content = chunk.read_bytes()
-    middle = len(content) // 2
-    flipped = content[:middle] + bytes([content[middle] ^ 16]) + content[middle + 1 :]
-    new = {"flipped": flipped, "cut": content[:middle], "empty": b"", "gone": None}
-    if new[damage] is None:
+    half = len(content) // 2
+    flipped = content[:half] + bytes([content[half] ^ 16]) + content[half + 1 :]
+    if damage == "gone":
         chunk.unlink()
     else:
-        chunk.write_bytes(new[damage])
-    if (name, damage) != ("chunk_finished", "gone"):  # then it was not finished
+        chunk.write_bytes({"flipped": flipped, "cut": content[:half]}.get(damage, b""))
+    if (name, damage) != ("chunk_finished", "gone"):  # which says it is not finished
         words = f"{name} of chunk 1 in .* is missing or damaged: remove .*finished/c/1'"
-        with pytest.raises(ValueError, match=words) as caught:
-            streamed(design, store)
-        assert "\n" not in str(caught.value)
-        (marks / "1").unlink()
-    found = streamed(design, store)
-    assert tree(store) == tree(whole)
-    np.testing.assert_array_equal(found.co2, streamed(design, whole).co2)
+        with pytest.raises(ValueError, match=words):
+            store.marks()
+            store.read(1, 2)
+        (store.path / "chunk_finished" / "c" / "1").unlink()
+    assert store.marks().tolist() == [2, 0, 2]
+    whole = {"series": values[:, :, :, 2:4], "check": np.full((1, 2, 1, 2), np.nan)}
+    store.write(1, whole)
+    assert tree(store.path) == before
+    np.testing.assert_array_equal(store.read(1, 1)["series"], values[:, :, :, 2:3])
 
 
-def test_a_store_is_of_one_run_at_a_time(finished, tmp_path):
-    design, whole = finished
-    store = MemberStore(shutil.copytree(whole, tmp_path / "members.zarr"))
+def test_a_store_is_of_one_run_at_a_time(tmp_path):
+    store, _ = stored(tmp_path / "members.zarr")
+    words = "another run works on .*members.zarr': wait"
     with (
         store.locked(),
-        pytest.raises(ValueError, match="another run works on .*members.zarr': wait"),
+        pytest.raises(ValueError, match=words),
+        MemberStore(store.path).locked(),
     ):
-        stream(design, MemberStore(store.path))
-    stream(design, store)  # and free again
-    with pytest.raises(ValueError, match="another run works on"):
-        store.create(_empty(design, plan_ensemble(design)))
+        pass
+    with store.locked(), pytest.raises(ValueError, match=words):
+        stored(store.path)
     assert [path.name for path in tmp_path.iterdir()] == ["members.zarr"]
+
+
+def test_a_lock_ends_with_its_process(tmp_path):
+    store, _ = stored(tmp_path / "members.zarr")
+    code = (
+        "import sys, time; from jaxsoc.io import MemberStore\n"
+        "with MemberStore(sys.argv[1]).locked(): print(flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, str(store.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(ValueError, match="another run"), store.locked():
+            pass
+        other.kill()
+    with store.locked():
+        assert store.marks().tolist() == [2, 2, 2]
 
 
 def test_a_store_that_is_made_follows_no_link_that_was_put_in_its_way(tmp_path):
     (tmp_path / "treasure").mkdir()
     for name in (".members.zarr-new", ".members-new"):
         (tmp_path / name).symlink_to(tmp_path / "treasure")
-    streamed(small(members=1), tmp_path / "members.zarr")
+    stored(tmp_path / "members.zarr")
     assert not list((tmp_path / "treasure").iterdir())
 
 

@@ -164,7 +164,8 @@ class MemberStore:
             for name, array in values.items():
                 place = self._members(group, number, chunk)
                 # The whole chunk, so that nothing of an old one must be read.
-                whole = np.full(group[name][place].shape, np.nan)
+                size = min(chunk, group[name].shape[3] - number * chunk)
+                whole = np.full((*array.shape[:3], size, *array.shape[4:]), np.nan)
                 whole[:, :, :, : array.shape[3]] = array
                 group[name][place] = whole
             group[_DONE][number] = array.shape[3]
