@@ -97,24 +97,24 @@ def read_numpy(path: Path) -> dict[str, np.ndarray]:
     """
     with path.open("rb") as file:
         if zipfile.is_zipfile(file) != (path.suffix == ".npz"):
-            kinds = (".npz", ".npy") if path.suffix == ".npy" else (".npy", ".npz")
-            raise ValueError(f"it is no {path.suffix} file; is it {kinds[0]}?")
+            other = ".npy" if path.suffix == ".npz" else ".npz"
+            raise ValueError(f"it is no {path.suffix} file; is it {other}?")
         file.seek(0)
         if path.suffix == ".npy":
             check_size([_shape(file, path.stat().st_size)])
             return {path.stem: np.load(path, allow_pickle=False)}
-        with zipfile.ZipFile(file) as archive:
-            arrays = [
-                one for one in archive.infolist() if one.filename.endswith(".npy")
-            ]
+        with np.load(file, allow_pickle=False) as arrays:
+            held = {
+                one.filename.removesuffix(".npy"): one
+                for one in arrays.zip.infolist()
+                if one.filename.endswith(".npy")
+            }
             shapes = []
-            for one in arrays:
-                with archive.open(one) as inner:
+            for one in held.values():
+                with arrays.zip.open(one) as inner:
                     shapes.append(_shape(inner, one.file_size))
-        check_size(shapes)
-        file.seek(0)
-        with np.load(file, allow_pickle=False) as archive:
-            return {n: archive[n] for n in archive.files}
+            check_size(shapes)
+            return {name: arrays[name] for name in held}
 
 
 def _shape(file, size):
@@ -139,23 +139,21 @@ def hdf5(path: Path) -> Iterator[Any]:
     **Raises:** `ValueError` for one that leads to other files.
     """
     with h5py.File(path) as file:
-        file.visititems_links(_check_link)
-        file.visititems(_check_item)
+        # Gathered first: an error inside of a visit breaks HDF5's own lock.
+        links: list[Any] = []
+        items: list[Any] = []
+        file.visititems_links(lambda *one: links.append(one))
+        file.visititems(lambda *one: items.append(one))
+        for name, link in links:
+            if isinstance(link, h5py.ExternalLink):
+                raise ValueError(f"{name} leads to another file, {link.filename!r}")
+        for name, item in items:
+            if isinstance(item, h5py.Dataset):
+                if item.is_virtual or item.external:
+                    raise ValueError(f"the numbers of {name} lie in other files")
+                if len(item.shape or ()) <= 2:  # coordinates, which are always read
+                    check_size([item.shape or ()])
         yield file
-
-
-def _check_link(name, link):
-    if isinstance(link, h5py.ExternalLink):
-        raise ValueError(f"{name} leads to another file, {link.filename!r}")
-
-
-def _check_item(name, item):
-    if not isinstance(item, h5py.Dataset):
-        return
-    if item.is_virtual or item.external:
-        raise ValueError(f"the numbers of {name} lie in other files")
-    if item.ndim <= 2:  # coordinates, which are read with the file
-        check_size([item.shape])
 
 
 @contextmanager

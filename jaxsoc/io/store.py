@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,39 +67,23 @@ class MemberStore:
         # Whole or absent: a store without its description could not be continued.
         with beside(self.path) as temporary:
             group: Any = zarr.open_group(temporary, mode="w")
+            make = partial(group.create_array, compressors=_CODECS)
             for name, (dims, values, said) in empty.variables.items():
-                sizes = dict(zip(dims, values.shape, strict=True))
-                array = group.create_array(
-                    name,
-                    shape=values.shape,
-                    chunks=tuple((sizes | {"member": chunk}).values()),
-                    dtype="float64",
-                    fill_value=np.nan,
-                    compressors=_CODECS,
-                    dimension_names=dims,
-                )
-                array.attrs.update(said)
+                sizes = dict(zip(dims, values.shape, strict=True)) | {"member": chunk}
+                chunks = tuple(sizes[dim] for dim in dims)
+                options = {"chunks": chunks, "fill_value": np.nan}
+                options |= {"dtype": "float64", "dimension_names": dims}
+                make(name, shape=values.shape, attributes=said, **options)
             dim, days, said = empty.coordinates["time"]
-            time = group.create_array(
-                "time", data=days, compressors=_CODECS, dimension_names=(dim,)
-            )
-            time.attrs.update(said)
-            group.create_array(
-                _DONE,
-                shape=(-(-members // chunk),),
-                chunks=(1,),
-                dtype="int64",
-                compressors=_CODECS,
-                dimension_names=("chunk",),
-            )
+            make("time", data=days, dimension_names=(dim,), attributes=said)
+            options = {"chunks": (1,), "dtype": "int64", "dimension_names": ("chunk",)}
+            make(_DONE, shape=(-(-members // chunk),), **options)
             group.attrs.update({"format": _FORMAT} | empty.about)
             (temporary / _DONE / _LOCK).touch()
             try:
                 temporary.rename(self.path)
-            except OSError:
-                if self.begun:
-                    raise self._taken() from None
-                raise
+            except OSError:  # no folder with anything in it is replaced
+                raise self._taken() from None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -111,8 +96,8 @@ class MemberStore:
         self.about()
         path = self.path / _DONE / _LOCK
         try:
-            file = path.open("r+b")
-        except PermissionError:  # a store that one may read, and nothing else
+            file = path.open("ab")
+        except OSError:  # a store that one may read, and nothing else
             yield
             return
         with file:
@@ -195,10 +180,8 @@ class MemberStore:
         )
 
     def _taken(self):
-        return ValueError(
-            f"another run works on {str(self.path)!r}: wait for it, or name another "
-            "folder"
-        )
+        path = repr(str(self.path))
+        return ValueError(f"another run works on {path}: wait, or name another folder")
 
     def _members(self, group, number, count):
         first = number * group.attrs["chunk"]
