@@ -118,7 +118,10 @@ def read_numpy(path: Path) -> dict[str, np.ndarray]:
 
 
 def _shape(file, size):
-    """Shape of an array by its header, which must not claim more than there is."""
+    """Shape of an array by its header, and how many numbers wide each element is.
+
+    **Raises:** `ValueError` for a header that claims more than there is.
+    """
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:
         raise ValueError(f"arrays of version {version} are not known")
@@ -129,7 +132,7 @@ def _shape(file, size):
             f"its header claims {claimed / 2**30:.3g} GiB, and it holds "
             f"{size / 2**30:.3g} GiB"
         )
-    return shape
+    return *shape, -(-dtype.itemsize // 8)
 
 
 @contextmanager
