@@ -82,7 +82,7 @@ class Respiration(eqx.Module):
         carbon = self.soil_carbon
         refuse(
             carbon is not None and not 0 < carbon < np.inf,
-            lambda _: f"soil carbon must be positive and finite, got {carbon:g} mgC/g",
+            lambda _: f"soil carbon must be positive, got {carbon:g} mgC/g",
         )
 
     @property
