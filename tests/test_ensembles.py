@@ -257,6 +257,14 @@ def test_what_is_damaged_in_a_store_is_found_and_named(tmp_path, name, damage):
     np.testing.assert_array_equal(store.read(1, 1)["series"], values[:, :, :, 2:3])
 
 
+def test_a_chunk_that_is_cut_short_bears_no_mark(tmp_path):
+    store, _ = stored(tmp_path / "members.zarr")
+    with pytest.raises(KeyError):
+        store.write(1, {"series": np.zeros((1, 2, 1, 2, 3)), "absent": np.zeros(4)})
+    assert store.marks().tolist() == [2, 0, 2]
+    assert not (store.path / "chunk_finished" / "c" / "1").exists()
+
+
 def test_a_store_is_of_one_run_at_a_time(tmp_path):
     store, _ = stored(tmp_path / "members.zarr")
     words = "another run works on .*members.zarr': wait"

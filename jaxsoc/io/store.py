@@ -141,10 +141,10 @@ class MemberStore:
 
     def write(self, number: int, values: Mapping[str, np.ndarray]) -> None:
         """Writes a chunk, then marks it as finished."""
+        self._group()[_DONE][number] = 0  # removes the mark of a chunk that is replaced
         # Also where all is NaN: what is not written counts as missing.
         with zarr.config.set({"array.write_empty_chunks": True}):
             group = self._group()
-            group[_DONE][number] = 0
             chunk = group.attrs["chunk"]
             for name, array in values.items():
                 place = self._members(group, number, chunk)
@@ -195,7 +195,7 @@ class MemberStore:
 def _by_member(group):
     """Arrays that are cut into chunks of members, with their names."""
     for name, array in group.arrays():
-        if "member" in array.metadata.dimension_names:
+        if "member" in (array.metadata.dimension_names or ()):
             yield name, array
 
 
