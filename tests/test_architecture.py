@@ -25,7 +25,7 @@ TABLE = {
         CORE | {"scipy"},
     ),
     "io": (
-        {"tables", "physics", "models", "columns", "upscale", "experiments", "observe"},
+        {"tables", "physics", "models", "columns", "upscale", "observe"},
         {"jax", "numpy", "scipy", "pandas", "xarray", "h5py", "zarr"},
     ),
     "plots": (set(), {"numpy", "matplotlib"}),

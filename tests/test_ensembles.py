@@ -28,6 +28,7 @@ from jaxsoc.experiments import (
 from jaxsoc.io import MemberStore, to_dataset
 from jaxsoc.physics.grids import CellGrid
 from jaxsoc.solve import Steps, integrate, map_members
+from jaxsoc.tables import Table, time_axis, variable
 from jaxsoc.upscale.fields import Acceptance, Fields, Generator
 
 
@@ -191,8 +192,126 @@ def test_a_store_grows(tmp_path):
     assert few.attrs["members"] == 4 and many.attrs["members"] == 9
     fresh = streamed(small(members=9), tmp_path / "fresh.zarr")
     np.testing.assert_allclose(many.respiration, fresh.respiration, rtol=1e-9)
-    with pytest.raises(ValueError, match="holds 9 members, asked for 4"):
-        streamed(design, tmp_path / "members.zarr")
+
+
+def test_a_store_made_for_too_many_members_is_ended_at_fewer(tmp_path):
+    design = small(members=20)
+    memory = limit_for(design, 4)
+
+    def interrupted(done, total, case):
+        if done >= 8 and "steps" not in case:
+            raise KeyboardInterrupt
+
+    store = tmp_path / "members.zarr"
+    with pytest.raises(KeyboardInterrupt):
+        streamed(design, store, memory=memory, progress=interrupted)
+    # 6 of 8 that are there, then 11, of which the last chunk must be computed.
+    for members in (6, 11):
+        some = streamed(small(members=members), store, memory=memory)
+        assert some.attrs["members"] == members
+        fresh = streamed(small(members=members), tmp_path / f"{members}.zarr")
+        np.testing.assert_allclose(some.respiration, fresh.respiration, rtol=1e-9)
+    assert zarr.open_group(store, mode="r").attrs["members"] == 20
+    streamed(design, store, memory=memory)
+    streamed(design, tmp_path / "whole.zarr", memory=memory)
+    assert tree(store) == tree(tmp_path / "whole.zarr")
+
+
+def stored(path, members=6):
+    """A store of made-up numbers in chunks of two members, all of them finished."""
+    dims = ("kinetics", "heterogeneity", "correlation", "member", "time")
+    shape = (1, 2, 1, members, 3)
+    values = np.arange(6.0 * members).reshape(shape)
+    last = {"series": values, "check": np.full(shape[:4], np.nan)}
+    empty = {n: variable(dims[: x.ndim], np.nan * x, "1") for n, x in last.items()}
+    about = {"members": members, "chunk": 2}
+    about |= dict.fromkeys(("experiment", "courant", "error"), "")
+    store = MemberStore(path)
+    store.create(Table(empty, {"time": time_axis(np.arange(3.0))}, about))
+    for number in range(members // 2):
+        place = np.s_[:, :, :, 2 * number : 2 * number + 2]
+        store.write(number, {name: x[place] for name, x in last.items()})
+    return store, values
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "gone"])
+@pytest.mark.parametrize("name", ["series", "check", "chunk_finished"])
+def test_what_is_damaged_in_a_store_is_found_and_named(tmp_path, name, damage):
+    store, values = stored(tmp_path / "members.zarr")
+    before = tree(store.path)
+    place = {"series": "0/0/0/1/0", "check": "0/0/0/1", "chunk_finished": "1"}[name]
+    chunk = store.path / name / "c" / place
+    content = chunk.read_bytes()
+    half = len(content) // 2
+    flipped = content[:half] + bytes([content[half] ^ 16]) + content[half + 1 :]
+    if damage == "gone":
+        chunk.unlink()
+    else:
+        chunk.write_bytes({"flipped": flipped, "cut": content[:half]}.get(damage, b""))
+    if (name, damage) != ("chunk_finished", "gone"):  # which says it is not finished
+        words = f"{name} of chunk 1 in .* is missing or damaged: remove .*finished/c/1'"
+        with pytest.raises(ValueError, match=words):
+            store.marks()
+            store.read(1, 2)
+        (store.path / "chunk_finished" / "c" / "1").unlink()
+    assert store.marks().tolist() == [2, 0, 2]
+    whole = {"series": values[:, :, :, 2:4], "check": np.full((1, 2, 1, 2), np.nan)}
+    store.write(1, whole)
+    assert tree(store.path) == before
+    np.testing.assert_array_equal(store.read(1, 1)["series"], values[:, :, :, 2:3])
+
+
+def test_a_chunk_that_is_cut_short_bears_no_mark(tmp_path):
+    store, _ = stored(tmp_path / "members.zarr")
+    with pytest.raises(KeyError):
+        store.write(1, {"series": np.zeros((1, 2, 1, 2, 3)), "absent": np.zeros(4)})
+    assert store.marks().tolist() == [2, 0, 2]
+    assert not (store.path / "chunk_finished" / "c" / "1").exists()
+
+
+def test_a_store_is_of_one_run_at_a_time(tmp_path):
+    store, _ = stored(tmp_path / "members.zarr")
+    words = "another run works on .*members.zarr': wait"
+    with (
+        store.locked(),
+        pytest.raises(ValueError, match=words),
+        MemberStore(store.path).locked(),
+    ):
+        pass
+    with store.locked(), pytest.raises(ValueError, match=words):
+        stored(store.path)
+    assert [path.name for path in tmp_path.iterdir()] == ["members.zarr"]
+
+
+def test_a_lock_ends_with_its_process(tmp_path):
+    store, _ = stored(tmp_path / "members.zarr")
+    code = (
+        "import sys, time; from jaxsoc.io import MemberStore\n"
+        "with MemberStore(sys.argv[1]).locked(): print(flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, str(store.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(ValueError, match="another run"), store.locked():
+            pass
+        other.kill()
+    with store.locked():
+        assert store.marks().tolist() == [2, 2, 2]
+
+
+def test_a_store_that_is_made_follows_no_link_that_was_put_in_its_way(tmp_path):
+    (tmp_path / "treasure").mkdir()
+    for name in (".members.zarr-new", ".members-new"):
+        (tmp_path / name).symlink_to(tmp_path / "treasure")
+    stored(tmp_path / "members.zarr")
+    assert not list((tmp_path / "treasure").iterdir())
+
+
+def test_memory_without_a_limit_is_a_wish_one_may_have():
+    assert chunk_size(small(members=1000), np.inf) >= 62
+    with pytest.raises(ValueError, match="memory limit of nan GiB"):
+        chunk_size(small(), np.nan)
 
 
 def test_other_stores_and_small_limits_are_refused(tmp_path):

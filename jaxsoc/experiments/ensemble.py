@@ -72,14 +72,14 @@ def chunk_size(design: Design, memory: float) -> int:
         )
     devices = jax.device_count()
     least = memory_needed(design, devices)
-    if memory < least:
+    if not memory >= least:
         raise ValueError(
             f"a memory limit of {memory / 2**30:.3g} GiB is below one chunk: {devices} "
             f"members of {int(np.prod(design.grid.shape))} cells and "
             f"{len(design.times)} times need {least / 2**30:.3g} GiB"
         )
     each = memory_needed(design, 1) - memory_needed(design, 0)
-    most = min(_LARGEST_CHUNK, int((memory - memory_needed(design, 0)) // each))
+    most = int(min(_LARGEST_CHUNK, (memory - memory_needed(design, 0)) / each))
     # Chunks of equal size, so that the last one is not mostly filled up.
     chunks = -(-design.members // most)
     chunk = -(-design.members // chunks)

@@ -42,28 +42,33 @@ def stream(
     """Runs an ensemble into a store, or what is missing of it, and sums it up.
 
     Members are drawn from their keys when their turn comes; memory does not grow with
-    their number. A store of the same experiment is continued, also with more members.
+    their number. A store of the same experiment is continued, also with more members,
+    or with fewer, which are the first ones of the store.
 
     **Arguments:** `store`: a `jaxsoc.io.MemberStore`; `memory`: bytes, see
     `plan_ensemble`; `quantiles`: over members, see `MemberStatistics`.
     **Returns:** mean, standard deviation and quantiles over members of every series.
-    **Raises:** `ValueError` for a limit below one chunk, or a store of something else.
+    **Raises:** `ValueError` for a limit below one chunk, or a store of something else,
+    damaged, or taken by another run.
     """
     chunk_size(design, memory)  # speaks of a limit that is too small
-    if store.begun:
-        plan = _continued(store, design, memory)
-    else:
+    plan = None
+    if not store.begun:
         plan = plan_ensemble(design, memory=memory, progress=progress)
         store.create(_empty(design, plan))
     statistics = MemberStatistics(design, quantiles)
-    run_chunk = chunk_runner(design, plan, progress=progress)
-    for number, held in enumerate(store.marks()):
-        if held < chunk_members(design, plan, number):
-            values = run_chunk(number)
-            store.write(number, values)
-        else:
-            values = store.read(number)
-        statistics.add(values)
+    with store.locked():
+        plan = plan or _continued(store, design, memory)
+        run_chunk = chunk_runner(design, plan, progress=progress)
+        chunks = -(-design.members // plan.chunk)
+        for number, held in enumerate(store.marks()[:chunks]):
+            wanted = chunk_members(design, plan, number)
+            if held < wanted:
+                values = run_chunk(number)
+                store.write(number, values)
+            else:
+                values = store.read(number, wanted)
+            statistics.add(values)
     progress(design.members, design.members, "")
     warn_of_large_cells(design, case_axes(design), statistics.worst)
     results = statistics.table()
@@ -112,11 +117,6 @@ def _continued(store, design, memory) -> Plan:
             f"{path} has chunks of {chunk} members, which need "
             f"{needed / 2**30:.3g} GiB, more than the memory limit of "
             f"{memory / 2**30:.3g} GiB: raise the limit, or name another folder"
-        )
-    if held > design.members:
-        raise ValueError(
-            f"{path} holds {held} members, asked for {design.members}: ask for as many "
-            "or more, or name another folder"
         )
     if held < design.members:
         store.grow(design.members)

@@ -18,7 +18,7 @@ import xarray as xr
 
 from jaxsoc.physics.columns import SoilColumn
 
-from .fields import UNREADABLE
+from .reading import check_size, hdf5, reading
 
 _LITTER = [f"{pool}_INPUT_ACC_VECTOR" for pool in ("CWD", "LITR1", "LITR2", "LITR3")]
 NAMES: Mapping[str, str] = {
@@ -91,17 +91,18 @@ def read_folder(folder: Path, at: Any) -> xr.Dataset:
 
 
 def _of_site(path, at):
-    try:
+    with reading(path, f"{_ARRAY} from "):
         if not h5py.is_hdf5(path):
+            known = {name: shape for name, shape, _ in scipy.io.whosmat(path)}
+            check_size([known[_ARRAY]])
             array = scipy.io.loadmat(path, variable_names=[_ARRAY])[_ARRAY]
             return array[_cell(*array.shape[:2], *at)]
-        with h5py.File(path) as file:
+        with hdf5(path) as file:
             # MATLAB's axes are reversed in HDF5.
             array = file[_ARRAY]
             i, j = _cell(array.shape[-1], array.shape[-2], *at)
+            check_size([array.shape[:-2]])
             return np.asarray(array[..., j, i]).T
-    except UNREADABLE as error:
-        raise ValueError(f"cannot read {_ARRAY} from {path.name}: {error}") from None
 
 
 def _cell(latitudes, longitudes, latitude, longitude):
@@ -128,7 +129,7 @@ def _by_layer(name, variable, column):
     for dim in set(variable.dims) & set(_LAYERS):
         variable = variable.isel({dim: slice(column.layers)})
         depth = variable.coords.get(dim)
-        known = depth is not None and depth.attrs.get("units") == "m"
+        known = depth is not None and str(depth.attrs.get("units")) == "m"
         if known and not np.allclose(depth, column.nodes[: depth.size], rtol=1e-2):
             raise ValueError(
                 f"{name} is of layers at {np.asarray(depth)[:3]} ... m, expected "
@@ -137,6 +138,7 @@ def _by_layer(name, variable, column):
     plain = variable.drop_vars(list(variable.coords))
     plain = plain.rename({d: _DIMS[d] for d in plain.dims if d in _DIMS})
     if name == "CELLSAND" and "month" in plain.dims:
+        check_size([plain.shape])
         plain = plain.mean("month")
     units = variable.attrs.get("units", _UNITS.get(name, "1"))
     return plain.assign_attrs(units=units)

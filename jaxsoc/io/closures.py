@@ -10,17 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsoc.models import TwoPool
+from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.physics.options import check_option
+from jaxsoc.physics.transforms import leaves_by_name
 from jaxsoc.upscale.catalogue import FittedClosure, closure
 from jaxsoc.upscale.macroscale import AbstractMacroModel
 from jaxsoc.upscale.representative import RepresentativeCells
 
 from .atomic import replacing
+from .reading import read_text, reading
 
 FORMAT = 1
-_FREE = ("centre", "log_sharpness", "bias", "move", "split")  # of representative cells
 
 
 def closure_to_json(
@@ -79,12 +80,18 @@ def closure_from_json(content: Mapping[str, Any]) -> FittedClosure:
         name, kinetics, ranges = (
             content[key] for key in ("closure", "kinetics", "fitted_on")
         )
-        low, high = np.asarray(list(ranges.values()), float).reshape(-1, 2).T
+        ends = np.stack([_numbers(*one, shape=(2,)) for one in ranges.items()])
     except KeyError as error:
         raise ValueError(f"not a fitted closure: {error} is missing") from None
-    except (TypeError, AttributeError, IndexError) as error:
+    except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
         raise ValueError(f"not a fitted closure: {error}") from None
-    return FittedClosure(name, kinetics, made, tuple(ranges), low, high)
+    for number, (low, high) in zip(ranges, ends, strict=True):
+        if low > high:
+            raise ValueError(
+                f"not a fitted closure: {number} was fitted from {low:g} to {high:g}, "
+                "expected the lowest first"
+            )
+    return FittedClosure(name, kinetics, made, tuple(ranges), *ends.T)
 
 
 def save_closure(
@@ -106,11 +113,11 @@ def load_closure(path: Path | str) -> FittedClosure:
     **Raises:** `ValueError` for a file that is not there or holds something else.
     """
     path = Path(path)
-    if not path.exists():
-        raise ValueError(f"no such file: {str(path)!r}")
+    with reading(path):
+        text = read_text(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path.name} is not a fitted closure: {error}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} is not a fitted closure")
@@ -145,17 +152,37 @@ def _is_array(leaf):
 def _skeleton(content):
     kinetics = content["kinetics"]
     check_option("kinetics", kinetics, KINETICS)
-    model, varying = TwoPool(KINETICS[kinetics].law), tuple(content["varying"])
-    numbers = content["numbers"]
+    model, varying = TwoPool(KINETICS[kinetics].law), content["varying"]
+    known = leaves_by_name(TwoPoolParameters(KINETICS[kinetics].constants()))
+    if not isinstance(varying, list) or len(set(varying) & set(known)) < len(varying):
+        raise ValueError(
+            f"not a fitted closure: varying is {varying!r}, expected some of "
+            f"{', '.join(known)}"
+        )
+    numbers, varying = content["numbers"], tuple(varying)
     # Files from before it was written have each closure's own.
     options: dict[str, Any] = {"dead": content["dead"]} if "dead" in content else {}
+    check_option("dead", options.get("dead"), (None, *Pools._fields))
     if content["closure"].startswith("representative"):
-        options |= {name: jnp.zeros(np.shape(numbers[name])) for name in _FREE}
-        options |= {"scale": np.zeros(np.shape(numbers["scale"]))}
+        # Free are the numbers of groups and of the members of each.
+        groups, members = np.shape(numbers["split"])
+        quantities = 2 + len(varying)
+        features = 2 + (quantities if content["reads"] == "field" else 2)
+        shapes = {
+            **{"bias": (groups,), "split": (groups, members)},
+            **dict.fromkeys(("centre", "log_sharpness"), (groups, features)),
+            "move": (groups, members, quantities),
+        }
+        options |= {name: jnp.zeros(shape) for name, shape in shapes.items()}
+        options |= {"scale": np.zeros((2, features))}
         return RepresentativeCells(model, varying, reads=content["reads"], **options)
     if content["closure"] == "learned":
-        weights = [n for n in numbers if n.endswith("weight")]
-        options |= {"depth": len(weights) - 1, "width": len(numbers[weights[0]])}
+        weights = [np.shape(x) for n, x in numbers.items() if n.endswith("weight")]
+        width = weights[0][0]
+        # Before a network of this width is made, which its numbers would not fill.
+        if any(shape != (width, width) for shape in weights[1:-1]):
+            raise ValueError(f"not a fitted closure: weights have shapes {weights}")
+        options |= {"depth": len(weights) - 1, "width": width}
     return closure(content["closure"], model, varying, **options)
 
 
@@ -164,12 +191,20 @@ def _filled(made, numbers):
         if not _is_array(leaf):
             return leaf
         name = _name(path)
-        given = np.asarray(numbers[name], dtype=float)
-        if given.shape != leaf.shape:
-            raise ValueError(
-                f"not a fitted closure: {name} has shape {given.shape}, expected "
-                f"{leaf.shape}"
-            )
+        given = _numbers(name, numbers[name], leaf.shape)
         return jnp.asarray(given) if isinstance(leaf, jax.Array) else given
 
     return jax.tree_util.tree_map_with_path(fill, made)
+
+
+def _numbers(name, values, shape):
+    """Finite numbers of this shape, or a `ValueError` with their name."""
+    given = np.asarray(values)
+    if given.shape != shape or given.dtype.kind not in "fi":
+        raise ValueError(
+            f"not a fitted closure: {name} has shape {given.shape} of {given.dtype}, "
+            f"expected {shape} of numbers"
+        )
+    if not np.isfinite(given).all():
+        raise ValueError(f"not a fitted closure: {name} is not finite everywhere")
+    return given.astype(float)

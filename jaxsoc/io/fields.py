@@ -2,20 +2,21 @@
 
 import difflib
 import warnings
-import zlib
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
+import h5py
 import numpy as np
-from scipy.io.matlab import MatReadError
+import scipy.io
 
-from jaxsoc.experiments import Supplied
 from jaxsoc.physics.grids import CellGrid
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.physics.parameters import declarations
 from jaxsoc.physics.units import conversion_factor
+from jaxsoc.upscale.supplied import Supplied
+
+from .reading import check_size, hdf5, netcdf, read_numpy, reading
 
 PUBLISHED_UNIT = "fgC/cell"
 
@@ -43,19 +44,13 @@ _CONSTANT_NAMES = {
     )
 }
 
-# What NumPy, SciPy, h5py and xarray raise for files that are broken.
-UNREADABLE = (
-    *(OSError, ValueError, LookupError, TypeError, EOFError, NotImplementedError),
-    *(BadZipFile, MatReadError, zlib.error),
-)
-
 
 class _Raw(NamedTuple):
     """An array of a file under its `name`, and its named dimensions."""
 
     name: str
     values: np.ndarray
-    unit: str | None = None
+    unit: str = ""
     dimensions: tuple[str, ...] = ()
 
 
@@ -212,8 +207,6 @@ def _read(path: Path) -> list[_Raw]:
         if not fields:
             raise ValueError(f"no .npy or .mat file in the folder {str(path)!r}")
         return fields
-    if not path.exists():
-        raise ValueError(f"no such file: {str(path)!r}")
     fields = _read_file(path)
     return _pair(path, fields) if path.suffix == ".npy" else fields
 
@@ -229,65 +222,54 @@ def _pair(path, fields):
 
 
 def _read_file(path: Path) -> list[_Raw]:
-    readers = {".npz": _npz, ".npy": _npy, ".nc": _netcdf, ".mat": _mat}
-    if path.suffix not in readers:
+    readers = {".npz": _numpy, ".npy": _numpy, ".nc": _netcdf, ".mat": _mat}
+    if path.exists() and path.suffix not in readers:
         raise ValueError(
             f"cannot read fields from {path.name!r}: expected one of "
             f"{', '.join(readers)} or a folder"
         )
-    try:
-        found = readers[path.suffix](path)
-    except UNREADABLE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"cannot read {path.name}: {reason}") from None
-    # Numbers; text, structures and complex numbers are no fields.
-    return [
-        field._replace(values=np.ascontiguousarray(field.values, dtype=np.float64))
-        for field in found
-        if field.values.dtype.kind in "fiub"
-    ]
+    with reading(path):
+        return [
+            field._replace(values=np.ascontiguousarray(field.values, np.float64))
+            for field in readers[path.suffix](path)
+            if _numbers(field.values)
+        ]
 
 
-def _npz(path):
-    # Opened here, because NumPy leaves a file open that it cannot read.
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        return [_Raw(name, archive[name]) for name in archive.files]
+def _numbers(array):
+    """Text, structures and complex numbers are no fields."""
+    return array.dtype.kind in "fiub"
 
 
-def _npy(path):
-    return [_Raw(path.stem, np.load(path, allow_pickle=False))]
+def _numpy(path):
+    return [_Raw(name, array) for name, array in read_numpy(path).items()]
 
 
 def _netcdf(path):
-    import xarray
-
-    with xarray.open_dataset(path, decode_times=False) as dataset:
+    with netcdf(path) as dataset:
+        found = {str(n): one for n, one in dataset.data_vars.items() if _numbers(one)}
+        check_size(one.shape for one in found.values())
         return [
             _Raw(
-                str(name),
-                variable.values,
-                variable.attrs.get("units"),
-                tuple(map(str, variable.dims)),
+                name,
+                one.values,
+                str(one.attrs.get("units", "")),
+                tuple(map(str, one.dims)),
             )
-            for name, variable in dataset.data_vars.items()
+            for name, one in found.items()
         ]
 
 
 def _mat(path):
-    import h5py
-    import scipy.io
-
     if h5py.is_hdf5(path):
         # MATLAB 7.3 files are HDF5 with axes in reverse order.
-        with h5py.File(path) as file:
-            return [
-                _Raw(name, np.asarray(item).T)
-                for name, item in file.items()
-                if isinstance(item, h5py.Dataset)
-            ]
-    content = scipy.io.loadmat(path)
-    return [
-        _Raw(name, values)
-        for name, values in content.items()
-        if not name.startswith("__")
-    ]
+        with hdf5(path) as file:
+            items = {n: x for n, x in file.items() if isinstance(x, h5py.Dataset)}
+            found = {name: x for name, x in items.items() if _numbers(x)}
+            check_size(x.shape for x in found.values())
+            return [_Raw(name, np.asarray(x).T) for name, x in found.items()]
+    plain = lambda kind: kind in ("double", "single", "logical") or "int" in kind
+    known = {n: shape for n, shape, kind in scipy.io.whosmat(path) if plain(kind)}
+    check_size(known.values())
+    content = scipy.io.loadmat(path, variable_names=list(known))
+    return [_Raw(name, content[name]) for name in known]

@@ -15,6 +15,7 @@ from jaxsoc.tables import variable
 
 from . import cesm
 from .columns import depth_bounds, depth_coordinate
+from .reading import netcdf, reading
 
 _SECONDS_PER_DAY = 86400.0
 
@@ -91,19 +92,12 @@ def load_forcing(
     `forcing_from_dataset`, naming the file.
     """
     path = Path(path)
-    if not path.exists():
-        raise ValueError(f"no such file: {str(path)!r}")
     if path.is_dir():
         try:
             return _forcing(cesm.read_folder(path, at), column, None)
         except ValueError as error:
             raise ValueError(f"{path.name}: {error}") from None
-    try:
-        opened = xr.open_dataset(path, decode_times=False)
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"cannot read {path.name}: {reason}") from None
-    with opened as dataset:
+    with reading(path), netcdf(path) as dataset:
         return forcing_from_dataset(dataset, column=column, name=path.name, at=at)
 
 

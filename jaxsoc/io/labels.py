@@ -5,6 +5,7 @@ import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from jaxsoc.tables import Table
 
 from .atomic import replacing
 
+SCHEMA = 1
+"""Version of the names, units and attributes that datasets are written with."""
+
 
 def to_dataset(table: Table, attributes: Mapping[str, Any] | None = None) -> xr.Dataset:
-    """A table as a dataset, with the versions it was made with.
+    """A table as a dataset, with its `SCHEMA` and the versions it was made with.
 
     **Arguments:** `attributes`: more provenance, for example the command's options;
     what is not text or a number is stored as JSON.
@@ -24,6 +28,7 @@ def to_dataset(table: Table, attributes: Mapping[str, Any] | None = None) -> xr.
     versions = {name: version(name) for name in ("jaxsoc", "jax", "jaxlib", "diffrax")}
     known = {
         "title": table.about["title"],
+        "schema": SCHEMA,
         "source": f"jaxsoc {versions['jaxsoc']}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions | {"python": platform.python_version()},
@@ -53,6 +58,9 @@ def save_dataset(results: xr.Dataset, path: Path | str) -> Path:
         for name, variable in results.data_vars.items()
         if variable.dtype.kind == "f"
     }
+    # To memory first: HDF5 ends the whole process where it cannot write to a disk.
+    content = BytesIO()
+    results.to_netcdf(content, engine="h5netcdf", encoding=encoding)
     with replacing(path) as temporary:
-        results.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+        temporary.write_bytes(content.getbuffer())
     return path

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,8 @@ import pandas as pd
 
 from jaxsoc.observe import Respiration
 from jaxsoc.physics.units import TIMES, respiration_unit
+
+from .reading import read_text, reading
 
 # Columns of the long form of the Soil Incubation Database that are read.
 _SIDB = ("series_id", "entry", "time_d", "value_std", "units_std", "unit_check")
@@ -83,15 +86,21 @@ def read_table(path: Path) -> pd.DataFrame:
 
     **Raises:** `ValueError` for a file that is not there or cannot be read.
     """
-    if not path.exists():
-        raise ValueError(f"no such file: {str(path)!r}")
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, comment="#")
-    except (OSError, ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"cannot read {path.name}: {reason}") from None
-    table.columns = [str(name).strip() for name in table.columns]
-    return table
+    with reading(path):
+        # Headings as a row of data, for pandas would rename those that are there twice
+        # and take a column without one for labels of the rows.
+        rows = pd.read_csv(
+            BytesIO(read_text(path)),
+            header=None,
+            dtype=str,
+            keep_default_na=False,
+            comment="#",
+        )
+    names = [name.strip() for name in rows.iloc[0]]
+    twice = [name for name in names if name and names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{path.name} has two columns {twice[0]!r}: expected one")
+    return rows.iloc[1:].reset_index(drop=True).set_axis(names, axis=1)
 
 
 def check_columns(path: Path, table: pd.DataFrame, names: Iterable[str]) -> None:
@@ -173,6 +182,9 @@ def _own(path, table, unit, time_unit, soil_carbon, mean_rates):
     headings = {}
     for column in table.columns:
         [(name, inner)] = _HEADING.findall(column)
+        if name and name.lower() in headings:
+            both = headings[name.lower()][0], column
+            raise ValueError(f"{path.name} has two columns for {name}: {both}")
         headings[name.lower()] = (column, inner)
     for short, long in (("time_d", "d"), ("time_h", "h")):
         if short in headings:

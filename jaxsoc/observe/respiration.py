@@ -81,7 +81,7 @@ class Respiration(eqx.Module):
             )
         carbon = self.soil_carbon
         refuse(
-            carbon is not None and not carbon > 0,
+            carbon is not None and not 0 < carbon < np.inf,
             lambda _: f"soil carbon must be positive, got {carbon:g} mgC/g",
         )
 

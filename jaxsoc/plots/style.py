@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -103,10 +104,8 @@ def legend_below(figure: Figure, lines: Mapping[str, Line], **options: Any) -> N
 
 def save_figure(figure: Figure, path: Path) -> Path:
     """Writes the picture at once, so that no half of it is left behind."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
+    with TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
+        temporary = Path(folder, path.name)
         figure.savefig(temporary, format=path.suffix.lstrip(".") or "png")
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

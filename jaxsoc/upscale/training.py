@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -14,6 +15,12 @@ from jaxtyping import Float
 from jaxsoc.solve import follow, require_x64
 
 from .macroscale import AbstractMacroModel
+
+# What Equinox and NumPy raise for a checkpoint of another fit, or of none.
+_UNREADABLE = (
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
+    *(EOFError, MemoryError, RuntimeError),
+)
 
 
 class Examples(NamedTuple):
@@ -255,20 +262,24 @@ def _batches(cores, batch, steps, seed):
 def _store(path, state):
     if path is None:
         return
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("wb") as file:
-        eqx.tree_serialise_leaves(file, state)
-    temporary.replace(path)
+    # Whole or as it was before, by way of a folder whose name nobody can guess.
+    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
+        temporary = Path(folder, path.name)
+        with temporary.open("wb") as file:
+            eqx.tree_serialise_leaves(file, state)
+        temporary.replace(path)
 
 
 def _restored(path, state):
     if path is None or not path.exists():
         return state
     try:
+        if not path.is_file():
+            raise ValueError("no regular file")
         # Opened here: equinox looks for a name of its own where there is no suffix.
         with path.open("rb") as file:
             return eqx.tree_deserialise_leaves(file, state)
-    except (RuntimeError, ValueError, EOFError):
+    except _UNREADABLE:
         raise ValueError(
             f"{path.name} is not the checkpoint of this fit: remove it, or name another"
         ) from None

@@ -1,0 +1,171 @@
+"""What every reader asks of a file before it asks for memory."""
+
+import gzip
+import lzma
+import math
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import xarray as xr
+from scipy.io.matlab import MatReadError
+
+# What NumPy, SciPy, pandas, h5py and xarray raise for files that are broken.
+UNREADABLE = (
+    *(OSError, ValueError, LookupError, TypeError, EOFError, AttributeError),
+    *(ArithmeticError, AssertionError, MemoryError, RuntimeError),
+    *(MatReadError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+)
+_LARGEST_TEXT = 256 * 2**20
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+def _largest() -> float:
+    """Bytes of arrays that are read: half of the memory, for they are copied once."""
+    try:
+        return 0.5 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # where the system does not say
+        return 8.0 * 2**30
+
+
+@contextmanager
+def reading(path: Path, what: str = "") -> Iterator[None]:
+    """A block that reads a file, of which whatever is wrong is said in one sentence.
+
+    **Arguments:** `what`: is read of the file, ending with "from".
+    **Raises:** `ValueError` for a file that is not there, no regular file, empty, or
+    broken.
+    """
+    if not path.exists():
+        raise ValueError(f"no such file: {str(path)!r}")
+    if not path.is_file():
+        raise ValueError(f"cannot read {path.name}: it is not a regular file")
+    if not path.stat().st_size:
+        raise ValueError(f"cannot read {path.name}: it is empty")
+    try:
+        yield
+    except UNREADABLE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if reason.startswith(f"{path.name}: "):  # a sentence already
+            raise
+        raise ValueError(f"cannot read {what}{path.name}: {reason}") from None
+
+
+def check_size(shapes: Iterable[tuple[int, ...]]) -> None:
+    """Raises `ValueError` for arrays that no memory can hold as numbers."""
+    claimed, most = 8 * sum(map(math.prod, shapes)), _largest()
+    if claimed > most:
+        raise ValueError(
+            f"it would take {claimed / 2**30:.3g} GiB, more than half of the memory, "
+            f"{most / 2**30:.3g} GiB"
+        )
+
+
+def read_text(path: Path) -> bytes:
+    """The bytes of a text, unpacked if it is gzipped, without a byte order mark.
+
+    **Raises:** `ValueError` for a text of more than 256 MiB or with NUL bytes; to be
+    called in `reading`.
+    """
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    # One byte too many tells a text that is too long, whatever it unpacks to.
+    with gzip.open(path) if packed else path.open("rb") as file:
+        content = file.read(_LARGEST_TEXT + 1)
+    if len(content) > _LARGEST_TEXT:
+        raise ValueError(f"it holds more than {_LARGEST_TEXT // 2**20} MiB of text")
+    if b"\0" in content:
+        raise ValueError("it holds NUL bytes, and is no text")
+    return content.removeprefix(b"\xef\xbb\xbf")
+
+
+def read_numpy(path: Path) -> dict[str, np.ndarray]:
+    """Arrays of a .npz file by name, or the one of a .npy file by the file's.
+
+    **Raises:** `ValueError` as `reading`, also for a file of the other kind, for arrays
+    of objects, or larger than the memory or than the file; to be called in `reading`.
+    """
+    with path.open("rb") as file:
+        if zipfile.is_zipfile(file) != (path.suffix == ".npz"):
+            other = ".npy" if path.suffix == ".npz" else ".npz"
+            raise ValueError(f"it is no {path.suffix} file; is it {other}?")
+        file.seek(0)
+        if path.suffix == ".npy":
+            check_size([_shape(file, path.stat().st_size)])
+            return {path.stem: np.load(path, allow_pickle=False)}
+        with np.load(file, allow_pickle=False) as arrays:
+            held = {
+                one.filename.removesuffix(".npy"): one
+                for one in arrays.zip.infolist()
+                if one.filename.endswith(".npy")
+            }
+            shapes = []
+            for one in held.values():
+                with arrays.zip.open(one) as inner:
+                    shapes.append(_shape(inner, one.file_size))
+            check_size(shapes)
+            return {name: arrays[name] for name in held}
+
+
+def _shape(file, size):
+    """Shape of an array by its header, and how many numbers wide each element is.
+
+    **Raises:** `ValueError` for a header that claims more than there is.
+    """
+    version = np.lib.format.read_magic(file)
+    if version not in _HEADERS:
+        raise ValueError(f"arrays of version {version} are not known")
+    shape, _, dtype = _HEADERS[version](file)
+    claimed = math.prod(shape) * dtype.itemsize
+    if claimed > size - file.tell() and dtype.kind != "O":
+        raise ValueError(
+            f"its header claims {claimed / 2**30:.3g} GiB, and it holds "
+            f"{size / 2**30:.3g} GiB"
+        )
+    return *shape, -(-dtype.itemsize // 8)
+
+
+@contextmanager
+def hdf5(path: Path) -> Iterator[Any]:
+    """An HDF5 file that is whole in itself.
+
+    **Raises:** `ValueError` for one that leads to other files.
+    """
+    with h5py.File(path) as file:
+        # Gathered first: an error inside of a visit breaks HDF5's own lock.
+        links: list[Any] = []
+        items: list[Any] = []
+        file.visititems_links(lambda *one: links.append(one))
+        file.visititems(lambda *one: items.append(one))
+        for name, link in links:
+            if isinstance(link, h5py.ExternalLink):
+                raise ValueError(f"{name} leads to another file, {link.filename!r}")
+        for name, item in items:
+            if isinstance(item, h5py.Dataset):
+                if item.is_virtual or item.external:
+                    raise ValueError(f"the numbers of {name} lie in other files")
+                if len(item.shape or ()) <= 2:  # coordinates, which are always read
+                    check_size([item.shape or ()])
+        yield file
+
+
+@contextmanager
+def netcdf(path: Path) -> Iterator[xr.Dataset]:
+    """A netCDF file that is whole in itself, as a dataset of which nothing is read."""
+    classic = not h5py.is_hdf5(path)
+    if not classic:
+        with hdf5(path):
+            pass
+    engine = "scipy" if classic else "h5netcdf"
+    with xr.open_dataset(path, decode_times=False, engine=engine) as dataset:
+        yield dataset
