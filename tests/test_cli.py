@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from jaxsoc.cli.config import UpscaleConfig, read_config
+from jaxsoc.cli.config import UpscaleConfig
+from jaxsoc.cli.options import read_config
 
 SMALL = """
 days = 2
@@ -85,7 +86,7 @@ def test_own_fields_and_their_units(jaxsoc, small, tmp_path, rng):
 def test_options_on_the_command_line_win_over_the_file(tmp_path):
     path = tmp_path / "c.toml"
     path.write_text('seed = 5\nmembers = 2\nfields = "mine.npz"\n')
-    config = read_config(path, {"seed": 7, "members": None})
+    config = read_config(path, {"seed": 7, "members": None}, UpscaleConfig)
     assert (config.seed, config.members) == (7, 2)
     assert config.fields == tmp_path / "mine.npz"
 
@@ -163,7 +164,7 @@ def one_line(result, *words):
         (["--scenario", "7"], ["unknown scenario 7", "1, 2"]),
         (["--heterogeneity", "patchy"], ["'patchy'", "biophysical"]),
         (["--correlation", "weak"], ["'weak'", "uncorrelated"]),
-        (["--parameters", "case9"], ["'case9'", "case1, case2"]),
+        (["--parameter-spread", "case9"], ["'case9'", "case1, case2"]),
         (["--control", "mean"], ["'mean'", "field-mean"]),
         (["--coupling", "some"], ["coupling", "'some'"]),
         (["--method", "euler"], ["method", "'euler'"]),

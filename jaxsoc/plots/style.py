@@ -102,11 +102,6 @@ def legend_below(figure: Figure, lines: Mapping[str, Line], **options: Any) -> N
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-    """Writes the picture at once, so that no half of it is left behind."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        figure.savefig(temporary, format=path.suffix.lstrip(".") or "png")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Writes the picture in the format that the end of its name says, else as PNG."""
+    figure.savefig(path, format=path.suffix.lstrip(".") or "png")
     return path
