@@ -15,6 +15,10 @@ from .config import UpscaleConfig
 from .options import FOLDER, option, unknown
 
 _UNEVEN = ("biophysical", "biochemical", "full")
+_COMPARED = [
+    *("mean_field", "two_strata", "log_normal", "functions_of_means", "learned"),
+    *("representative_statistics", "representative_cells"),
+]
 _FILES = "A fitted closure, in place of a fit of its kind; may be repeated"
 
 
@@ -89,17 +93,7 @@ class CompareConfig(TrainedConfig):
     """Fit or load closures, and judge them by cores that none has seen."""
 
     closures: list[str] = option(
-        [
-            "mean_field",
-            "two_strata",
-            "log_normal",
-            "functions_of_means",
-            "learned",
-            "representative_statistics",
-            "representative_cells",
-        ],
-        "NAMES",
-        f"Comma-separated: {', '.join(TRACKS)}",
+        _COMPARED, "NAMES", f"Comma-separated: {', '.join(TRACKS)}"
     )
     unseen: int = option(5, "N", "Cores to judge by, the next N")
     load: list[Path] = option([], "FILE.json", _FILES, repeated=True)

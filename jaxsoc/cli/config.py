@@ -30,6 +30,7 @@ _ALIASES = {
 }
 
 
+_SOIL = partial(default, TwoPoolParameters)
 _MORTALITY = partial(default, PowerMortalityConstants)
 
 

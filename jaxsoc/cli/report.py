@@ -1,7 +1,6 @@
 """The one frame of commands: check, foresee, work, store, tell, draw."""
 
 import os
-import shutil
 import tempfile
 import time
 import warnings
@@ -40,7 +39,7 @@ class Job(NamedTuple):
 
     `work`: computes; `foreseen`: what it will take, in words; `memory`: bytes it
     takes at a time, about; `figures`: by name, what draws them of the dataset, None
-    for one that there is no reason to draw; `also`: names of other things it writes.
+    for one that there is no reason to draw.
     """
 
     work: Callable[[Console], Outcome]
@@ -174,11 +173,6 @@ def free_memory() -> float:
     except (OSError, ValueError, KeyError):  # another system, or no limit
         pass
     return min(free)
-
-
-def free_disk(path: Path) -> int:
-    """Bytes that are free where a path is or would be."""
-    return shutil.disk_usage(next(p for p in path.parents if p.exists())).free
 
 
 def printer(**options: Any) -> Console:
