@@ -30,20 +30,16 @@ def keep() -> None:
     """
     if not jax.config.jax_enable_compilation_cache:  # pyright: ignore
         return
-    path = folder()
     try:
+        path = folder()
         # What is read from here is run: nobody else may write to it.
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryFile(dir=path):
             pass
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
         jax.config.update("jax_enable_compilation_cache", False)
-        warnings.warn(
-            f"compiled programs cannot be kept in {str(path)!r} "
-            f"({error.strerror or error}): every run compiles anew",
-            stacklevel=2,
-        )
-        return
+        said = f"compiled programs cannot be kept ({error}): every run compiles anew"
+        return warnings.warn(said, stacklevel=2)
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
@@ -51,9 +47,9 @@ def keep() -> None:
 
 def described() -> str:
     """The folder and what it holds, in words."""
-    path = folder()
     try:
+        path = folder()
         sizes = [file.stat().st_size for file in path.iterdir() if file.is_file()]
-    except OSError:
-        return f"{path}, not there yet"
+    except (OSError, RuntimeError) as error:
+        return f"none yet ({error})"
     return f"{path}, {len(sizes)} files, {sum(sizes) / 2**20:.0f} MiB"

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AllowInfNan
 
 from jaxsoc.experiments import SCENARIOS, Design
 from jaxsoc.experiments.scenarios import HETEROGENEITY
@@ -30,6 +32,7 @@ _ALIASES = {
 }
 
 
+_MOST_STEPS = 2**31  # between two saved times
 _SOIL = partial(default, TwoPoolParameters)
 _MORTALITY = partial(default, PowerMortalityConstants)
 
@@ -124,7 +127,9 @@ class UpscaleConfig(Config):
     every: float = option(6.0, "HOURS", "Between saved times")
     days: float | None = option(None, "DAYS", "Duration, if not the scenario's")
     members: int = option(1, "N", "Draws of the random fields")
-    memory: float = option(2.0, "GIB", "Limit for several members at a time")
+    memory: Annotated[float, AllowInfNan()] = option(
+        2.0, "GIB", "Limit for several members at a time"
+    )
     seed: int = option(0, "N", "Of the random fields")
     method: Literal["auto", "fixed", "substepped", "adaptive"] = option(
         "auto", "METHOD", "auto, fixed, substepped or adaptive"
@@ -204,6 +209,11 @@ class UpscaleConfig(Config):
         if self.step is not None and self.method != "fixed":
             raise ValueError(
                 f"step {self.step:g} belongs to method fixed, got method {self.method}"
+            )
+        if self.step and 0 < self.step * _MOST_STEPS < self.every:
+            raise ValueError(
+                f"step must be longer than every / 2^31, got {self.step:g} hours and "
+                f"every {self.every:g}"
             )
         match self.method:
             case "fixed":

@@ -148,6 +148,8 @@ def _check_keys(values: Mapping[str, Any], model: type[Config], where: str) -> N
         if key not in known:
             raise ValueError(f"{where}{unknown('key', key, list(known))}")
         inner = known[key].annotation
+        if isinstance(value, bool) and inner is not bool:
+            raise ValueError(f"{where}{key} is neither true nor false, got {value}")
         if isinstance(inner, type) and issubclass(inner, Config):
             if not isinstance(value, dict):
                 raise ValueError(f"{where}{key} must be a table, got {value!r}")
@@ -184,4 +186,4 @@ def _lines(config: Config) -> Iterator[str]:
             yield f"# {name} ="
         elif not table(name):  # one without a class is shown by its text
             # What JSON writes of text, numbers and lists is TOML as well.
-            yield f"{name} = {json.dumps(held[name])}"
+            yield f"{name} = {json.dumps(held[name], ensure_ascii=False)}"

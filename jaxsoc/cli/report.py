@@ -1,6 +1,5 @@
 """The one frame of commands: check, foresee, work, store, tell, draw."""
 
-import os
 import tempfile
 import time
 import warnings
@@ -134,13 +133,12 @@ def check_out(path: Path, figures: Mapping[str, Any] = {}) -> None:
     the name of a file.
     """
     try:
-        there = next(p for p in (path.parent, *path.parents) if os.path.lexists(p))
+        there = next(filter(_is_there, path.parents))
         with tempfile.TemporaryFile(dir=there):
             pass
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ValueError(
-            f"cannot write to the folder {str(path.parent)!r}: "
-            f"{error.strerror or error}"
+            f"cannot write to the folder {str(path.parent)!r}: {_said(error)}"
         ) from None
     for one in (path, *(path.with_name(f"{name}.png") for name in figures)):
         if one.is_dir():
@@ -148,6 +146,13 @@ def check_out(path: Path, figures: Mapping[str, Any] = {}) -> None:
                 f"{str(one)!r} is a folder, and a file of this name is to be written: "
                 "remove it, or name another --out"
             )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return bool(path.lstat())
+    except FileNotFoundError:  # and nothing else: a name too long is no folder to be
+        return False
 
 
 def check_memory(needed: int) -> None:

@@ -86,7 +86,7 @@ def foreseen(design: Design, supplied: Supplied | None, memory: int) -> str:
     cost = estimate_cost(design, supplied)
     return (
         f"{cost.cases} cases of {cost.cells} cells, {len(design.times)} saved times, "
-        f"{cost.steps:.2g} steps of a cell: about {cost.seconds:.0f} s and "
+        f"{cost.steps:.2g} steps of a cell: about {cost.seconds:.3g} s and "
         f"{memory / 2**20:.0f} MiB"
     )
 
