@@ -1,6 +1,7 @@
 """What `jaxsoc closure` can be told, checked before anything is computed."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -221,9 +222,13 @@ def refuse_seen(config: CompareConfig) -> None:
     for path in config.load:
         known = json.loads(path.read_text(encoding="utf-8"))
         seen = known.get("training")
-        if known.get("seed") != config.seed or not isinstance(seen, int):
-            continue
-        if seen > config.training:
+        if not isinstance(seen, int):
+            warnings.warn(
+                f"{path.name} does not say which cores it was fitted on: unseen ones "
+                "may be some of them",
+                stacklevel=2,
+            )
+        elif known.get("seed") == config.seed and seen > config.training:
             raise ValueError(
                 f"{path.name} was fitted on {seen} cores of seed {config.seed}, and "
                 f"unseen ones would be some of them: use training {seen}, or another "

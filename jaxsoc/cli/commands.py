@@ -82,7 +82,8 @@ def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
 
 def _parameter(config: type[Config], name: str) -> inspect.Parameter:
     default, said = config.model_fields[name].default, config.said(name)
-    kind, nothing, text = list[str] | None if said.repeated else str | None, None, ""
+    kind: Any = list[str] | None if said.repeated else str | None
+    nothing, text = None, ""
     if isinstance(default, bool):
         kind, nothing = bool, False
     elif isinstance(default, list):

@@ -36,6 +36,8 @@ def fit(config: FitConfig) -> Job:
 
     **Raises:** `ValueError` for whatever does not fit.
     """
+    from jaxsoc.plots.fits import PANELS
+
     config.check()
     problems = _problems(config)
     options = {"starts": config.starts, "max_steps": _EVALUATIONS}
@@ -53,8 +55,6 @@ def fit(config: FitConfig) -> Job:
         f"{len(problems)} fits of up to {max(sizes)[0]} points, {config.starts} starts "
         f"each of at most {1 + _EVALUATIONS} evaluations"
     )
-    from jaxsoc.plots.fits import PANELS
-
     pages = -(-len({series for series, _ in problems}) // PANELS)
     names = ["fit"] if pages == 1 else [f"fit_{i}" for i in range(1, pages + 1)]
     figures = {name: partial(_figure, i) for i, name in enumerate(names)}

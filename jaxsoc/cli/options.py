@@ -70,8 +70,9 @@ class Config(BaseModel):
         """What a field is, as the nearest class says."""
         for parent in cls.__mro__:
             field = getattr(parent, "__pydantic_fields__", {}).get(name)
-            if field and field.json_schema_extra:
-                said = field.json_schema_extra["option"]
+            held: Any = field and field.json_schema_extra
+            if held:
+                said = held["option"]
                 return said._replace(text=said.text.format(results=cls.results))
         return Option(None, "")
 
