@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from jaxsoc.cli.config import UpscaleConfig, read_config
+from jaxsoc.cli.config import UpscaleConfig
+from jaxsoc.cli.options import read_config
 
 SMALL = """
 days = 2
@@ -86,7 +87,7 @@ def test_own_fields_and_their_units(jaxsoc, small, tmp_path, rng):
 def test_options_on_the_command_line_win_over_the_file(tmp_path):
     path = tmp_path / "c.toml"
     path.write_text('seed = 5\nmembers = 2\nfields = "mine.npz"\n')
-    config = read_config(path, {"seed": 7, "members": None})
+    config = read_config(path, {"seed": 7, "members": None}, UpscaleConfig)
     assert (config.seed, config.members) == (7, 2)
     assert config.fields == tmp_path / "mine.npz"
 
@@ -164,7 +165,7 @@ def one_line(result, *words):
         (["--scenario", "7"], ["unknown scenario 7", "1, 2"]),
         (["--heterogeneity", "patchy"], ["'patchy'", "biophysical"]),
         (["--correlation", "weak"], ["'weak'", "uncorrelated"]),
-        (["--parameters", "case9"], ["'case9'", "case1, case2"]),
+        (["--parameter-spread", "case9"], ["'case9'", "case1, case2"]),
         (["--control", "mean"], ["'mean'", "field-mean"]),
         (["--coupling", "some"], ["coupling", "'some'"]),
         (["--method", "euler"], ["method", "'euler'"]),
@@ -188,6 +189,13 @@ def one_line(result, *words):
         (["--tolerance", "nan"], ["tolerance", "finite number, got 'nan'"]),
         (["--tolerance", "-1"], ["tolerance must be positive", "got -1"]),
         (["--days", "inf"], ["days", "finite number, got 'inf'"]),
+        (["--members", str(10**30)], ["members must be fewer than 2^32", "1e+30"]),
+        (["--memory", "nan", "--members", "4"], ["nan GiB is below one chunk"]),
+        (["--method", "fixed", "--step", "1e-300"], ["step must be longer", "1e-300"]),
+        (["--config", "/dev/zero"], ["zero is no configuration", "1 MiB"]),
+        (["--config", "/"], ["cannot read '/'"]),
+        (["--out", "/dev/null"], ["cannot write to the folder '/dev/null'"]),
+        (["--out", "/proc/x"], ["cannot write to the folder '/proc/x'"]),
     ],
 )
 def test_bad_options_are_one_line_and_exit_code_2(jaxsoc, options, words, tmp_path):
@@ -221,6 +229,13 @@ def test_bad_options_are_one_line_and_exit_code_2(jaxsoc, options, words, tmp_pa
         ("soil = 3", ["soil must be a table, got 3"]),
         ("members = 'two'", ["members", "got 'two'"]),
         ("members = ", ["not valid TOML"]),
+        ("members = " + 5000 * "[", ["not valid TOML"]),
+        ("seed = " + 5000 * "9", ["not valid TOML"]),
+        ("members = true", ["members is neither true nor false, got True"]),
+        ("days = 1979-05-27", ["days", "1979"]),
+        ('out = "a\\u0000b"', ["cannot write to the folder"]),
+        ("[constants]\nMM = 3", ["constants.MM", "got 3"]),
+        ("[cells]\nshape = [-5, 5]", ["shape", "(-5, 5)"]),
         ("[cells]\nshape = [1, 5]", ["two axes of at least 2 cells"]),
         ("[cells]\nedge = 0.0", ["edge of a cell must be positive"]),
     ],
@@ -308,7 +323,14 @@ def test_doctor_says_what_is_wrong():
     assert "no device" in doctor._diagnosis(facts, "cuda is missing")
 
 
-def test_an_interrupted_run_leaves_no_file(tmp_path):
+@pytest.mark.parametrize(
+    ("ending", "status"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+    ],
+)
+def test_an_interrupted_run_leaves_no_file(tmp_path, ending, status):
     out = tmp_path / "out"
     command = "import jaxsoc.cli; jaxsoc.cli.main()"
     process = subprocess.Popen(
@@ -316,15 +338,15 @@ def test_an_interrupted_run_leaves_no_file(tmp_path):
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(tmp_path)},
     )
     deadline = time.monotonic() + 60
     while not out.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(ending)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == status
     assert "jaxsoc: interrupted; no unfinished file" in errors
     assert list(out.iterdir()) == []
 

@@ -10,9 +10,10 @@ import xarray as xr
 
 from jaxsoc import plots
 from jaxsoc.cli import interrupt
-from jaxsoc.cli.closure import run_fit_closure
+from jaxsoc.cli.closure import fit as fit_one
 from jaxsoc.cli.closure_config import CompareConfig, FitClosureConfig
-from jaxsoc.cli.config import read_config
+from jaxsoc.cli.options import read_config
+from jaxsoc.cli.report import carry_out
 from jaxsoc.experiments import (
     Design,
     examples,
@@ -162,7 +163,8 @@ def test_a_fit_is_saved_with_what_it_was_fitted_on(jaxsoc, small, tmp_path):
 @pytest.mark.slow
 def test_a_stopped_fit_goes_on_where_it_was(small, tmp_path, monkeypatch):
     options = {"closure": "functions_of_means", "steps": 60, "training": 3}
-    fit = lambda name: run_fit_closure(
+    fit = lambda name: carry_out(
+        fit_one,
         read_config(small, options | {"out": tmp_path / name}, FitClosureConfig),
         quiet=True,
     )
@@ -317,4 +319,4 @@ def test_defaults_are_possible():
     assert case == (MULT, "full", "positive") and design.hours == 4800
     config = FitClosureConfig()
     assert config.checked()[1] == case
-    assert str(config.file) == "jaxsoc-output/representative_cells.json"
+    assert str(config.target) == "jaxsoc-output/representative_cells.json"

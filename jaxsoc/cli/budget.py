@@ -1,38 +1,41 @@
-"""`jaxsoc budget`: run, split the mean rate into its terms, tell, draw, store."""
+"""`jaxsoc budget`: split the mean rate into its terms, tell, draw."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
-from jaxsoc.experiments import budgets, checked_correlations
+from jaxsoc.experiments import budgets, memory_of_budgets
 from jaxsoc.experiments.budget import checked_choice
-from jaxsoc.io import writable_folder
 
 from .config import BudgetConfig
-from .report import Outcome, carry_out, table_of, with_bar
-from .upscale import supplied_fields
+from .report import Job, Outcome, table_of, with_bar
+from .upscale import checked_design, foreseen
 
 
-def run_budget(config: BudgetConfig, *, quiet: bool) -> None:
-    """Checks everything, runs, and writes `budget.nc` and figures into `config.out`.
+def budget(config: BudgetConfig) -> Job:
+    """Checks everything; the budget of every case is still to be made.
 
-    **Raises:** `ValueError` before anything is computed, for whatever does not fit.
+    **Raises:** `ValueError` for whatever does not fit.
     """
+    checked_choice(config.order, config.of)
+    design, supplied = checked_design(config)
+    options = {"order": config.order, "of": config.of}
 
     def work(console: Console) -> Outcome:
-        checked_choice(config.order, config.of)
-        design = config.design()
-        supplied = supplied_fields(config, design)
-        checked_correlations(design, supplied)
-        writable_folder(config.out)
-        options = {"order": config.order, "of": config.of}
-        found = with_bar(
-            console, lambda p: budgets(design, supplied, progress=p, **options)
-        )
-        return Outcome(found, _print_table, _figures)
+        make = lambda p: budgets(design, supplied, progress=p, **options)
+        return Outcome(with_bar(console, make), _print_table)
 
-    carry_out("budget", config, quiet, work)
+    needed = memory_of_budgets(design, supplied, order=config.order)
+    figures = {f"budget_{k}": partial(_figure, k) for k in design.kinetics}
+    return Job(work, lambda: foreseen(design, supplied, needed), needed, figures)
+
+
+def _figure(kinetics: str, results: Any) -> Any:
+    from jaxsoc import plots
+
+    return plots.figure_budget(results.sel(kinetics=[kinetics]))
 
 
 def _print_table(console: Console, results: Any) -> None:
@@ -86,12 +89,3 @@ def _parts(one: Any) -> dict[str, np.ndarray]:
     last = int(one.degree[-1])
     parts[f"remainder after order {last}"] = one.remainder.sel(degree=last)
     return {name: values.values for name, values in parts.items()}
-
-
-def _figures(results) -> dict[str, Any]:
-    from jaxsoc import plots
-
-    return {
-        f"budget_{name}": plots.figure_budget(results.sel(kinetics=[name]))
-        for name in map(str, results.kinetics.values)
-    }

@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,11 @@ from jaxsoc.experiments import (
     draw_member,
     examples,
     forecasts,
+    memory_of_run,
     run,
     varying_of,
 )
 from jaxsoc.experiments.soils import model_of
-from jaxsoc.io import save_closure, writable_folder
 from jaxsoc.upscale import (
     FITTED,
     AbstractMacroModel,
@@ -45,127 +44,149 @@ from .closure_config import (
     refuse_seen,
 )
 from .closure_table import print_forecasts, print_predictions
-from .report import Outcome, carry_out, print_warnings, with_bar
-from .upscale import supplied_fields
+from .report import Job, Outcome, with_bar
+from .upscale import checked_design, foreseen
 
 # Where the default of `fit_closure` is too fast or too slow.
 _RATES = {"learned": 0.01, "functions_of_means": 0.05}
 _HOURS_PER_STEP = 3.0  # of the solver within a fit
+_BATCH = 4  # cores of a step
 
 _Closures = dict[str, AbstractMacroModel | FittedClosure]
 
 
-def run_compare(config: CompareConfig, load: Sequence[Path], *, quiet: bool) -> None:
-    """Fits or loads closures, predicts unseen cores, and prints the error of each.
+def compare(config: CompareConfig) -> Job:
+    """Checks everything; closures are still to be fitted and judged.
 
-    Writes `closure.nc` and a figure into `config.out`.
-
-    **Raises:** `ValueError` before anything is computed, for whatever does not fit.
+    **Raises:** `ValueError` for whatever does not fit.
     """
+    design, names = config.checked()
+    loaded = load_by_name(config.load, design, names)
+    refuse_seen(config)
+    # Unseen cores are the next members of the same seed.
+    total = config.training + config.unseen
 
     def work(console: Console) -> Outcome:
-        design, names = config.checked()
-        loaded = load_by_name(load, design, names)
-        refuse_seen(load, config)
-        writable_folder(config.out)
-        # Unseen cores are the next members of the same seed.
-        cores = _drawn(console, design, names, config.training + config.unseen)
-        parts = np.split(np.arange(cores.cores), [config.training])
-        training, unseen = map(cores.part, parts)
+        cores = _drawn(console, design, names, total)
+        training, unseen = map(
+            cores.part, np.split(np.arange(cores.cores), [config.training])
+        )
         made = _made(console, config, design, names, training, loaded)
-        numbers = range(config.training, config.training + config.unseen)
-        options = {"names": numbers, "training": training}
+        options = {"names": range(config.training, total), "training": training}
         found = with_bar(
             console, lambda p: forecasts(design, made, unseen, progress=p, **options)
         )
         tell = lambda console, results: print_forecasts(console, config, results)
-        return Outcome(found, tell, _figures, _loaded(load))
+        return Outcome(found, tell, _loaded(config))
 
-    carry_out("closure", config, quiet, work)
+    instead = {fitted.name for fitted in loaded.values()}
+    fits = [n for n in config.closures if n in FITTED and n not in instead]
+    said = f"{_cores_of(design, total)}, and {len(fits)} fits of {config.steps} steps"
+    return Job(work, lambda: said, _memory(design, total, config.steps), _FIGURES)
 
 
-def run_fit_closure(config: FitClosureConfig, *, quiet: bool) -> None:
-    """Fits one closure on training cores and saves it as JSON.
+def fit(config: FitClosureConfig) -> Job:
+    """Checks everything; the closure is still to be fitted on training cores.
 
     A fit that was stopped goes on where it was, with the same options.
 
-    **Raises:** `ValueError` before anything is computed, for whatever does not fit.
+    **Raises:** `ValueError` for whatever does not fit.
     """
-    console = Console(quiet=quiet)
-    started = time.perf_counter()
     design, names = config.checked()
-    path = config.file
-    writable_folder(path.parent)
+    path, name = config.target, config.closure
     checkpoint = path.with_name(f"{path.stem}-{_fingerprint(config)}.checkpoint")
-    if checkpoint.exists():
-        console.print(f"going on from {checkpoint.name}", highlight=False)
-    with warnings.catch_warnings(record=True, action="always") as noticed:
-        training = _drawn(console, design, names, config.training)
-        name = config.closure
-        start = _start(name, design, names, training)
-        fitted, history = _fitted(console, config, name, start, training, checkpoint)
-        ranged = FittedClosure.on(name, names[0], fitted, training)
-    about = {
-        "case": dict(
-            zip(("kinetics", "heterogeneity", "correlation"), names, strict=True)
-        ),
-        **config.model_dump(include={"seed", "training", "steps"}),
-        "best_step": history.best,
-        "validation_error": float(np.nanmin(history.validation)),
-        "configuration": config.model_dump(mode="json"),
-    }
-    save_closure(ranged, path, about)
-    checkpoint.unlink(missing_ok=True)
-    print_warnings(console, noticed)
-    console.print(
-        f"{name}: {100 * about['validation_error']:.3g} % of peak "
-        f"respiration on cores set aside, step {history.best} of {config.steps}"
-    )
-    seconds = time.perf_counter() - started
-    console.print(f"{seconds:.0f} s; written to {path}", highlight=False)
-
-
-def run_predict(config: PredictConfig, load: Sequence[Path], *, quiet: bool) -> None:
-    """Predicts the respiration of given fields with closures from files.
-
-    Writes `closure.nc` and a figure into `config.out`.
-
-    **Raises:** `ValueError` before anything is computed, for whatever does not fit.
-    """
-    if not load:
-        raise ValueError("no closure to predict with: use --load FILE.json")
-    filled = config.filled(load[0])
 
     def work(console: Console) -> Outcome:
-        design, names = filled.checked()
-        loaded = load_by_name(load, design, names)
-        supplied = supplied_fields(filled, design)
-        correlations = checked_correlations(design, supplied)
+        if checkpoint.exists():
+            console.print(f"going on from {checkpoint.name}", highlight=False)
+        training = _drawn(console, design, names, config.training)
+        start = _start(name, design, names, training)
+        fitted, history = _fitted(console, config, name, start, training, checkpoint)
+        kinds = ("kinetics", "heterogeneity", "correlation")
+        about = {
+            "case": dict(zip(kinds, names, strict=True)),
+            **config.model_dump(include={"seed", "training", "steps"}),
+            "best_step": history.best,
+            "validation_error": float(np.nanmin(history.validation)),
+        }
+
+        def tell(console: Console, _: Any) -> None:
+            if path.exists():
+                checkpoint.unlink(missing_ok=True)
+            console.print(
+                f"{name}: {100 * about['validation_error']:.3g} % of peak "
+                f"respiration on cores set aside, step {history.best} of {config.steps}"
+            )
+
+        return Outcome(FittedClosure.on(name, names[0], fitted, training), tell, about)
+
+    said = f"{_cores_of(design, config.training)}, and a fit of {config.steps} steps"
+    return Job(work, lambda: said, _memory(design, config.training, config.steps))
+
+
+def predict(config: PredictConfig) -> Job:
+    """Checks everything; the respiration of given fields is still to be predicted.
+
+    **Raises:** `ValueError` for whatever does not fit.
+    """
+    config = config.filled()
+    design, names = config.checked()
+    loaded = load_by_name(config.load, design, names)
+    design, supplied = checked_design(config)
+    correlations = checked_correlations(design, supplied)
+
+    def work(console: Console) -> Outcome:
         member = draw_member(design, 0, supplied)
         soils = [case(design, member, *names, one) for one in correlations]
-        writable_folder(filled.out)
         known = np.full((len(soils), design.times.size), np.nan)
-        if filled.distributed:
+        if config.distributed:
             whole = with_bar(console, lambda p: run(design, supplied, progress=p))
             known = whole.values("respiration")[0, 0, :, 0]
         cores = Examples(*_by_core(soils), design.times, known)
-        predict = lambda progress: forecasts(
+        make = lambda progress: forecasts(
             design, loaded, cores, names=correlations, progress=progress
         )
-        found = with_bar(console, predict)
-        return Outcome(found, print_predictions, _figures, _loaded(load))
+        return Outcome(with_bar(console, make), print_predictions, _loaded(config))
 
-    carry_out("closure", filled, quiet, work)
+    needed = memory_of_run(design, supplied)
+
+    def said() -> str:
+        predictions = (
+            f"predictions of {len(correlations)} cores by {len(loaded)} closures at "
+            f"{len(design.times)} times"
+        )
+        if not config.distributed:
+            return predictions
+        return f"{predictions}, and {foreseen(design, supplied, needed)}"
+
+    return Job(work, said, needed, _FIGURES)
 
 
-def _loaded(load: Sequence[Path]) -> dict[str, Any]:
-    return {"loaded": [str(path) for path in load]}
+def _cores_of(design: Design, count: int) -> str:
+    return (
+        f"{count} cores of {design.grid.cells} cells, {len(design.times)} saved times, "
+        f"about {_memory(design, count, 0) / 2**20:.0f} MiB"
+    )
 
 
-def _figures(results: Any) -> dict[str, Any]:
+def _memory(design: Design, cores: int, steps: int) -> int:
+    """Bytes that cores and the orders of batches of a fit take, about."""
+    pools_and_constants = 2 * (3 + 2)  # twice: as drawn, and as run
+    each = pools_and_constants * design.grid.cells + 4 * len(design.times)
+    return 8 * (cores * each + _BATCH * steps)
+
+
+def _loaded(config: CompareConfig | PredictConfig) -> dict[str, Any]:
+    return {"loaded": [str(path) for path in config.load]}
+
+
+def _figure(results: Any) -> Any:
     from jaxsoc import plots
 
-    return {"closure": plots.figure_closures(results)}
+    return plots.figure_closures(results)
+
+
+_FIGURES = {"closure": _figure}
 
 
 def _drawn(console, design: Design, names, count: int) -> Examples:
@@ -213,6 +234,7 @@ def _fitted(
             start,
             training,
             steps=config.steps,
+            batch=_BATCH,
             learning_rate=_RATES.get(name, 0.03),
             solver_steps=max(1, round(longest / _HOURS_PER_STEP)),
             seed=config.seed,

@@ -1,26 +1,47 @@
-"""Options of `jaxsoc closure`, checked before anything is computed."""
+"""What `jaxsoc closure` can be told, checked before anything is computed."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from jaxsoc.experiments import Design, checked_correlations, varying_of
 from jaxsoc.experiments.soils import model_of
+from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.upscale import FITTED, TRACKS, FittedClosure
+from jaxsoc.upscale.fields import CORRELATIONS
 
-from .config import UpscaleConfig, unknown
+from .config import UpscaleConfig
+from .options import FOLDER, option, unknown
 
-# Settings of a run of all cells, or of ensembles, which nothing here reads.
-_NOT_OURS = ("members", "memory", "method", "step", "tolerance", "control")
 _UNEVEN = ("biophysical", "biochemical", "full")
+_COMPARED = [
+    *("mean_field", "two_strata", "log_normal", "functions_of_means", "learned"),
+    *("representative_statistics", "representative_cells"),
+]
+_FILES = "A fitted closure, in place of a fit of its kind; may be repeated"
 
 
 class ClosureConfig(UpscaleConfig):
     """What the three verbs share: a soil of one kinetics and one heterogeneity."""
 
-    kinetics: list[str] | None = ["multiplicative"]
-    heterogeneity: list[str] = ["full"]
-    every: float = 24.0  # hours
+    results: ClassVar[str] = "closure.nc"
+    file_only: ClassVar = {
+        "scenario",
+        "fields",
+        "units",
+        "parameter_spread",
+        "coupling",
+    }
+    # Settings of a run of all cells, or of ensembles, which nothing here reads.
+    unused: ClassVar = dict.fromkeys(
+        ("members", "memory", "method", "step", "tolerance", "control"), "a closure"
+    )
+
+    kinetics: list[str] | None = option(["multiplicative"], "NAME", ", ".join(KINETICS))
+    heterogeneity: list[str] = option(["full"], "NAME", ", ".join(_UNEVEN))
+    every: float = option(24.0, "HOURS", "Between the times compared")
 
     @property
     def case(self) -> tuple[str, str]:
@@ -28,9 +49,6 @@ class ClosureConfig(UpscaleConfig):
 
         **Raises:** `ValueError` for more or fewer than one, or what needs no closure.
         """
-        for name in _NOT_OURS:
-            if name in self.model_fields_set:
-                raise ValueError(f"{name} means nothing to a closure: leave it out")
         law = only("kinetics", self._kinetics())
         kind = only("heterogeneity", self.heterogeneity)
         if kind not in _UNEVEN:
@@ -41,9 +59,12 @@ class ClosureConfig(UpscaleConfig):
 class TrainedConfig(ClosureConfig):
     """The same, with cores to fit closures on."""
 
-    correlation: list[str] | None = ["positive"]
-    training: int = 20
-    steps: int = 200
+    correlation: list[str] | None = option(
+        ["positive"], "NAME", ", ".join(CORRELATIONS)
+    )
+    training: int = option(20, "N", "Cores to fit on, members 0 to N-1")
+    seed: int = option(0, "N", "Of cores and batches")
+    steps: int = option(200, "N", "Of each fit")
 
     def checked(self) -> tuple[Design, tuple[str, str, str]]:
         """The design, and the case: kinetics, heterogeneity, correlation.
@@ -70,18 +91,13 @@ class TrainedConfig(ClosureConfig):
 
 
 class CompareConfig(TrainedConfig):
-    """Options of `jaxsoc closure compare`."""
+    """Fit or load closures, and judge them by cores that none has seen."""
 
-    closures: list[str] = [
-        "mean_field",
-        "two_strata",
-        "log_normal",
-        "functions_of_means",
-        "learned",
-        "representative_statistics",
-        "representative_cells",
-    ]
-    unseen: int = 5
+    closures: list[str] = option(
+        _COMPARED, "NAMES", f"Comma-separated: {', '.join(TRACKS)}"
+    )
+    unseen: int = option(5, "N", "Cores to judge by, the next N")
+    load: list[Path] = option([], "FILE.json", _FILES, repeated=True)
 
     def checked(self) -> tuple[Design, tuple[str, str, str]]:
         """As that of `TrainedConfig`, and closures and unseen cores are possible."""
@@ -98,10 +114,14 @@ class CompareConfig(TrainedConfig):
 
 
 class FitClosureConfig(TrainedConfig):
-    """Options of `jaxsoc closure fit`."""
+    """Fit one closure and save it; a fit that was stopped goes on where it was."""
 
-    closure: str = "representative_cells"
+    results: ClassVar[str] = "NAME.json"
+    file_only: ClassVar = ClosureConfig.file_only | {"figures"}
+
+    closure: str = option("representative_cells", "NAME", ", ".join(FITTED))
     steps: int = 400
+    out: Path = option(FOLDER, "FILE.json", "For the closure, or a folder")
 
     def checked(self) -> tuple[Design, tuple[str, str, str]]:
         """As that of `TrainedConfig`, and the closure can be fitted and saved."""
@@ -120,7 +140,7 @@ class FitClosureConfig(TrainedConfig):
         return found
 
     @property
-    def file(self) -> Path:
+    def target(self) -> Path:
         """Where the closure goes: `out`, or a file in it."""
         if self.out.suffix == ".json":
             return self.out
@@ -128,17 +148,32 @@ class FitClosureConfig(TrainedConfig):
 
 
 class PredictConfig(ClosureConfig):
-    """Options of `jaxsoc closure predict`."""
+    """Predict the respiration of your own fields with fitted closures."""
 
-    kinetics: list[str] | None = None  # those of the closure
-    heterogeneity: list[str] = []  # full if the closure knows of constants that differ
-    distributed: bool = False
+    file_only: ClassVar = {"scenario", "parameter_spread", "coupling"}
 
-    def filled(self, path: Path) -> "PredictConfig":
-        """With what the closure in a file says where nothing else does."""
+    kinetics: list[str] | None = option(None, "NAME", "If not those of the closure")
+    # full if the closure knows of constants that differ
+    heterogeneity: list[str] = option([], "NAME", "If not that of the closure")
+    correlation: list[str] | None = option(
+        None, "NAMES", "Of the fields in FILE, if not all"
+    )
+    distributed: bool = option(False, None, "Run all cells, too, to see the error")
+    seed: int = option(0, "N", "Of constants that FILE does not hold")
+    load: list[Path] = option(
+        [], "FILE.json", "A fitted closure; may be repeated", repeated=True
+    )
+
+    def filled(self) -> "PredictConfig":
+        """With what the first closure says where nothing else does.
+
+        **Raises:** `ValueError` without a closure.
+        """
         from jaxsoc.io import load_closure
 
-        fitted = load_closure(path)
+        if not self.load:
+            raise ValueError("no closure to predict with: use --load FILE.json")
+        fitted = load_closure(self.load[0])
         said = {
             "kinetics": self.kinetics or [fitted.kinetics],
             "heterogeneity": self.heterogeneity
@@ -182,14 +217,18 @@ def load_by_name(
     return found
 
 
-def refuse_seen(paths: Sequence[Path], config: CompareConfig) -> None:
+def refuse_seen(config: CompareConfig) -> None:
     """Raises `ValueError` for a closure that was fitted on cores to judge it by."""
-    for path in paths:
+    for path in config.load:
         known = json.loads(path.read_text(encoding="utf-8"))
         seen = known.get("training")
-        if known.get("seed") != config.seed or not isinstance(seen, int):
-            continue
-        if seen > config.training:
+        if not isinstance(seen, int):
+            warnings.warn(
+                f"{path.name} does not say which cores it was fitted on: unseen ones "
+                "may be some of them",
+                stacklevel=2,
+            )
+        elif known.get("seed") == config.seed and seen > config.training:
             raise ValueError(
                 f"{path.name} was fitted on {seen} cores of seed {config.seed}, and "
                 f"unseen ones would be some of them: use training {seen}, or another "

@@ -1,249 +1,140 @@
-"""The verbs of `jaxsoc` and their options."""
+"""The verbs of `jaxsoc`: a configuration class and a function make a command."""
 
+import inspect
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from .closure_config import CompareConfig, FitClosureConfig, PredictConfig
-from .config import BudgetConfig, UpscaleConfig, read_config
-from .fit_config import FitConfig, checked_config
-from .options import options
+from .config import BudgetConfig, UpscaleConfig
+from .fit_config import FitConfig
+from .options import Config, as_toml, read_config, unknown
 
-app = typer.Typer(
-    name="jaxsoc",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-closures = typer.Typer(
-    no_args_is_help=True,
+VERBS: dict[str, type[Config]] = {
+    "upscale": UpscaleConfig,
+    "fit": FitConfig,
+    "budget": BudgetConfig,
+    "closure compare": CompareConfig,
+    "closure fit": FitClosureConfig,
+    "closure predict": PredictConfig,
+}
+"""Verb `NAME` or `MODULE NAME` prepares its work by the function of that name."""
+
+_PLAIN: dict[str, Any] = {
+    "no_args_is_help": True,
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+}
+app = typer.Typer(name="jaxsoc", **_PLAIN)
+_closures = typer.Typer(
     help="Fit macro-scale closures to soil cores, compare them, predict with them.",
+    **_PLAIN,
 )
 
-_File = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE.toml", help="The same options and more."),
-]
-_Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 
-_ALL_KINETICS = (
-    "linear, multiplicative, michaelis_menten, inverse_michaelis_menten, eca, quadratic"
-)
-_DAYS = ("DAYS", "Duration, if not the scenario's.")
-_UNITS = ("UNIT", "Of carbon in FILE: fgC/cell (default) or mgC/g.")
-# Of a core whose cells differ, for the verbs that take several kinetics.
-_CORES: dict[str, tuple[str, str]] = {
-    "kinetics": ("NAMES", f"Comma-separated: {_ALL_KINETICS}."),
-    "correlation": (
-        "NAMES",
-        "Comma-separated: positive, negative, uncorrelated, or a field's own.",
-    ),
-    "units": _UNITS,
-    "parameters": ("CASE", "Spread of the constants: case1 (wide) or case2."),
-    "coupling": (
-        "HOW",
-        "Constants of inverse MM: independent (default) or published.",
-    ),
-    "days": _DAYS,
-    "seed": ("N", "Of the random fields (0)."),
-}
-_TRAINED: dict[str, tuple[str, str]] = {
-    "kinetics": (
-        "NAME",
-        "linear, multiplicative (default), michaelis_menten, "
-        "inverse_michaelis_menten, eca or quadratic.",
-    ),
-    "heterogeneity": ("NAME", "biophysical, biochemical or full (default)."),
-    "correlation": ("NAME", "positive (default), negative or uncorrelated."),
-    "training": ("N", "Cores to fit on, members 0 to N-1 (20)."),
-    "every": ("HOURS", "Between the times compared (24)."),
-    "days": _DAYS,
-    "seed": ("N", "Of cores and batches (0)."),
-}
-
-
-@app.command()
-@options(
-    UpscaleConfig,
-    scenario=("N", "1: steady state, 20 years; 2: transient, 200 days."),
-    heterogeneity=(
-        "NAMES",
-        "Comma-separated: homogeneous, biophysical, biochemical, full.",
-    ),
-    fields=("FILE", "Your own fields: .npz, .npy, .nc, .mat or a folder of them."),
-    **_CORES,
-    control=(
-        "WHICH",
-        "Constants of the homogeneous soil: nominal (default) or field-mean.",
-    ),
-    every=("HOURS", "Between saved times (6)."),
-    members=("N", "Draws of the random fields (1)."),
-    memory=("GIB", "Limit for several members at a time (2)."),
-    method=("METHOD", "auto (default), fixed, substepped or adaptive."),
-    step=("HOURS", "Of the fixed method (0.1)."),
-    tolerance=("X", "Relative, of the automatic method (1e-5)."),
-    out=("DIR", "For upscale.nc and figures (jaxsoc-output)."),
-    figures=(None, "Write upscale.nc alone."),
-)
-def upscale(
-    told: dict[str, Any],
-    config: _File = None,
-    quiet: _Quiet = False,
+def _shared(
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.toml", help="The same options and more."),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Print nothing but errors.")
+    ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Check, estimate time and memory, and stop."),
+        typer.Option("--dry-run", help="Check, tell what it would take, and stop."),
     ] = False,
 ) -> None:
-    """Run heterogeneous and homogeneous soil cores and compare their respiration."""
-    from .upscale import run_upscale
+    """Options that every verb has."""
 
-    run_upscale(read_config(config, told), quiet=quiet, dry_run=dry_run)
+
+def _command(verb: str, config: type[Config]) -> Callable[..., None]:
+    """The command of a verb. Numbers come as text: the configuration reads them."""
+    module, _, name = verb.partition(" ")
+    shared = inspect.signature(_shared).parameters
+
+    def called(**given: Any) -> None:
+        from .report import carry_out
+
+        path, quiet, dry_run = (given.pop(name) for name in shared)
+        told = {field: _value(config, field, value) for field, value in given.items()}
+        prepare = getattr(import_module(f".{module}", __package__), name or module)
+        read = read_config(path, told, config)
+        carry_out(prepare, read, quiet=quiet, dry_run=dry_run)
+
+    made = [_parameter(config, field) for field in config.on_command_line()]
+    hidden = Annotated[str | None, typer.Option(hidden=True)]
+    made += [_keyword(field, None, hidden) for field in config.renamed]
+    made += [_keyword(o.name, o.default, o.annotation) for o in shared.values()]
+    called.__doc__ = config.__doc__
+    called.__annotations__ = {one.name: one.annotation for one in made}
+    called.__dict__["__signature__"] = inspect.Signature(made)
+    return called
+
+
+def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+def _parameter(config: type[Config], name: str) -> inspect.Parameter:
+    default, said = config.model_fields[name].default, config.said(name)
+    kind: Any = list[str] | None if said.repeated else str | None
+    nothing, text = None, ""
+    if isinstance(default, bool):
+        kind, nothing = bool, False
+    elif isinstance(default, list):
+        text = ", ".join(default) if len(default) < 3 else ""
+    elif default is not None:
+        text = str(default)
+    text = f"{said.text} ({text})." if text else f"{said.text}."
+    option = typer.Option(config.flag(name), metavar=said.metavar, help=text)
+    return _keyword(name, nothing, Annotated[kind, option])
+
+
+def _value(config: type[Config], name: str, given: Any) -> Any:
+    """What was given as the configuration takes it; None for nothing."""
+    field = config.model_fields.get(name)
+    if not given or field is None:
+        return given if isinstance(given, str) else None
+    if isinstance(field.default, bool):
+        return not field.default
+    if not config.said(name).repeated and "list" in str(field.annotation):
+        return [one.strip() for one in given.split(",")]
+    return given
+
+
+for _verb, _config in VERBS.items():
+    _room = _closures if " " in _verb else app
+    _room.command(_verb.split()[-1])(_command(_verb, _config))
+app.add_typer(_closures, name="closure")
+
+
+@app.command("config")
+def show_config(
+    verb: Annotated[
+        list[str] | None, typer.Argument(metavar="[VERB]", help=", ".join(VERBS))
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Print it as TOML, to edit and give back.")
+    ] = False,
+) -> None:
+    """Print what a verb can be told (by default upscale), with defaults, as TOML."""
+    name = " ".join(verb or ["upscale"])
+    if name not in VERBS:
+        raise ValueError(unknown("verb", name, list(VERBS)))
+    if not show:
+        raise ValueError("nothing to do with the configuration: use --show")
+    print(f"# jaxsoc {name} --config FILE.toml\n\n{as_toml(VERBS[name]())}", end="")
 
 
 @app.command()
-@options(
-    FitConfig,
-    kinetics=("NAMES", "Comma-separated, to be fitted (mult)."),
-    to=("NAME", "Kinetics to fit to (mm)."),
-    on=("WHAT", "biomass (default), substrate, co2, respiration or mean_rate."),
-    series=("FILE", "Measured respiration to fit to: .csv."),
-    first=("N", "At most N series, three of each study."),
-    unit=("UNIT", "Of values in FILE, for example ugC/g/d."),
-    time_unit=("UNIT", "Of times in FILE: h or d."),
-    soil_carbon=("MGC/G", "Where FILE does not say."),
-    mean_rates=(None, "Rates are means since the point before."),
-    independent_errors=(None, "Fit cumulative CO2 as it is, not its differences."),
-    free=(
-        "NAMES",
-        "Fitted beside the constants: initial_substrate,initial_biomass "
-        "(default), mortality.rate, carbon_use_efficiency, or none.",
-    ),
-    starts=("N", "Of the search, each fit (8)."),
-    seed=("N", "Of the starts (0)."),
-    out=("DIR", "For fit.nc and figures (jaxsoc-output)."),
-    figures=(None, "Write fit.nc alone."),
-)
-def fit(
-    told: dict[str, Any],
-    id: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="A series of FILE; may be repeated."),
-    ] = None,
-    quiet: _Quiet = False,
-) -> None:
-    """Fit the constants of kinetics to other kinetics or to measured respiration."""
-    from .fit import run_fit
+def doctor() -> None:
+    """Print versions, devices, cores and precision, and what is wrong, if anything."""
+    from .doctor import print_report
+    from .report import printer
 
-    if id:
-        told["id"] = id
-    if told.get("free") == ["none"]:
-        told["free"] = []
-    run_fit(checked_config(told), quiet=quiet)
-
-
-@app.command()
-@options(
-    BudgetConfig,
-    scenario=("N", "1: steady state; 2: transient (default)."),
-    heterogeneity=("NAMES", "Comma-separated: biophysical, biochemical, full."),
-    order=("N", "Of the last terms (2)."),
-    of=("FLUX", "respiration (default), decomposition, mortality or growth."),
-    fields=("FILE", "Your own fields, as for upscale."),
-    **_CORES,
-    every=("HOURS", "Between saved times (24)."),
-    out=("DIR", "For budget.nc and figures (jaxsoc-output)."),
-    figures=(None, "Write budget.nc alone."),
-)
-def budget(told: dict[str, Any], config: _File = None, quiet: _Quiet = False) -> None:
-    """Split the mean rate of a soil core into mean field, terms and remainder."""
-    from .budget import run_budget
-
-    run_budget(read_config(config, told, BudgetConfig), quiet=quiet)
-
-
-@closures.command()
-@options(
-    CompareConfig,
-    **_TRAINED,
-    closures=(
-        "NAMES",
-        "Comma-separated: mean_field, two_strata, zero_third, power_two, "
-        "log_normal, prescribed_moments, functions_of_means, learned, "
-        "representative_statistics, representative_cells, effective_eca, ...",
-    ),
-    unseen=("N", "Cores to judge by, the next N (5)."),
-    steps=("N", "Of each fit (200)."),
-    out=("DIR", "For closure.nc and closure.png (jaxsoc-output)."),
-    figures=(None, "Write closure.nc alone."),
-)
-def compare(
-    told: dict[str, Any],
-    load: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE.json",
-            help="A fitted closure, in place of a fit of its kind; may be repeated.",
-        ),
-    ] = None,
-    config: _File = None,
-    quiet: _Quiet = False,
-) -> None:
-    """Fit or load closures, and judge them by cores that none has seen."""
-    from .closure import run_compare
-
-    run_compare(read_config(config, told, CompareConfig), load or [], quiet=quiet)
-
-
-@closures.command("fit")
-@options(
-    FitClosureConfig,
-    **_TRAINED,
-    closure=(
-        "NAME",
-        "representative_cells (default), representative_statistics, learned, "
-        "functions_of_means, or effective_LAW.",
-    ),
-    steps=("N", "Of the fit (400)."),
-    out=("FILE.json", "For the closure (jaxsoc-output/NAME.json)."),
-)
-def fit_closure(
-    told: dict[str, Any], config: _File = None, quiet: _Quiet = False
-) -> None:
-    """Fit one closure and save it; a fit that was stopped goes on where it was."""
-    from .closure import run_fit_closure
-
-    run_fit_closure(read_config(config, told, FitClosureConfig), quiet=quiet)
-
-
-@closures.command()
-@options(
-    PredictConfig,
-    fields=("FILE", "Your own fields, as for upscale."),
-    units=_UNITS,
-    kinetics=("NAME", "If not those of the closure."),
-    heterogeneity=("NAME", "If not that of the closure."),
-    correlation=("NAMES", "Of the fields in FILE, if not all."),
-    distributed=(None, "Run all cells, too, to see the error."),
-    every=_TRAINED["every"],
-    days=_DAYS,
-    seed=("N", "Of constants that FILE does not hold (0)."),
-    out=("DIR", "For closure.nc and closure.png (jaxsoc-output)."),
-    figures=(None, "Write closure.nc alone."),
-)
-def predict(
-    told: dict[str, Any],
-    load: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE.json", help="A fitted closure; may be repeated."),
-    ] = None,
-    config: _File = None,
-    quiet: _Quiet = False,
-) -> None:
-    """Predict the respiration of your own fields with fitted closures."""
-    from .closure import run_predict
-
-    run_predict(read_config(config, told, PredictConfig), load or [], quiet=quiet)
-
-
-app.add_typer(closures, name="closure")
+    raise typer.Exit(0 if print_report(printer()) else 1)

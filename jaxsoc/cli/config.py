@@ -1,14 +1,14 @@
-"""Options of `jaxsoc upscale`: a TOML file under, the command line over."""
+"""What `jaxsoc upscale` and `jaxsoc budget` can be told."""
 
-import difflib
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AllowInfNan
 
 from jaxsoc.experiments import SCENARIOS, Design
+from jaxsoc.experiments.scenarios import HETEROGENEITY
 from jaxsoc.models import TwoPoolParameters
 from jaxsoc.physics.grids import CellGrid
 from jaxsoc.physics.kinetics import KINETICS
@@ -19,8 +19,10 @@ from jaxsoc.physics.mortality import (
 from jaxsoc.physics.parameters import declarations, default
 from jaxsoc.solve import Adaptive, Steps
 from jaxsoc.solve.methods import COURANT
-from jaxsoc.upscale.fields import Acceptance, Generator
+from jaxsoc.upscale.fields import CORRELATIONS, Acceptance, Generator
 from jaxsoc.upscale.spectral import PUBLISHED_EXPONENT
+
+from .options import FIGURES, FOLDER, OUT, Config, option, unknown
 
 _ALIASES = {
     "lin": "linear",
@@ -30,70 +32,116 @@ _ALIASES = {
 }
 
 
-_Config = TypeVar("_Config", bound=BaseModel)
+_MOST_STEPS = 2**31  # between two saved times
+_SOIL = partial(default, TwoPoolParameters)
+_MORTALITY = partial(default, PowerMortalityConstants)
 
 
-class Config(BaseModel):
-    """What a command, or a table of its file, can be told; every number is finite."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+def _constants_text() -> str:
+    lines = ["Uniform constants of a kinetics where they are to differ from these:"]
+    for name, kinetics in KINETICS.items():
+        lines.append(f"[constants.{name}]")
+        for one in declarations(kinetics.constants):
+            lines.append(f"{one.name} = {one.default}  # {one.unit}")
+    return "\n".join(lines)
 
 
 class SoilConfig(Config):
     """Numbers of the soil that all kinetics share."""
 
-    carbon_use_efficiency: float = default(TwoPoolParameters, "carbon_use_efficiency")
-    input: float = default(TwoPoolParameters, "input")  # mgC/g/h
-    mortality_rate: float = default(PowerMortalityConstants, "rate")  # 1/h
-    mortality_exponent: float = default(PowerMortalityConstants, "exponent")
+    carbon_use_efficiency: float = option(
+        default(TwoPoolParameters, "carbon_use_efficiency"),
+        None,
+        "What becomes biomass",
+    )
+    input: float = option(
+        default(TwoPoolParameters, "input"), "mgC/g/h", "Of substrate"
+    )
+    mortality_rate: float = option(_MORTALITY("rate"), "1/h", "Of biomass")
+    mortality_exponent: float = option(_MORTALITY("exponent"), None, "1: linear")
 
 
 class CellsConfig(Config):
     """The grid of generated fields, and the size of a cell."""
 
-    shape: tuple[int, int] = (100, 100)
-    edge: float = CellGrid().edge  # µm
-    bulk_density: float = CellGrid().bulk_density  # g/cm³
+    shape: tuple[int, int] = option(CellGrid().shape, "cells", "Of generated fields")
+    edge: float = option(CellGrid().edge, "µm", "Of a cell")
+    bulk_density: float = option(CellGrid().bulk_density, "g/cm³", "Of the soil")
 
 
 class GeneratorConfig(Config):
     """How fields are drawn, and which draws to keep."""
 
-    exponent: float = PUBLISHED_EXPONENT
-    dead_fraction: float | None = None
-    variance: Literal["recipe", "equal"] = "recipe"
-    keep: Literal["accepted", "first"] = "accepted"
-    largest_uncorrelated: float = 0.05
-    least_correlation: float | None = None
-    largest_substrate: float | None = None  # mgC/g
+    exponent: float = option(PUBLISHED_EXPONENT, None, "Of the power spectrum")
+    dead_fraction: float | None = option(
+        None, None, "Of the cells, exactly; without it, what the recipe gives"
+    )
+    variance: Literal["recipe", "equal"] = option(
+        "recipe", None, "recipe, or equal: correlation 1, -1, 0 at one variance"
+    )
+    keep: Literal["accepted", "first"] = option(
+        "accepted", None, "accepted, or first: the first draw"
+    )
+    largest_uncorrelated: float = option(
+        0.05, None, "Size of the correlation of fields accepted as uncorrelated"
+    )
+    least_correlation: float | None = option(
+        None, None, "Size of that of the others, if not 0.9 (scenario 1: 0.85)"
+    )
+    largest_substrate: float | None = option(
+        None, "mgC/g", "Of a cell of an accepted field, if limited"
+    )
 
 
 class UpscaleConfig(Config):
-    """Everything that `jaxsoc upscale` can be told."""
+    """Run heterogeneous and homogeneous soil cores and compare their respiration."""
 
-    scenario: int = 2
-    kinetics: list[str] | None = None
-    heterogeneity: list[str] = list(Design().heterogeneity)
-    correlation: list[str] | None = None
-    fields: Path | None = None
-    units: str | None = None
-    parameters: str = "case1"
-    coupling: Literal["independent", "published"] = "independent"
-    control: str = "nominal"
-    every: float = 6.0  # hours
-    days: float | None = None
-    members: int = 1
-    memory: float = 2.0  # GiB, of an ensemble
-    seed: int = 0
-    method: Literal["auto", "fixed", "substepped", "adaptive"] = "auto"
-    step: float | None = None  # hours, of the fixed method
-    tolerance: float = 1e-5
-    out: Path = Path("jaxsoc-output")
-    figures: bool = True
+    results: ClassVar[str] = "upscale.nc"
+    renamed: ClassVar[Mapping[str, str]] = {"parameters": "parameter_spread"}
+
+    scenario: int = option(2, "N", "1: steady state, 20 years; 2: transient, 200 days")
+    kinetics: list[str] | None = option(
+        None, "NAMES", f"Comma-separated: {', '.join(KINETICS)}"
+    )
+    heterogeneity: list[str] = option(
+        list(HETEROGENEITY), "NAMES", f"Comma-separated: {', '.join(HETEROGENEITY)}"
+    )
+    correlation: list[str] | None = option(
+        None, "NAMES", f"Comma-separated: {', '.join(CORRELATIONS)}, or a field's own"
+    )
+    fields: Path | None = option(
+        None, "FILE", "Your own fields: .npz, .npy, .nc, .mat or a folder of them"
+    )
+    units: str | None = option(
+        None, "UNIT", "Of carbon in FILE: fgC/cell, if not given, or mgC/g"
+    )
+    parameter_spread: str = option(
+        "case1", "CASE", "Spread of the constants: case1 (wide) or case2"
+    )
+    coupling: Literal["independent", "published"] = option(
+        "independent", "HOW", "Constants of inverse MM: independent or published"
+    )
+    control: str = option(
+        "nominal", "WHICH", "Constants of the homogeneous soil: nominal or field-mean"
+    )
+    every: float = option(6.0, "HOURS", "Between saved times")
+    days: float | None = option(None, "DAYS", "Duration, if not the scenario's")
+    members: int = option(1, "N", "Draws of the random fields")
+    memory: Annotated[float, AllowInfNan()] = option(
+        2.0, "GIB", "Limit for several members at a time"
+    )
+    seed: int = option(0, "N", "Of the random fields")
+    method: Literal["auto", "fixed", "substepped", "adaptive"] = option(
+        "auto", "METHOD", "auto, fixed, substepped or adaptive"
+    )
+    step: float | None = option(None, "HOURS", "Of the fixed method, if not 0.1")
+    tolerance: float = option(1e-5, "X", "Relative, of the automatic method")
+    out: Path = option(FOLDER, *OUT)
+    figures: bool = option(True, *FIGURES)
     soil: SoilConfig = SoilConfig()
     cells: CellsConfig = CellsConfig()
     generator: GeneratorConfig = GeneratorConfig()
-    constants: dict[str, dict[str, float]] = {}
+    constants: dict[str, dict[str, float]] = option({}, None, _constants_text())
 
     def design(self) -> Design:
         """The experiment; raises `ValueError` for choices that are not possible."""
@@ -110,7 +158,7 @@ class UpscaleConfig(Config):
             correlation=None if self.correlation is None else tuple(self.correlation),
             members=self.members,
             seed=self.seed,
-            degree=self.parameters,
+            degree=self.parameter_spread,
             control=self.control,
             coupled=self.coupling == "published",
             every=self.every,
@@ -162,6 +210,11 @@ class UpscaleConfig(Config):
             raise ValueError(
                 f"step {self.step:g} belongs to method fixed, got method {self.method}"
             )
+        if self.step and 0 < self.step * _MOST_STEPS < self.every:
+            raise ValueError(
+                f"step must be longer than every / 2^31, got {self.step:g} hours and "
+                f"every {self.every:g}"
+            )
         match self.method:
             case "fixed":
                 return Steps(0.1 if self.step is None else self.step, layout="whole")
@@ -173,81 +226,26 @@ class UpscaleConfig(Config):
 
 
 class BudgetConfig(UpscaleConfig):
-    """Everything that `jaxsoc budget` can be told."""
+    """Split the mean rate of a soil core into mean field, terms and remainder."""
 
-    heterogeneity: list[str] = ["biophysical", "biochemical", "full"]
-    every: float = 24.0  # hours
-    order: int = 2
-    of: str = "respiration"
+    results: ClassVar[str] = "budget.nc"
+    file_only: ClassVar = frozenset(
+        ("control", "members", "memory", "method", "step", "tolerance")
+    )
+
+    heterogeneity: list[str] = option(
+        ["biophysical", "biochemical", "full"],
+        "NAMES",
+        "Comma-separated: biophysical, biochemical, full",
+    )
+    every: float = 24.0
+    order: int = option(2, "N", "Of the last terms")
+    of: str = option(
+        "respiration", "FLUX", "respiration, decomposition, mortality or growth"
+    )
 
 
 def canonical_kinetics(name: str) -> str:
     """The name that jaxsoc uses for what a user may call "MM"."""
     plain = name.strip().lower().replace("-", "_")
     return _ALIASES.get(plain, plain)
-
-
-def read_config(
-    path: Path | None,
-    options: Mapping[str, Any],
-    model: type[_Config] = UpscaleConfig,
-) -> _Config:
-    """Configuration from a TOML file, if any, with the given options on top.
-
-    An option that is None was not given.
-
-    **Raises:** `ValueError` in one line for a file that cannot be read, a key that is
-    not known (with the nearest one that is), or a value of the wrong kind.
-    """
-    values: dict[str, Any] = {}
-    if path is not None:
-        values = _read_toml(path)
-        _check_keys(values, model, path.name)
-        if "fields" in values:
-            # A path in a file is meant from where the file lies.
-            values["fields"] = path.parent / str(values["fields"])
-    values |= {name: value for name, value in options.items() if value is not None}
-    return validated(model, values)
-
-
-def validated(model: type[_Config], values: Mapping[str, Any]) -> _Config:
-    """A configuration made of these values.
-
-    **Raises:** `ValueError` in one line for a value of the wrong kind.
-    """
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key, problem = ".".join(map(str, first["loc"])), first["msg"]
-        raise ValueError(
-            f"{key}: {problem[0].lower()}{problem[1:]}, got {first['input']!r}"
-        ) from None
-
-
-def _read_toml(path):
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"cannot read {str(path)!r}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path.name} is not valid TOML: {error}") from None
-
-
-def _check_keys(values, model, where):
-    known = model.model_fields
-    for key, value in values.items():
-        if key not in known:
-            raise ValueError(f"{where}: {unknown('key', key, list(known))}")
-        inner = known[key].annotation
-        if isinstance(inner, type) and issubclass(inner, Config):
-            if not isinstance(value, dict):
-                raise ValueError(f"{where}: {key} must be a table, got {value!r}")
-            _check_keys(value, inner, f"{where} [{key}]")
-
-
-def unknown(what: str, received: str, known: Sequence[str]) -> str:
-    """A sentence about a name that is not known, with the nearest one that is."""
-    near = difflib.get_close_matches(received, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {what} {received!r}: {hint}known are {', '.join(known)}"

@@ -12,6 +12,8 @@ from rich.table import Table
 
 from jaxsoc.solve.devices import usable_cores
 
+from . import cache
+
 _PACKAGES = (
     *("jaxsoc", "jax", "jaxlib", "equinox", "diffrax", "lineax", "optimistix"),
     *("optax", "numpyro", "numpy", "scipy", "xarray", "h5netcdf", "matplotlib"),
@@ -30,6 +32,7 @@ def examine() -> tuple[dict[str, str], str]:
         problem = str(error).splitlines()[0]
     facts["devices"] = ", ".join(devices) or "none"
     facts["cores"] = f"{usable_cores()} of {os.cpu_count()} in use"
+    facts["compiled programs"] = cache.described()
     facts["x64"] = "on" if jnp.result_type(float) == jnp.float64 else "off"
     return facts, _diagnosis(facts, problem)
 

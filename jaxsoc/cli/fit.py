@@ -1,7 +1,8 @@
-"""`jaxsoc fit`: fit, tell, draw, store; a fit that fails is a row of the table."""
+"""`jaxsoc fit`: fit, tell, draw; a fit that fails is a row of the table."""
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,29 +21,44 @@ from jaxsoc.fitting import (
     quantity_of,
     respiration_problems,
 )
-from jaxsoc.io import load_respiration, writable_folder
+from jaxsoc.io import load_respiration
 from jaxsoc.observe import Respiration, standard_choice
 
 from .config import canonical_kinetics
 from .fit_config import FitConfig
-from .report import Outcome, carry_out, with_bar
+from .report import Job, Outcome, with_bar
+
+_EVALUATIONS = 100  # of each start, after its first
 
 
-def run_fit(config: FitConfig, *, quiet: bool) -> None:
-    """Checks everything, fits, and writes `fit.nc` and figures into `config.out`.
+def fit(config: FitConfig) -> Job:
+    """Checks everything; the fits are still to be made.
 
-    **Raises:** `ValueError` before anything is fitted, for whatever does not fit.
+    **Raises:** `ValueError` for whatever does not fit.
     """
+    from jaxsoc.plots.fits import PANELS
+
+    config.check()
+    problems = _problems(config)
+    options = {"starts": config.starts, "max_steps": _EVALUATIONS}
+    options["key"] = jax.random.key(config.seed)
 
     def work(console: Console) -> Outcome:
-        problems = _problems(config)
-        writable_folder(config.out)
-        options = {"starts": config.starts, "key": jax.random.key(config.seed)}
         fits = with_bar(console, lambda p: fit_all(problems, progress=p, **options))
         tell = lambda console, _: _print_table(console, fits)
-        return Outcome(fits_table(fits), tell, _figures, {"seed": config.seed})
+        return Outcome(fits_table(fits), tell, {"seed": config.seed})
 
-    carry_out("fit", config, quiet, work)
+    sizes = [(one.data.size, one.start.size) for one in problems.values()]
+    # Each start keeps its residuals and their derivatives.
+    needed = 8 * config.starts * max(points * (n + 2) + 2 * n for points, n in sizes)
+    said = (
+        f"{len(problems)} fits of up to {max(sizes)[0]} points, {config.starts} starts "
+        f"each of at most {1 + _EVALUATIONS} evaluations"
+    )
+    pages = -(-len({series for series, _ in problems}) // PANELS)
+    names = ["fit"] if pages == 1 else [f"fit_{i}" for i in range(1, pages + 1)]
+    figures = {name: partial(_figure, i) for i, name in enumerate(names)}
+    return Job(work, lambda: said, needed, figures)
 
 
 def _problems(config: FitConfig) -> dict[tuple[str, str], Problem]:
@@ -112,10 +128,9 @@ def _short(text):
     return text.replace("soil.", "")
 
 
-def _figures(results) -> dict[str, Any]:
-    from jaxsoc import plots
+def _figure(page: int, results: Any) -> Any:
+    from jaxsoc.plots.fits import PANELS, figures_fits
 
-    figures = plots.figures_fits(results)
-    if len(figures) == 1:
-        return {"fit": figures[0]}
-    return {f"fit_{i}": figure for i, figure in enumerate(figures, 1)}
+    place = slice(page * PANELS, (page + 1) * PANELS)
+    (figure,) = figures_fits(results.isel(series=place))
+    return figure

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from typing import Annotated, NoReturn
+from io import TextIOWrapper
+from typing import Annotated, NoReturn, cast
 
 import typer
 
@@ -14,7 +15,7 @@ _UsageError: type[typer.BadParameter] = next(
     c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError"
 )
 
-_INTERRUPTED = 130  # by convention, 128 + SIGINT
+_ABORTED = 130  # what typer makes of an interrupt
 
 
 def main() -> None:
@@ -26,6 +27,8 @@ def main() -> None:
     use_all_cores()
     jax.config.update("jax_enable_x64", True)
     interrupt.install()
+    # A name that the terminal cannot show must not end a run.
+    cast(TextIOWrapper, sys.stdout).reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
     except _UsageError as error:
@@ -34,9 +37,11 @@ def main() -> None:
         _fail(error.format_message())
     except (typer.Abort, KeyboardInterrupt):
         _interrupted()
+    except MemoryError as error:
+        _fail(f"out of memory: {error}")
     except (ValueError, OSError, RuntimeError) as error:
         _fail(str(error))
-    if code == _INTERRUPTED:
+    if code == _ABORTED:
         _interrupted()
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -52,7 +57,7 @@ def _interrupted() -> NoReturn:
     sys.stderr.flush()
     # Not sys.exit: taking XLA down while it compiles can crash the interpreter, and
     # whatever had to be cleaned up has been by now.
-    os._exit(_INTERRUPTED)
+    os._exit(interrupt.exit_code())
 
 
 def _print_version(wanted: bool) -> bool:
@@ -64,21 +69,27 @@ def _print_version(wanted: bool) -> bool:
     return wanted
 
 
+def _keep_none(wanted: bool) -> bool:
+    if wanted:
+        import jax
+
+        jax.config.update("jax_enable_compilation_cache", False)
+    return wanted
+
+
 @app.callback()
 def options(
     version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, help="Print the version."),
     ] = False,
+    no_cache: Annotated[
+        bool,
+        typer.Option(
+            "--no-cache",
+            callback=_keep_none,
+            help="Compile anew, and keep no compiled programs for the next run.",
+        ),
+    ] = False,
 ) -> None:
     """Soil carbon from the pore to the globe."""
-
-
-@app.command()
-def doctor() -> None:
-    """Print versions, devices, cores and precision, and what is wrong, if anything."""
-    from rich.console import Console
-
-    from .doctor import print_report
-
-    raise typer.Exit(0 if print_report(Console()) else 1)

@@ -1,8 +1,11 @@
-"""What a command says while it works and when it is done."""
+"""The one frame of commands: check, foresee, work, store, tell, draw."""
 
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -10,61 +13,173 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.progress import TimeRemainingColumn as Remaining
 from rich.table import Table as Printed
 
-from jaxsoc.io import save_dataset, to_dataset
+from jaxsoc.io import save_closure, save_dataset, to_dataset, writable_folder
 from jaxsoc.tables import Table
+from jaxsoc.upscale import FittedClosure
 
-from . import interrupt
-from .config import UpscaleConfig
-from .fit_config import FitConfig
+from . import cache, interrupt
 
 
 class Outcome(NamedTuple):
-    """What a command has computed, and how it shows it.
+    """What a command has computed, and how it tells it.
 
-    `found`: the results; `tell`: prints them, given the console and their dataset;
-    `figures`: makes figures by name, given the dataset; `about`: provenance beside
-    the configuration.
+    `found`: the results; `tell`: prints them, given the console and their dataset, or
+    the closure; `about`: provenance beside the configuration.
     """
 
-    found: Table
+    found: Table | FittedClosure
     tell: Callable[[Console, Any], None]
-    figures: Callable[[Any], Mapping[str, Any]]
     about: Mapping[str, Any] = {}
 
 
-def carry_out(
-    name: str,
-    config: UpscaleConfig | FitConfig,
-    quiet: bool,
-    work: Callable[[Console], Outcome | None],
-) -> None:
-    """Works, stores `NAME.nc` and figures in `config.out`, and tells what was found.
+class Job(NamedTuple):
+    """What a command is about to do; everything is checked, nothing computed.
 
-    **Arguments:** `name`: of the file of results; `work`: checks
-    everything, makes the folder and computes; None if there is nothing to store.
+    `work`: computes; `foreseen`: what it will take, in words; `memory`: bytes it
+    takes at a time, about; `figures`: by name, what draws them of the dataset, None
+    for one that there is no reason to draw.
     """
-    console, started = Console(quiet=quiet), time.perf_counter()
+
+    work: Callable[[Console], Outcome]
+    foreseen: Callable[[], str]
+    memory: int
+    figures: Mapping[str, Callable[[Any], Any]] = {}
+
+
+def carry_out(
+    prepare: Callable[[Any], Job],
+    config: Any,
+    *,
+    quiet: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Checks, works, stores results and figures, and tells what was found.
+
+    **Arguments:** `prepare`: checks the configuration and says what is to be done;
+    `dry_run`: only that.
+    **Raises:** `ValueError` before anything is computed, for whatever does not fit;
+    `OSError` for what could not be written, after all else has been.
+    """
+    console, started = printer(quiet=quiet), time.perf_counter()
     with warnings.catch_warnings(record=True, action="always") as noticed:
-        outcome = work(console)
-    if outcome is None:
-        print_warnings(console, noticed)
-        return
-    about = {"configuration": config.model_dump(mode="json"), **outcome.about}
-    results = to_dataset(outcome.found, about)
+        cache.keep()
+        job = prepare(config)
+        check_memory(job.memory)
+        figures = dict(job.figures) if config.figures else {}
+        check_out(config.target, figures)
+        about = {"configuration": config.model_dump(mode="json")}
+        if dry_run:
+            console.print(f"{job.foreseen()}; nothing was run")
+            return print_warnings(console, noticed)
+        writable_folder(config.target.parent)
+        outcome = job.work(console)
+    about |= outcome.about
+    results: Any = outcome.found
+    write: Callable[[Path], Any] = partial(save_closure, results, attributes=about)
+    if isinstance(results, Table):
+        results = to_dataset(results, about)
+        write = partial(save_dataset, results)
     # Before anything is printed: a closed pipe must not cost the results.
-    written = [save_dataset(results, config.out / f"{name}.nc")]
+    path, troubles = _stored(write, config.target)
     outcome.tell(console, results)
     print_warnings(console, noticed)
+    written = [path]
     with console.status("drawing figures"):
-        figures = outcome.figures(results) if config.figures else {}
-        for title, figure in figures.items():
-            from jaxsoc.plots import save_figure
-
-            written.append(save_figure(figure, config.out / f"{title}.png"))
+        for name, draw in figures.items():
+            try:
+                written += _drawn(draw(results), path.with_name(f"{name}.png"))
+            except Exception as error:  # the results are there, whatever it is
+                troubles.append(f"cannot draw {name}.png: {_said(error)}")
     seconds = time.perf_counter() - started
-    console.print(f"{seconds:.0f} s; written to {config.out}:")
-    for path in written:
-        console.print(f"  {path.name}", highlight=False)
+    console.print(f"{seconds:.0f} s; written to {path.parent}:")
+    for one in written:
+        console.print(f"  {one.name}", highlight=False)
+    if troubles:
+        raise OSError("; ".join(troubles))
+
+
+def _stored(write: Callable[[Path], Any], path: Path) -> tuple[Path, list[str]]:
+    """Where the results are in the end, and what went wrong before."""
+    try:
+        write(path)
+        return path, []
+    except Exception as error:  # hours of work are in memory, whatever it is
+        other = Path(tempfile.mkdtemp(prefix="jaxsoc-")) / path.name
+        write(other)
+        said = f"cannot write {str(path)!r} ({_said(error)})"
+        return other, [f"{said}: the results are in {str(other)!r}"]
+
+
+def _drawn(figure: Any, path: Path) -> list[Path]:
+    from jaxsoc.plots import save_figure
+
+    if figure is None:
+        return []
+    return [save_figure(figure, path)]
+
+
+def _said(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def check_out(path: Path, figures: Mapping[str, Any] = {}) -> None:
+    """Refuses a file that cannot be written where it is to be, and writes nothing.
+
+    **Arguments:** `figures`: by their names, to be written beside it.
+    **Raises:** `ValueError` for a folder that cannot be made or written to, or one of
+    the name of a file.
+    """
+    try:
+        there = next(filter(_is_there, path.parents))
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"cannot write to the folder {str(path.parent)!r}: {_said(error)}"
+        ) from None
+    for one in (path, *(path.with_name(f"{name}.png") for name in figures)):
+        if one.is_dir():
+            raise ValueError(
+                f"{str(one)!r} is a folder, and a file of this name is to be written: "
+                "remove it, or name another --out"
+            )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return bool(path.lstat())
+    except FileNotFoundError:  # and nothing else: a name too long is no folder to be
+        return False
+
+
+def check_memory(needed: int) -> None:
+    """Refuses, by a `ValueError`, what takes more bytes than are free."""
+    if needed > (free := free_memory()):
+        raise ValueError(
+            f"this needs about {needed / 2**30:.4g} GiB of memory, and "
+            f"{free / 2**30:.4g} GiB are free: save less often, or ask for fewer cells "
+            "or cases"
+        )
+
+
+def free_memory() -> float:
+    """Bytes that may still be asked for, as far as the system says."""
+    free = [float("inf")]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        known = dict(line.split(":") for line in lines)
+        free.append(1024.0 * int(known["MemAvailable"].split()[0]))
+        group = Path("/sys/fs/cgroup")
+        most, used = (group / f"memory.{name}" for name in ("max", "current"))
+        free.append(float(most.read_text()) - float(used.read_text()))
+    except (OSError, ValueError, KeyError):  # another system, or no limit
+        pass
+    return min(free)
+
+
+def printer(**options: Any) -> Console:
+    """A console that prints names as they are: brackets in them are no markup."""
+    return Console(markup=False, emoji=False, **options)
 
 
 def table_of(first: str, *numbers: str, **options: Any) -> Printed:
@@ -84,7 +199,7 @@ def with_bar(console: Console, work: Callable) -> Any:
         BarColumn(),
         MofNCompleteColumn(),
         Remaining(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)

@@ -1,6 +1,7 @@
-"""`jaxsoc upscale`: run, tell, draw, store."""
+"""`jaxsoc upscale`: run, tell, draw."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,62 +12,82 @@ from jaxsoc.experiments import (
     Member,
     Supplied,
     checked_correlations,
+    chunk_size,
     draw_member,
     estimate_cost,
+    memory_needed,
+    memory_of_run,
     run,
     stream,
     summarise,
 )
-from jaxsoc.io import MemberStore, load_fields, writable_folder
+from jaxsoc.io import MemberStore, load_fields
 from jaxsoc.physics.parameters import declarations
 from jaxsoc.tables import Table
 
 from .config import UpscaleConfig
-from .report import Outcome, carry_out, table_of, with_bar
+from .report import Job, Outcome, free_memory, table_of, with_bar
 
 
-def run_upscale(config: UpscaleConfig, *, quiet: bool, dry_run: bool) -> None:
-    """Checks everything, runs, and writes `upscale.nc` and figures into `config.out`.
+def upscale(config: UpscaleConfig) -> Job:
+    """Checks everything; the cases are still to be run.
 
-    **Raises:** `ValueError` before anything is computed, for whatever does not fit.
+    **Raises:** `ValueError` for whatever does not fit.
     """
+    design, supplied = checked_design(config)
+    streamed = design.members > 1 and design.method is None
+    store, chunk = MemberStore(config.out / "members.zarr"), design.members
+    limit, needed = config.memory * 2**30, memory_of_run(design, supplied)
+    if streamed:
+        limit = min(free_memory(), limit) if limit > 0 else limit
+        chunk = chunk_size(design, limit)
+        # Whether a chunk is finished is read for all of them.
+        needed = memory_needed(design, chunk) + 8 * (design.members // chunk)
+        if store.begun:
+            store.about()
 
-    def work(console: Console) -> Outcome | None:
-        design = config.design()
-        supplied = supplied_fields(config, design)
-        checked_correlations(design, supplied)
-        if dry_run:
-            _print_estimate(console, design, supplied)
-            return None
-        store = MemberStore(writable_folder(config.out) / "members.zarr")
-        memory = config.memory * 2**30
-
+    def work(console: Console) -> Outcome:
         def runs(progress: Callable) -> Table:
-            if design.members > 1 and design.method is None:
-                return stream(design, store, progress=progress, memory=memory)
+            if streamed:
+                return stream(design, store, progress=progress, memory=limit)
             return run(design, supplied, progress=progress)
 
         found = with_bar(console, runs)
-        member = draw_member(design, 0, supplied)
-        return Outcome(
-            found,
-            lambda console, _: _print_summary(console, design, found),
-            lambda results: _figures(results, design, member),
+        return Outcome(found, lambda console, _: _print_summary(console, design, found))
+
+    def said() -> str:
+        parts = f" in chunks of {chunk} members" if streamed else ""
+        return foreseen(design, supplied, needed) + parts
+
+    member = cache(lambda: draw_member(design, 0, supplied))
+    return Job(work, said, needed, _figures(design, member))
+
+
+def checked_design(config: UpscaleConfig) -> tuple[Design, Supplied | None]:
+    """The design and the user's fields, if any are given, which fit together.
+
+    **Raises:** `ValueError` for whatever does not fit.
+    """
+    design, supplied = config.design(), None
+    if config.fields is not None:
+        supplied = load_fields(
+            config.fields, units=config.units, degree=design.degree, grid=design.grid
         )
+    elif config.units is not None:
+        raise ValueError(
+            f"units {config.units!r} are given without fields; use --fields FILE"
+        )
+    checked_correlations(design, supplied)
+    return design, supplied
 
-    carry_out("upscale", config, quiet, work)
 
-
-def supplied_fields(config: UpscaleConfig, design: Design) -> Supplied | None:
-    """The user's fields, if any are given; `ValueError` for units without them."""
-    if config.fields is None:
-        if config.units is not None:
-            raise ValueError(
-                f"units {config.units!r} are given without fields; use --fields FILE"
-            )
-        return None
-    return load_fields(
-        config.fields, units=config.units, degree=design.degree, grid=design.grid
+def foreseen(design: Design, supplied: Supplied | None, memory: int) -> str:
+    """What the runs of a design will take, in words; a short piece of it is timed."""
+    cost = estimate_cost(design, supplied)
+    return (
+        f"{cost.cases} cases of {cost.cells} cells, {len(design.times)} saved times, "
+        f"{cost.steps:.2g} steps of a cell: about {cost.seconds:.3g} s and "
+        f"{memory / 2**20:.0f} MiB"
     )
 
 
@@ -102,39 +123,42 @@ def _print_summary(console: Console, design: Design, results: Table) -> None:
     )
 
 
-def _print_estimate(
-    console: Console, design: Design, supplied: Supplied | None
-) -> None:
-    cost = estimate_cost(design, supplied)
-    console.print(
-        f"{cost.cases} cases of {cost.cells} cells, {len(design.times)} saved times: "
-        f"about {cost.seconds:.0f} s and {cost.bytes / 2**20:.0f} MiB; nothing was run"
-    )
-
-
-def _figures(results: Any, design: Design, member: Member) -> dict[str, Any]:
+def _figures(
+    design: Design, member: Callable[[], Member]
+) -> dict[str, Callable[[Any], Any]]:
     from jaxsoc import plots
 
-    if "member" not in results.dims:  # statistics over members: draw their means
-        results = results.expand_dims("member")
-    substrate = {
-        name: np.asarray(member.fields.substrate[name])
-        for name in map(str, results.correlation.values)
-    }
-    biomass = np.asarray(member.fields.biomass)
-    figures = {"fields": plots.figure_fields(biomass, substrate, design.grid.edge)}
-    for kinetics in design.kinetics:
-        figures[f"pools_{kinetics}"] = plots.figure_pools(results, kinetics)
-        figures[f"split_{kinetics}"] = plots.figure_split(results, kinetics)
-    figures["specific_respiration"] = plots.figure_specific_respiration(results)
-    varying = {}
-    for kinetics, drawn in member.constants.items():
-        if drawn is not None:
-            nominal = design.nominal(kinetics)
-            varying[kinetics] = {
-                d.name: (getattr(drawn, d.name), getattr(nominal, d.name), d.unit)
+    def fields(results: Any) -> Any:
+        drawn = member().fields
+        substrate = {
+            name: np.asarray(drawn.substrate[name])
+            for name in map(str, results.correlation.values)
+        }
+        return plots.figure_fields(drawn.biomass, substrate, design.grid.edge)
+
+    def parameters(_: Any) -> Any:
+        varying = {
+            kinetics: {
+                d.name: (
+                    getattr(drawn, d.name),
+                    getattr(design.nominal(kinetics), d.name),
+                    d.unit,
+                )
                 for d in declarations(type(drawn))
             }
-    if varying:
-        figures["parameters"] = plots.figure_parameters(varying)
-    return figures
+            for kinetics, drawn in member().constants.items()
+            if drawn is not None
+        }
+        return plots.figure_parameters(varying) if varying else None
+
+    def of_means(draw: Callable, *case: str) -> Callable[[Any], Any]:
+        # Statistics over members have no axis of them.
+        whole = lambda r: r if "member" in r.dims else r.expand_dims("member")
+        return lambda results: draw(whole(results), *case)
+
+    figures: dict[str, Callable[[Any], Any]] = {"fields": fields}
+    for kinetics in design.kinetics:
+        figures[f"pools_{kinetics}"] = of_means(plots.figure_pools, kinetics)
+        figures[f"split_{kinetics}"] = of_means(plots.figure_split, kinetics)
+    growth = of_means(plots.figure_specific_respiration)
+    return figures | {"specific_respiration": growth, "parameters": parameters}

@@ -4,6 +4,8 @@ from .budget import budget as budget
 from .budget import budgets as budgets
 from .cost import Cost as Cost
 from .cost import estimate_cost as estimate_cost
+from .cost import memory_of_budgets as memory_of_budgets
+from .cost import memory_of_run as memory_of_run
 from .design import Design as Design
 from .design import Supplied as Supplied
 from .design import checked_correlations as checked_correlations

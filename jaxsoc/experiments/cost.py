@@ -1,5 +1,6 @@
 """What a design would cost, measured on this machine in a second or two."""
 
+import math
 import time
 from typing import NamedTuple
 
@@ -20,12 +21,44 @@ _ARRAYS_ALIVE = 24  # stages of a step, rates and moments, each as large as a po
 
 
 class Cost(NamedTuple):
-    """Cases that differ, cells of each, seconds and bytes expected."""
+    """Cases that differ, cells of each, steps of all cells, seconds and bytes."""
 
     cases: int
     cells: int
+    steps: float
     seconds: float
     bytes: int
+
+
+def memory_of_run(design: Design, supplied: Supplied | None = None) -> int:
+    """Bytes that `run` takes, about, from sizes alone.
+
+    **Raises:** as `run`, for choices that do not fit.
+    """
+    cases = math.prod(map(len, case_axes(design, supplied).values()))
+    kept = _COPIES * len(SERIES) * len(design.times) * cases * design.members
+    return 8 * (_cells_alive(design, supplied) + kept)
+
+
+def memory_of_budgets(
+    design: Design, supplied: Supplied | None = None, *, order: int = 2
+) -> int:
+    """Bytes that `budgets` takes, about, from sizes alone.
+
+    **Raises:** as `budgets`, for choices that do not fit.
+    """
+    cases = math.prod(map(len, case_axes(design, supplied).values()))
+    constants = max(len(design.distributions_of(k)) for k in design.kinetics)
+    # Substrate, biomass and constants, up to the power of the order; their derivative,
+    # moment and contribution.
+    terms = math.comb(2 + constants + order, order)
+    kept = 3 * _COPIES * terms * len(design.times) * cases
+    return 8 * (_cells_alive(design, supplied) + kept)
+
+
+def _cells_alive(design, supplied):
+    cells = design.grid.cells if supplied is None else supplied.biomass.size
+    return _ARRAYS_ALIVE * cells
 
 
 def estimate_cost(design: Design, supplied: Supplied | None = None) -> Cost:
@@ -42,13 +75,12 @@ def estimate_cost(design: Design, supplied: Supplied | None = None) -> Cost:
     # The error estimate adds half the steps; one saved time costs about one step.
     work = sum(1.5 * _cell_steps(design, soil) for soil in distinct)
     kinds = len(design.kinetics) * len(design.heterogeneity)
-    cells = largest.state.substrate.size
-    kept = _COPIES * len(SERIES) * len(design.times) * len(cases) * design.members
     return Cost(
         len(distinct) * design.members,
-        cells,
+        largest.state.substrate.size,
+        design.members * work,
         _COMPILE_SECONDS * kinds + design.members * work * speed,
-        8 * (_ARRAYS_ALIVE * cells + kept),
+        memory_of_run(design, supplied),
     )
 
 

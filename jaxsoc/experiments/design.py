@@ -24,6 +24,7 @@ from jaxsoc.upscale.supplied import Supplied as Supplied
 from .scenarios import CONTROLS, DEGREES, DISTRIBUTIONS, HETEROGENEITY, SCENARIOS
 
 _MOST_TIMES = 10_000_000
+_MOST_MEMBERS = 2**32  # a key is folded with 32 bits
 
 
 class Design(eqx.Module):
@@ -73,13 +74,17 @@ class Design(eqx.Module):
         check_option("scenario", self.scenario, SCENARIOS)
         _some_of("kinetics", self.kinetics, self.laws)
         _some_of("heterogeneity", self.heterogeneity, HETEROGENEITY)
-        check_option("parameters", self.degree, DEGREES)
+        check_option("parameter_spread", self.degree, DEGREES)
         check_option("control", self.control, CONTROLS)
         for kinetics in self.kinetics:
             # Built once here so that its own checks speak before anything runs.
             self.parameters(self.nominal(kinetics))
         if self.members < 1:
             raise ValueError(f"members must be at least 1, got {self.members}")
+        if self.members >= _MOST_MEMBERS:
+            raise ValueError(
+                f"members must be fewer than 2^32, got {self.members:.4g}: keys repeat"
+            )
         if not self.every > 0:
             raise ValueError(
                 f"every must be a positive number of hours, got {self.every}"

@@ -75,7 +75,7 @@ def chunk_size(design: Design, memory: float) -> int:
     if not memory >= least:
         raise ValueError(
             f"a memory limit of {memory / 2**30:.3g} GiB is below one chunk: {devices} "
-            f"members of {int(np.prod(design.grid.shape))} cells and "
+            f"members of {design.grid.cells} cells and "
             f"{len(design.times)} times need {least / 2**30:.3g} GiB"
         )
     each = memory_needed(design, 1) - memory_needed(design, 0)
@@ -89,7 +89,7 @@ def chunk_size(design: Design, memory: float) -> int:
 def memory_needed(design: Design, chunk: int) -> int:
     """Bytes that chunks of so many members take, about."""
     names = checked_correlations(design, None)
-    cells = 8 * int(np.prod(design.grid.shape))
+    cells = 8 * design.grid.cells
     cases = len(design.kinetics) * len(design.heterogeneity) * len(names)
     fields = cells * (1 + len(names) + 2 * len(design.kinetics))
     series = 3 * 8 * len(design.times) * (len(SERIES) + 1) * cases

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from .shapes import Number
@@ -55,7 +54,7 @@ class CellGrid(eqx.Module):
     @property
     def cells(self) -> int:
         """Number of cells."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
     @property
     def soil_per_cell(self) -> float:
