@@ -29,7 +29,6 @@ from jaxsoc.io import (
     load_respiration,
     replacing,
     save_dataset,
-    writable_file,
 )
 from jaxsoc.io.labels import SCHEMA, to_dataset
 from jaxsoc.models import TwoPool
@@ -325,17 +324,6 @@ def test_files_are_written_by_no_name_that_can_be_guessed(tmp_path):
     plain.touch()
     assert (tmp_path / "a.txt").stat().st_mode == plain.stat().st_mode
     assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_obstacles_are_found_before_the_work(tmp_path):
-    path = tmp_path / "new" / "a.json"
-    assert writable_file(path) == path and path.parent.is_dir()
-    path.mkdir()
-    with pytest.raises(ValueError, match="cannot write to .*a.json': it is a folder"):
-        writable_file(path)
-    with pytest.raises(ValueError, match="cannot write to the folder"):
-        Path(tmp_path / "file").touch()
-        writable_file(tmp_path / "file" / "a.json")
 
 
 def test_datasets_say_by_which_schema_they_are_written():

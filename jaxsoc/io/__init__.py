@@ -1,7 +1,6 @@
 """Files: fields in, datasets out; units are checked here."""
 
 from .atomic import replacing as replacing
-from .atomic import writable_file as writable_file
 from .atomic import writable_folder as writable_folder
 from .closures import closure_from_json as closure_from_json
 from .closures import closure_to_json as closure_to_json

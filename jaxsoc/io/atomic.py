@@ -42,16 +42,3 @@ def writable_folder(path: Path) -> Path:
             f"cannot write to the folder {str(path)!r}: {error.strerror or error}"
         ) from None
     return path
-
-
-def writable_file(path: Path) -> Path:
-    """A path that a file can be written to, its folder made if it is not there.
-
-    **Raises:** `ValueError` for a folder or a device of this name, or as
-    `writable_folder`.
-    """
-    writable_folder(path.parent)
-    if path.exists() and not path.is_file():
-        kind = "a folder" if path.is_dir() else "no regular file"
-        raise ValueError(f"cannot write to {str(path)!r}: it is {kind}")
-    return path

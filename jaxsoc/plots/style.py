@@ -103,7 +103,7 @@ def legend_below(figure: Figure, lines: Mapping[str, Line], **options: Any) -> N
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-    """Writes the picture at once, no half of it, as the end of its name says, or PNG."""
+    """Writes a whole picture or none, in the format of the name, by default PNG."""
     with TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
         temporary = Path(folder, path.name)
         figure.savefig(temporary, format=path.suffix.lstrip(".") or "png")
