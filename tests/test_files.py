@@ -9,7 +9,6 @@ import resource
 import stat
 import warnings
 import zipfile
-from pathlib import Path
 
 import h5py
 import numpy as np
