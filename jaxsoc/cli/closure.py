@@ -26,12 +26,12 @@ from jaxsoc.experiments import (
 )
 from jaxsoc.experiments.soils import model_of
 from jaxsoc.io import save_closure, writable_folder
+from jaxsoc.solve import History
 from jaxsoc.upscale import (
     FITTED,
     AbstractMacroModel,
     Examples,
     FittedClosure,
-    History,
     closure,
     fit_closure,
 )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from jaxsoc.fitting import Incubation
+from jaxsoc.experiments import Incubation
 
 from .config import Config, canonical_kinetics, read_config
 

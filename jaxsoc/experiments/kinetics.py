@@ -8,15 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsoc.infer import Problem
 from jaxsoc.models import TwoPool, TwoPoolParameters
+from jaxsoc.observe import observed
 from jaxsoc.physics.kinetics import KINETICS, Kinetics
 from jaxsoc.physics.options import check_option
 from jaxsoc.physics.transforms import leaves_by_name
 from jaxsoc.solve import Method
 from jaxsoc.solve.checks import checked_times
 
-from .problem import Problem
-from .series import FITTING_METHOD, SoilCore, TwoPoolSeries, observed
+from .soil_series import FITTING_METHOD, SoilCore, TwoPoolSeries
 
 _PUBLISHED_TIMES = np.linspace(0.0, 24_000.0, 500)  # h
 
