@@ -109,7 +109,7 @@ def respiration_problem(
     **Arguments:** `series`: see `Respiration`; `kinetics`: by name or a user's own;
     `incubation`: what is assumed and what else is free; `points`: length to fill the
     series up to, so that series of different lengths share one compilation, by default
-    the next power of two; `independent_errors`: compare cumulative CO2 as it is, each
+    as `common_length`; `independent_errors`: compare cumulative CO2 as it is, each
     value with an error of its own; `noise`: see `Problem`, 1 to take the standard
     deviations at their word.
 
@@ -165,8 +165,14 @@ def filled_problem(
 
 
 def common_length(series: Iterable[Respiration]) -> int:
-    """A length to fill all these series up to, a power of two, at least 16."""
-    return max(16, *(2 ** math.ceil(math.log2(one.times.size)) for one in series))
+    """A length to fill all these series up to: a power of two, at least 16.
+
+    Long ones are filled by an eighth at most.
+    """
+    longest = max(one.times.size for one in series)
+    power = max(16, 2 ** math.ceil(math.log2(longest)))
+    unit = power if power <= 1024 else power // 16
+    return unit * math.ceil(longest / unit)
 
 
 def respiration_problems(

@@ -46,8 +46,8 @@ def kinetics_problem(
     """The constants of a kinetics for the output of another, or for a mean series.
 
     With an array, such as the mean respiration of a heterogeneous soil over members,
-    the result is its effective kinetics: the constants of a uniform soil that does the
-    same. The default run is the published one.
+    they are the constants of a well-mixed soil that does the same; for closures of
+    patchy cores see `effective_kinetics`. The default run is the published one.
 
     **Arguments:** `kinetics`: whose constants are fitted, by name or a user's own;
     `target`: kinetics whose output, with its declared constants, is the data, or the

@@ -83,14 +83,15 @@ def train(
         if number % every == 0 or number == steps:
             row = -(-number // every)
             log = log.at[row].set(jnp.stack(scores(free)))
-            so_far = np.asarray(log[: row + 1, 0])
-            best = free if _is_best(so_far) else best
+            so_far = _finite_or_inf(log[: row + 1, 0])
+            if so_far[-1] < np.inf and so_far[-1] <= so_far.min():
+                best = free
         if number == steps:
             break
         if number % every == 0:
             _store(checkpoint, (free, memory, best, log, number))
             progress(number, steps, f"error {100 * float(so_far[-1]):.3g} %")
-            behind = (row - int(np.nanargmin(so_far))) * every
+            behind = (row - int(so_far.argmin())) * every
             if patience is not None and behind >= patience:
                 stopped = f"no improvement in {behind} steps"
                 break
@@ -104,7 +105,7 @@ def train(
             "other numbers"
         )
     at = np.minimum(np.arange(len(table)) * every, steps)
-    kept = int(at[np.nanargmin(table[:, 0])])
+    kept = int(at[_finite_or_inf(table[:, 0]).argmin()])
     return best, History(at[seen], table[seen, 0], table[seen, 1], kept, stopped)
 
 
@@ -124,8 +125,8 @@ def _compiled(loss, optimiser):
     return step
 
 
-def _is_best(errors):
-    return bool(np.isfinite(errors[-1])) and errors[-1] <= np.nanmin(errors)
+def _finite_or_inf(errors):
+    return np.where(np.isfinite(errors), errors, np.inf)
 
 
 def _batches(count, batch, steps, seed):
