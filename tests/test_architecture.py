@@ -63,27 +63,27 @@ TABLE = {
 # room -> its files, in the order in which they may import each other.
 FILES = {
     "physics": """shapes units options months parameters safe once transforms grids
-        allocation environment kinetics mortality columns mixing profiles forcing""",
-    "solve": """precision devices reductions pointwise loops steppers stability methods
-        exponential layered newton continuation shooting periodic steady ensembles sites
-        statistics checks blocks runs soundness integrate follow train""",
+        columns allocation forcing environment kinetics mortality mixing profiles""",
+    "solve": """precision devices reductions pointwise steppers loops steady stability
+        methods exponential layered newton continuation shooting periodic ensembles
+        sites statistics checks blocks runs soundness integrate follow train""",
     "models": """numbers two_pool column clm5_parameters compas_parameters
         mimics_parameters clm5 compas mimics indicative""",
-    "columns": """network matrices components budgets checks ages steady microbial_year
+    "columns": """checks network matrices components budgets ages steady microbial_year
         feasibility seasons""",
-    "upscale": """fields spectral distributions hyper quantities moments taylor closures
+    "upscale": """spectral fields distributions hyper quantities moments taylor closures
         macroscale moment_models learned representative training many predict
         catalogue""",
     "observe": "operators respiration",
     "infer": "priors problem result curvature least_squares scores fits",
     "experiments": """objectives scenarios design soil_series kinetics incubation
         heterogeneous held_out steady series soils run statistics summary cost budget
-        sensitivity hyper sweep ensemble stream training forecasts effective""",
-    "io": """atomic labels store fields cesm forcing columns closures respiration
+        sensitivity hyper training sweep ensemble stream forecasts effective""",
+    "io": """atomic labels store fields cesm columns forcing closures respiration
         cores""",
     "plots": "style figures fits budget sensitivity closures columns",
-    "cli": """interrupt doctor config options report upscale fit_config fit budget
-        closure_config closure_table closure commands main""",
+    "cli": """interrupt doctor config closure_config fit_config options report upscale
+        fit budget closure_table closure commands main""",
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
