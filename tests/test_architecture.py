@@ -64,8 +64,8 @@ TABLE = {
 FILES = {
     "physics": """shapes units options months parameters safe once transforms grids
         columns allocation forcing environment kinetics mortality mixing profiles""",
-    "solve": """precision devices reductions pointwise steppers loops steady stability
-        methods exponential layered newton continuation shooting periodic ensembles
+    "solve": """precision devices reductions pointwise steppers loops continuation
+        steady stability methods exponential layered newton shooting periodic ensembles
         sites statistics checks blocks runs soundness integrate follow train""",
     "models": """numbers two_pool column clm5_parameters compas_parameters
         mimics_parameters clm5 compas mimics indicative""",
