@@ -4,7 +4,7 @@ Three models are fitted to the first two thirds of each series and asked for the
 homogeneous kinetics; a second pool; a few weighted cells of a patchy soil. The last two
 have the same number of constants. Compared is the mean log predictive density of a
 held-out point, by paired differences with standard errors by study. The rules stand in
-`jaxsoc.fitting.held_out`.
+`jaxsoc.experiments.held_out`.
 
 The data: JAXSOC_DATA, else the folder shared/data beside the project, with parts of the
 Soil Incubation Database, doi:10.5194/essd-12-1511-2020, and of the rewetted cores of
@@ -29,12 +29,8 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from jaxsoc.fitting import (
-    RIVALS,
-    Forecast,
-    forecast,
-    paired_differences,
-)
+from jaxsoc.experiments import RIVALS, HeldOut, predict_held_out
+from jaxsoc.infer import paired_differences
 from jaxsoc.io import Core, load_cores, load_respiration
 from jaxsoc.observe import Respiration, mean_rates, standard_choice
 from jaxsoc.solve import use_all_cores
@@ -146,7 +142,7 @@ def judged(member: Respiration | Core, kinetics: str) -> dict[str, Any]:
         row["core"] = member.number
     row["points"] = series.times.size
     for model in RIVALS:
-        found = forecast(series, model, kinetics, max_steps=MOST_STEPS)
+        found = predict_held_out(series, model, kinetics, max_steps=MOST_STEPS)
         row["held_out"] = series.times.size - found.fitted
         row[model] = {
             "score": found.score,
@@ -218,7 +214,7 @@ def as_if(series: Sequence[Respiration], kinetics: str, say=print) -> dict[str, 
         rows = []
         for one in map(mean_rates, series):
             made = redrawn(
-                rng, one, forecast(one, truth, kinetics, max_steps=MOST_STEPS)
+                rng, one, predict_held_out(one, truth, kinetics, max_steps=MOST_STEPS)
             )
             rows.append(judged(made, kinetics))
         found[truth] = compared(rows)
@@ -227,7 +223,7 @@ def as_if(series: Sequence[Respiration], kinetics: str, say=print) -> dict[str, 
 
 
 def redrawn(
-    rng: np.random.Generator, series: Respiration, found: Forecast
+    rng: np.random.Generator, series: Respiration, found: HeldOut
 ) -> Respiration:
     """A series that is what the model predicts, with the noise that it found.
 

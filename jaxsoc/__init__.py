@@ -2,7 +2,7 @@
 
 from . import columns as columns
 from . import experiments as experiments
-from . import fitting as fitting
+from . import infer as infer
 from . import models as models
 from . import observe as observe
 from . import physics as physics

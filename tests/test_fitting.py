@@ -8,21 +8,17 @@ import pytest
 from scipy import stats
 from slow_cases import slow_but
 
-from jaxsoc.fitting import (
+from jaxsoc.experiments import (
     Incubation,
-    Outcome,
-    Problem,
     SoilCore,
     TwoPoolSeries,
-    fit,
-    fit_all,
     kinetics_problem,
-    observed,
     respiration_problem,
     respiration_problems,
 )
+from jaxsoc.infer import Outcome, Problem, fit, fit_all
 from jaxsoc.models import TwoPool, TwoPoolParameters
-from jaxsoc.observe import Respiration, compared, standard_choice
+from jaxsoc.observe import Respiration, compared, observed, standard_choice
 from jaxsoc.physics.kinetics import KINETICS, Kinetics, MichaelisMentenConstants
 from jaxsoc.physics.parameters import (
     FRACTION,
@@ -112,20 +108,20 @@ def test_known_deviations_are_taken_at_their_word():
     data = np.asarray(decay(Decay(), TIMES)) + 0.01 * (-1.0) ** np.arange(TIMES.size)
     options = {"weights": np.full(TIMES.size, 1 / 0.05)}
     errors = {}
-    for absolute in (False, True):
+    for noise in ("profiled", 1.0):
         problem = Problem(
-            decay, Decay(), data, jnp.asarray(TIMES), absolute=absolute, **options
+            decay, Decay(), data, jnp.asarray(TIMES), noise=noise, **options
         )
-        errors[absolute] = fit(problem, starts=1).standard_error
+        errors[noise] = fit(problem, starts=1).standard_error
     # the residuals are a fifth of what the weights claim (28 of 30 degrees left)
-    np.testing.assert_allclose(errors[True] / errors[False], 5.0, rtol=0.05)
+    np.testing.assert_allclose(errors[1.0] / errors["profiled"], 5.0, rtol=0.05)
 
 
 def test_known_deviations_give_errors_to_as_many_constants_as_points():
     """y = a + b x through two points: Var b = 2 σ² / (x₂ - x₁)²."""
     line = lambda p, x: p["a"] + p["b"] * x
     x, y = np.array([1.0, 3.0]), np.array([2.0, 5.0])
-    options = {"weights": np.full(2, 1 / 0.1), "absolute": True, "free": ("a", "b")}
+    options = {"weights": np.full(2, 1 / 0.1), "noise": 1.0, "free": ("a", "b")}
     found = fit(Problem(line, {"a": 0.0, "b": 0.0}, y, jnp.asarray(x), **options))
     assert found["b"] == pytest.approx(1.5)
     assert found.standard_error[1] == pytest.approx(0.1 / np.sqrt(2))
@@ -202,7 +198,7 @@ def test_progress_counts_the_starts():
             {"data": [1.0, 0.5]},
             r"2 points .* 2 constants \(size, rate\) and their errors: at least 3",
         ),
-        ({"data": [1.0], "absolute": True}, "at least 2 are needed"),
+        ({"data": [1.0], "noise": 1.0}, "at least 2 are needed"),
         ({"weights": np.ones(3)}, r"one per point, got \(3,\) for \(30,\)"),
         ({"weights": -np.ones(30)}, "not negative"),
     ],

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import incubations
-from jaxsoc.fitting import (
-    QUANTITIES,
+from jaxsoc.experiments import (
     RIVALS,
     PatchyCore,
     PatchySeries,
@@ -17,15 +16,13 @@ from jaxsoc.fitting import (
     SecondPoolSeries,
     SoilCore,
     TwoPoolSeries,
-    forecast,
-    log_predictive_density,
-    observed,
-    paired_differences,
+    predict_held_out,
     representative_cells,
 )
+from jaxsoc.infer import log_predictive_density, paired_differences
 from jaxsoc.io import load_cores
 from jaxsoc.models import TwoPool, TwoPoolParameters
-from jaxsoc.observe import Respiration, mean_rates
+from jaxsoc.observe import QUANTITIES, Respiration, mean_rates, observed
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.solve import Steps, rodas3
 
@@ -217,7 +214,7 @@ def patchy_soil():
 def test_what_is_held_out_is_not_looked_at(rng, patchy_soil):
     one = soil_series(rng, patchy_soil.core, TwoPoolSeries(TwoPool(), STEPS))
     spoilt = Respiration(one.times, np.where(np.arange(24) < 16, one.values, 9.0))
-    found, other = (forecast(s, "homogeneous", starts=2) for s in (one, spoilt))
+    found, other = (predict_held_out(s, "homogeneous", starts=2) for s in (one, spoilt))
     np.testing.assert_array_equal(found.fit.values, other.fit.values)
     np.testing.assert_array_equal(found.predicted, other.predicted)
     np.testing.assert_array_equal(found.scale, other.scale)
@@ -237,7 +234,7 @@ def test_patches_are_preferred_where_there_are_some(rng, patchy_soil):
     truth = PatchySeries(TwoPool(), Steps(10.0, stepper=rodas3))
     made = [soil_series(rng, patchy_soil, truth, noise=0.02) for _ in range(8)]
     models = ("patchy", "homogeneous")
-    found = {m: [forecast(one, m) for one in made] for m in models}
+    found = {m: [predict_held_out(one, m) for one in made] for m in models}
     scores = [[one.score for one in found[m]] for m in models]
     gain = paired_differences(*scores, range(8))
     assert gain.mean > 2 * gain.error and gain.wins >= 6
@@ -246,7 +243,7 @@ def test_patches_are_preferred_where_there_are_some(rng, patchy_soil):
 
 def test_series_are_drawn_again_around_the_forecast(rng, patchy_soil):
     one = soil_series(rng, patchy_soil.core, TwoPoolSeries(TwoPool(), STEPS))
-    found = forecast(one, "homogeneous", starts=2)
+    found = predict_held_out(one, "homogeneous", starts=2)
     made = incubations.redrawn(rng, one, found._replace(noise=0.0))
     np.testing.assert_allclose(made.values, one.values, rtol=0.2)
     np.testing.assert_array_equal(made.times, one.times)
@@ -262,11 +259,11 @@ def test_series_are_drawn_again_around_the_forecast(rng, patchy_soil):
 def test_a_forecast_that_makes_no_sense_is_refused(change, words):
     times = np.arange(1.0, 25.0)
     with pytest.raises(ValueError, match=words):
-        forecast(Respiration(times, 1 / times), **change)
+        predict_held_out(Respiration(times, 1 / times), **change)
     with pytest.raises(ValueError, match="4 points cannot determine 5 constants"):
-        forecast(Respiration(times[:6], 1 / times[:6]), "patchy")
+        predict_held_out(Respiration(times[:6], 1 / times[:6]), "patchy")
     with pytest.raises(ValueError, match="every fitted rate is zero"):
-        forecast(Respiration(times, 0 * times))
+        predict_held_out(Respiration(times, 0 * times))
 
 
 def row(name, study, core, **scores):

@@ -25,12 +25,12 @@ from jaxsoc.experiments import (
     varying_of,
 )
 from jaxsoc.experiments.soils import model_of
+from jaxsoc.solve import History
 from jaxsoc.upscale import (
     FITTED,
     AbstractMacroModel,
     Examples,
     FittedClosure,
-    History,
     closure,
     fit_closure,
 )

@@ -10,19 +10,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxsoc.fitting import (
-    QUANTITIES,
-    Fit,
-    Incubation,
-    Problem,
-    fit_all,
-    fits_table,
-    kinetics_problem,
-    quantity_of,
-    respiration_problems,
-)
+from jaxsoc.experiments import Incubation, kinetics_problem, respiration_problems
+from jaxsoc.infer import Fit, Problem, fit_all, fits_table, quantity_of
 from jaxsoc.io import load_respiration
-from jaxsoc.observe import Respiration, standard_choice
+from jaxsoc.observe import QUANTITIES, Respiration, standard_choice
 
 from .config import canonical_kinetics
 from .fit_config import FitConfig

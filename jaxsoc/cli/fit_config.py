@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from pydantic import field_validator
 
-from jaxsoc.fitting import Incubation
+from jaxsoc.experiments import Incubation
 
 from .config import canonical_kinetics
 from .options import FIGURES, FOLDER, OUT, Config, option

@@ -1,5 +1,8 @@
 """What is measured of a soil, in the units used inside."""
 
+from .operators import QUANTITIES as QUANTITIES
+from .operators import Observed as Observed
+from .operators import observed as observed
 from .respiration import Respiration as Respiration
 from .respiration import compared as compared
 from .respiration import mean_rates as mean_rates

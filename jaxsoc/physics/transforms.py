@@ -50,6 +50,18 @@ class Transform(eqx.Module):
                 return self.high - jnp.exp(-z)
         return jnp.asarray(z)
 
+    def log_slope(self, z: Cells) -> Float[Array, "..."]:
+        """log |dθ/dz| at a place on the line, θ the value: the log-determinant."""
+        match self.ends:
+            case (True, True):
+                both = jax.nn.log_sigmoid(z) + jax.nn.log_sigmoid(-jnp.asarray(z))
+                return both + jnp.log(self.high - self.low)
+            case (True, False):
+                return jnp.asarray(z)
+            case (False, True):
+                return -jnp.asarray(z)
+        return jnp.zeros_like(jnp.asarray(z))
+
 
 def transform(bounds: Interval) -> Transform:
     """The transform that suits an interval.

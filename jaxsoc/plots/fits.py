@@ -1,4 +1,4 @@
-"""The figure of fits. `results` is the dataset of `jaxsoc.fitting.fits_table`."""
+"""The figure of fits. `results` is the dataset of `jaxsoc.infer.fits_table`."""
 
 import math
 from itertools import cycle

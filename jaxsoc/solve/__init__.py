@@ -33,3 +33,5 @@ from .steppers import heun as heun
 from .steppers import rk4 as rk4
 from .steppers import rodas3 as rodas3
 from .steppers import rodas4 as rodas4
+from .train import History as History
+from .train import train as train

@@ -127,6 +127,8 @@ def run_adaptive(method: Adaptive, problem: Problem) -> tuple[Any, Any, Any]:
     measure = SavedAndWatched(problem.save, Watch(lowest=True), problem.origin)
     if method.per_cell:
         return _cells(method, tendency, measure, state, params, times)
+    if method.max_steps * sum(x.size for x in jax.tree.leaves(state)) <= 4 * times.size:
+        return _all_at_once(method, tendency, measure, state, params, times)
     saveat = diffrax.SaveAt(
         subs=(diffrax.SubSaveAt(ts=times, fn=measure), diffrax.SubSaveAt(t1=True))
     )
@@ -134,6 +136,25 @@ def run_adaptive(method: Adaptive, problem: Problem) -> tuple[Any, Any, Any]:
     saved, final = cast(Any, solution.ys)
     final = jax.tree.map(lambda leaf: leaf[0], final)
     return saved, final, solution.stats["num_steps"]
+
+
+def _all_at_once(method, tendency, measure, state, params, times):
+    """The same by the record of all steps, where it is no larger than what is saved.
+
+    A loop over the times of a step costs more than the steps where they are many.
+    """
+    saveat = diffrax.SaveAt(dense=True, t1=True)
+    solution = controlled(method, tendency, state, params, times, saveat)
+    whole = solution.result == diffrax.RESULTS.successful
+
+    def moment(t):
+        state = jax.tree.map(
+            lambda x: jnp.where(whole, x, jnp.inf), solution.evaluate(t)
+        )
+        return measure(t, state, params)
+
+    final = jax.tree.map(lambda leaf: leaf[0], solution.ys)
+    return jax.vmap(moment)(times), final, solution.stats["num_steps"]
 
 
 def _cells(method, tendency, measure, state, params, times):

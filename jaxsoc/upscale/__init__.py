@@ -25,6 +25,5 @@ from .predict import RealisabilityError as RealisabilityError
 from .predict import predict as predict
 from .representative import RepresentativeCells as RepresentativeCells
 from .training import Examples as Examples
-from .training import History as History
 from .training import errors as errors
 from .training import fit_closure as fit_closure

@@ -1,26 +1,16 @@
 """Closures fitted by gradients through the solver, to cores or to measured series."""
 
-from collections.abc import Callable
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Float
 
-from jaxsoc.solve import follow, require_x64
+from jaxsoc.solve import History, follow, require_x64, train
 
 from .macroscale import AbstractMacroModel
-
-# What Equinox and NumPy raise for a checkpoint of another fit, or of none.
-_UNREADABLE = (
-    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
-    *(EOFError, MemoryError, RuntimeError),
-)
 
 
 class Examples(NamedTuple):
@@ -76,20 +66,6 @@ class Examples(NamedTuple):
         return Examples(state, params, self.times, pick(self.respiration))
 
 
-class History(NamedTuple):
-    """How a fit went: errors are RMSE of respiration over its largest value.
-
-    `steps`: at which the validation error was taken; `validation`, `training`: errors
-    there; `best`: step of the numbers that were kept; `stopped`: why it ended.
-    """
-
-    steps: np.ndarray
-    validation: np.ndarray
-    training: np.ndarray
-    best: int
-    stopped: str
-
-
 def respiration(
     closure: AbstractMacroModel, state: Any, params: Any, times: Any, steps: int | None
 ) -> Any:
@@ -118,15 +94,9 @@ def fit_closure(
     examples: Examples,
     *,
     validation: Examples | float = 0.2,
-    steps: int = 400,
-    batch: int = 4,
-    learning_rate: float = 0.03,
-    patience: int | None = None,
-    every: int = 20,
-    solver_steps: int = 8,
     seed: int = 0,
-    checkpoint: Path | None = None,
-    progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+    solver_steps: int = 8,
+    **options: Any,
 ) -> tuple[AbstractMacroModel, History]:
     """Improves the numbers of a closure until it predicts the respiration of cores.
 
@@ -136,68 +106,17 @@ def fit_closure(
     numbers with the least error on cores set aside are kept.
 
     **Arguments:** `examples`: distributed runs, or measured series; `validation`: cores
-    set aside, or the share of `examples` that is; `steps`, `batch`, `learning_rate`
-    (falls along a cosine): of Adam; `patience`: steps without improvement before it
-    ends early, by default none; `every`: steps between validations; `solver_steps`:
-    equal steps of the solver between two times; `seed`: of the batches; `checkpoint`:
-    file that is written at each validation and continued from if it is there;
-    `progress`: called with steps done, steps in all, and a word.
-    **Raises:** `ValueError` for no cores, or numbers that are not possible.
+    set aside, or the share of `examples` that is; `seed`: of that share and of the
+    batches; `solver_steps`: equal steps of the solver between two times; `options`: see
+    `train`, such as `steps`, `batch`, `learning_rate`, `patience` and `checkpoint`.
+    **Returns:** the closure; how it went, errors being RMSE of respiration over its
+    largest value.
+    **Raises:** `ValueError` for no cores, or as `train`.
     """
     require_x64("a fit of a closure")
-    train, aside = _split(examples, validation, seed)
-    if batch < 1 or steps < 1 or every < 1 or not learning_rate > 0:
-        raise ValueError(
-            "batch, steps, every and learning_rate must be positive, got "
-            f"{batch}, {steps}, {every} and {learning_rate}"
-        )
+    taken, aside = _split(examples, validation, seed)
     free, fixed = eqx.partition(closure, eqx.is_inexact_array)
-    if not jax.tree.leaves(free):
-        raise ValueError(f"{type(closure).__name__} has no number that a fit may move")
-    optimiser = optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.adam(optax.cosine_decay_schedule(learning_rate, steps)),
-    )
-    step, score = _compiled(fixed, optimiser, examples.times, solver_steps)
-    rows = -(-steps // every) + 1
-    state = (free, optimiser.init(free), free, jnp.full((rows, 2), jnp.nan), 0)
-    state = _restored(checkpoint, state)
-    free, memory, best, log, done = state
-    orders = _batches(train.cores, min(batch, train.cores), steps, seed)
-    stopped = "all steps taken"
-    for number in range(int(done), steps + 1):
-        if number % every == 0 or number == steps:
-            row = -(-number // every)
-            log = log.at[row].set(_scores(score, free, train, aside))
-            so_far = np.asarray(log[: row + 1, 0])
-            best = free if _is_best(so_far) else best
-        if number == steps:
-            break
-        if number % every == 0:
-            _store(checkpoint, (free, memory, best, log, number))
-            progress(number, steps, f"error {100 * float(so_far[-1]):.3g} %")
-            behind = (row - int(np.nanargmin(so_far))) * every
-            if patience is not None and behind >= patience:
-                stopped = f"no improvement in {behind} steps"
-                break
-        free, memory = step(free, memory, train.part(orders[number]))
-    progress(steps, steps, stopped)
-    table = np.asarray(log)
-    seen = np.isfinite(table[:, 0])
-    if not seen.any():
-        raise ValueError(
-            f"{type(closure).__name__} leaves the finite numbers on every core set "
-            "aside: start from other numbers, or take dead cells apart"
-        )
-    at = np.minimum(np.arange(len(table)) * every, steps)
-    kept = int(at[np.nanargmin(table[:, 0])])
-    history = History(at[seen], table[seen, 0], table[seen, 1], kept, stopped)
-    return eqx.combine(best, fixed), history
-
-
-def _compiled(fixed, optimiser, times, solver_steps):
-    """Steps and scores of one fit."""
-    times = jnp.asarray(times)
+    times = jnp.asarray(examples.times)
 
     def predicted(free, cores):
         closure = eqx.combine(free, fixed)
@@ -210,29 +129,15 @@ def _compiled(fixed, optimiser, times, solver_steps):
         return jnp.mean(_squared_errors(found, cores.respiration))
 
     @eqx.filter_jit
-    def step(free, memory, cores):
-        slope = jax.grad(loss)(free, cores)
-        # A step that is not finite, far from a solution, is not taken.
-        finite = [jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(slope)]
-        sound = jnp.all(jnp.stack(finite))
-        slope = jax.tree.map(lambda g: jnp.where(sound, g, 0.0), slope)
-        # optax mixes integers and floats, which a strict JAX refuses.
-        with jax.numpy_dtype_promotion("standard"):
-            change, memory = optimiser.update(slope, memory, free)
-        return optax.apply_updates(free, change), memory
+    def score(free, cores):
+        return errors(predicted(free, cores), cores.respiration)
 
-    score = lambda free, cores: errors(predicted(free, cores), cores.respiration)
-    return step, eqx.filter_jit(score)
-
-
-def _scores(score, free, train, aside):
-    some = train.part(np.arange(min(train.cores, aside.cores)))
-    middle = lambda cores: jnp.sqrt(jnp.mean(score(free, cores) ** 2))
-    return jnp.stack([middle(aside), middle(some)])
-
-
-def _is_best(errors):
-    return bool(np.isfinite(errors[-1])) and errors[-1] <= np.nanmin(errors)
+    some = taken.part(np.arange(min(taken.cores, aside.cores)))
+    middle = lambda free, cores: jnp.sqrt(jnp.mean(score(free, cores) ** 2))
+    scores = lambda free: (middle(free, aside), middle(free, some))
+    options = {"name": type(closure).__name__, "seed": seed} | options
+    best, history = train(loss, free, taken.cores, taken.part, scores, **options)
+    return eqx.combine(best, fixed), history
 
 
 def _split(examples, validation, seed):
@@ -249,37 +154,3 @@ def _split(examples, validation, seed):
         return examples, examples
     order = np.random.default_rng(seed).permutation(examples.cores)
     return examples.part(order[count:]), examples.part(order[:count])
-
-
-def _batches(cores, batch, steps, seed):
-    """Every core as often as any other, in an order of its own each time round."""
-    rng = np.random.default_rng(seed)
-    rounds = -(-steps * batch // cores)
-    order = np.concatenate([rng.permutation(cores) for _ in range(rounds)])
-    return order[: steps * batch].reshape(steps, batch)
-
-
-def _store(path, state):
-    if path is None:
-        return
-    # Whole or as it was before, by way of a folder whose name nobody can guess.
-    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-        temporary = Path(folder, path.name)
-        with temporary.open("wb") as file:
-            eqx.tree_serialise_leaves(file, state)
-        temporary.replace(path)
-
-
-def _restored(path, state):
-    if path is None or not path.exists():
-        return state
-    try:
-        if not path.is_file():
-            raise ValueError("no regular file")
-        # Opened here: equinox looks for a name of its own where there is no suffix.
-        with path.open("rb") as file:
-            return eqx.tree_deserialise_leaves(file, state)
-    except _UNREADABLE:
-        raise ValueError(
-            f"{path.name} is not the checkpoint of this fit: remove it, or name another"
-        ) from None

@@ -22,7 +22,7 @@ from jaxsoc.physics.safe import ratio
 from jaxsoc.physics.shapes import Cells
 from jaxsoc.solve import AbstractPointwise, AbstractStocks
 
-from .series import AbstractSeries, SoilCore
+from .soil_series import AbstractSeries, SoilCore
 
 # A standard deviation of the logarithm beyond which a field is hardly one soil: the
 # published log-uniform constants over three decades have 2.

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from jaxsoc.observe import QUANTITIES
 from jaxsoc.physics.units import HOURS_PER_DAY
 from jaxsoc.tables import Table, blank
 
 from .result import Fit
-from .series import QUANTITIES
 
 
 def quantity_of(fit: Fit) -> str:

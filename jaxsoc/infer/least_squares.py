@@ -63,8 +63,9 @@ def fit(
     if not 0 <= spread < np.inf:
         raise ValueError(f"spread must be finite and not negative, got {spread}")
     key = jax.random.key(0) if key is None else key
-    noise = np.asarray(jax.random.normal(key, (starts - 1, problem.start.size)))
-    places = np.stack([problem.start, *(problem.start + spread * noise)])
+    given = problem.start[: len(problem.names)]
+    away = np.asarray(jax.random.normal(key, (starts - 1, given.size)))
+    places = np.stack([given, *(given + spread * away)])
     ends: list[optimize.OptimizeResult] = []
     for place in places:
         watch = lambda: progress(len(ends), starts, "starts")
@@ -135,7 +136,8 @@ def _result(problem, starts, ends):
     best = int(np.argmin([end.cost for end in ends]))
     z, r, J = ends[best].x, ends[best].fun, ends[best].jac
     # The residuals were divided by their common scale, and so is their variance.
-    variance = 1 / scale**2 if problem.absolute else r @ r / (len(r) - len(z))
+    known = problem.known_noise
+    variance = (problem.noise / scale) ** 2 if known else r @ r / (len(r) - len(z))
     covariance, outcome, reason = uncertainty(
         problem.names, J, variance, _outcome(ends[best])
     )

@@ -2,36 +2,20 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
-from jaxsoc.physics.options import check_option
+from jaxsoc.observe import Observed
 from jaxsoc.physics.parameters import POSITIVE, AbstractParameters, parameter
-from jaxsoc.physics.safe import ratio
 from jaxsoc.physics.shapes import Cells
 from jaxsoc.physics.units import FGC_PER_CELL
 from jaxsoc.solve import Method, forward_adaptive, integrate
-
-_CARBON, _FLUX = "mgC g-1", "mgC g-1 h-1"
-QUANTITIES: Mapping[str, str] = MappingProxyType(
-    {
-        "substrate": _CARBON,
-        "biomass": _CARBON,
-        "co2": _CARBON,
-        "respiration": _FLUX,
-        "mean_rate": _FLUX,
-    }
-)
-"""What can be compared with data and its unit, in the order of the columns of a
-prediction; `mean_rate` is the mean of respiration since the point before."""
 
 FITTING_METHOD = forward_adaptive()
 
@@ -46,48 +30,6 @@ class SoilCore(AbstractParameters):
     initial_biomass: Cells = parameter(
         2.5e5 / FGC_PER_CELL, bounds=POSITIVE, unit="mgC/g", meaning="initial biomass"
     )
-
-
-class Observed(eqx.Module):
-    """When and what was measured.
-
-    **Arguments:** `times`: h, the first being that of the initial pools; the points of
-    the data are the others, or all of them with `at_start`; `quantity`: index in
-    `QUANTITIES`, an array, so that one compilation serves all.
-    """
-
-    times: Any
-    quantity: Any
-    at_start: bool = eqx.field(static=True, default=False)
-
-    @property
-    def points(self) -> Any:
-        """Times of the data, h."""
-        return self.times if self.at_start else self.times[1:]
-
-
-def observed(times: Any, quantity: str, *, at_start: bool = False) -> Observed:
-    """`Observed` from a quantity's name.
-
-    **Raises:** `ValueError` for a quantity that is not known.
-    """
-    check_option("quantity", quantity, QUANTITIES)
-    return Observed(
-        jnp.asarray(np.asarray(times, dtype=float)),
-        jnp.asarray(list(QUANTITIES).index(quantity)),
-        at_start,
-    )
-
-
-def as_observed(
-    pools: Pools, respiration: Array, seen: Observed
-) -> Float[Array, " time"]:
-    """The quantity observed, from pools (mgC/g) and respiration (mgC/g/h) by time."""
-    intervals = jnp.diff(seen.times, prepend=seen.times[:1])
-    mean_rate = ratio(jnp.diff(pools.co2, prepend=0.0), intervals)
-    columns = jnp.stack([*pools, respiration, mean_rate])
-    series = columns[seen.quantity]
-    return series if seen.at_start else series[1:]
 
 
 class AbstractSeries(eqx.Module):
@@ -127,7 +69,7 @@ class AbstractSeries(eqx.Module):
             method=self.method,
             throw=self.failed is None,
         )
-        series = as_observed(*run.values, seen)
+        series = seen.series(*run.values)
         if self.failed is None:
             return series
         return jnp.where(run.sound, series, self.failed)

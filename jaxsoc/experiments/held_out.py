@@ -1,4 +1,4 @@
-"""Models fitted to the first two thirds of a series and asked for the last third.
+"""Models fitted to the first two thirds of a series, which predict the last third.
 
 The rules, the same for every model and set before any series was looked at:
 
@@ -22,27 +22,24 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsoc.infer import Fit, fit, log_predictive_density
+from jaxsoc.infer.problem import evaluate
 from jaxsoc.models import TwoPool
 from jaxsoc.observe import Respiration, mean_rates
 from jaxsoc.physics.kinetics import Kinetics
 from jaxsoc.physics.options import check_option
 from jaxsoc.solve import Method, Steps, rodas3
 
-from .comparison import log_predictive_density
 from .heterogeneous import PatchyCore, PatchySeries, SecondPoolCore, SecondPoolSeries
 from .incubation import INCUBATION, Incubation, filled_problem
 from .kinetics import known_kinetics
-from .least_squares import fit
-from .problem import evaluate
-from .result import Fit
-from .series import AbstractSeries, SoilCore, TwoPoolSeries
+from .soil_series import AbstractSeries, SoilCore, TwoPoolSeries
 
 STEPS = 16
 """Steps of the integration between two points."""
 _SMALL = 0.1  # share of the mean size below which errors are absolute
 _PRIOR = 2.0  # standard deviation of the prior, on the line
 _NOISE = 0.1  # noise at which the prior is weighed in the search
-_PULL = _NOISE / _PRIOR
 _LEAST = 0.01  # noise below which no series of respiration is believed
 
 
@@ -69,8 +66,8 @@ RIVALS: Mapping[str, Rival] = MappingProxyType(
 )
 
 
-class Forecast(NamedTuple):
-    """A series, what a model made of it, and how well the last third was foretold.
+class HeldOut(NamedTuple):
+    """A series, what a model made of it, and how well it predicts the last third.
 
     `fit`: of the compressed rates; `size`: c, mgC/g/h; `compressed`: by point,
     arsinh(y / c); `predicted`: the same of the model; `scale`, `freedom`: of Student's
@@ -111,7 +108,7 @@ class _Compressed(eqx.Module):
         return jnp.arcsinh(self.series(params, seen) / self.size)
 
 
-def forecast(
+def predict_held_out(
     series: Respiration,
     model: str | Rival = "patchy",
     kinetics: str | Kinetics = "multiplicative",
@@ -121,8 +118,8 @@ def forecast(
     steps: int = STEPS,
     starts: int = 4,
     **options: Any,
-) -> Forecast:
-    """Fits a model to the first two thirds of a series and foretells the last third.
+) -> HeldOut:
+    """Fits a model to the first two thirds of a series and predicts the last third.
 
     minimise Σ (z - f(θ))² + Σ (0.1 (θ - θ₀) / 2)²,  θ on its line, z = arsinh(y / c)
 
@@ -155,7 +152,8 @@ def forecast(
         incubation,
         points,
         extra=rival.extra,
-        prior=_PULL,
+        priors=_PRIOR,
+        noise=_NOISE,
         name=series.name,
     )
     found = fit(problem, starts=starts, **options)
@@ -184,7 +182,9 @@ def _judged(found, size, compressed, predicted, slopes, kept):
     J, later = slopes[:kept], slopes[kept:]
     residuals = (compressed - predicted)[:kept]
     one = np.eye(J.shape[1])
-    used = float(np.trace(np.linalg.solve(J.T @ J + _PULL**2 * one, J.T @ J)))
+    used = float(
+        np.trace(np.linalg.solve(J.T @ J + (_NOISE / _PRIOR) ** 2 * one, J.T @ J))
+    )
     freedom = kept - used
     noise = max(float(np.sqrt(residuals @ residuals / freedom)), _LEAST)
     covariance = np.linalg.inv(J.T @ J / noise**2 + one / _PRIOR**2)
@@ -193,6 +193,6 @@ def _judged(found, size, compressed, predicted, slopes, kept):
     density = log_predictive_density(
         compressed[kept:], predicted[kept:], scale, freedom
     )
-    return Forecast(
+    return HeldOut(
         found, size, compressed, predicted, scale, freedom, density, kept, noise, used
     )

@@ -9,16 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsoc.infer import Problem
 from jaxsoc.models import TwoPool, TwoPoolParameters
-from jaxsoc.observe import Respiration, compared
+from jaxsoc.observe import Respiration, compared, observed
 from jaxsoc.physics.kinetics import Kinetics
 from jaxsoc.physics.mortality import LinearMortalityConstants
 from jaxsoc.physics.options import check_option
 from jaxsoc.physics.parameters import Interval, declarations, default
 
 from .kinetics import decomposition_names, known_kinetics
-from .problem import Problem
-from .series import SoilCore, TwoPoolSeries, observed
+from .soil_series import SoilCore, TwoPoolSeries
 
 # A gram of soil that is nothing but carbon: the bound where soil carbon is not known.
 _PURE_CARBON = 1000.0  # mgC/g
@@ -96,7 +96,7 @@ def respiration_problem(
     incubation: Incubation = INCUBATION,
     points: int | None = None,
     independent_errors: bool = False,
-    absolute: bool = False,
+    noise: float | str = "profiled",
 ) -> Problem:
     """The two-pool model for a measured series of respiration.
 
@@ -109,8 +109,9 @@ def respiration_problem(
     **Arguments:** `series`: see `Respiration`; `kinetics`: by name or a user's own;
     `incubation`: what is assumed and what else is free; `points`: length to fill the
     series up to, so that series of different lengths share one compilation, by default
-    the next power of two; `independent_errors`: compare cumulative CO2 as it is, each
-    value with an error of its own; `absolute`: see `Problem`.
+    as `common_length`; `independent_errors`: compare cumulative CO2 as it is, each
+    value with an error of its own; `noise`: see `Problem`, 1 to take the standard
+    deviations at their word.
 
     **Raises:** `ValueError` for names or a series that do not fit, among them as many
     free constants as points, and as `compared`.
@@ -120,7 +121,7 @@ def respiration_problem(
     shown, weights = compared(series, independent_errors=independent_errors)
     name = series.name if law is kinetics else f"{series.name}, {kinetics}"
     model = TwoPoolSeries(TwoPool(law.law))
-    more: dict[str, Any] = {"absolute": absolute, "name": name}
+    more: dict[str, Any] = {"noise": noise, "name": name}
     return filled_problem(model, core, shown, weights, incubation, points, **more)
 
 
@@ -164,8 +165,14 @@ def filled_problem(
 
 
 def common_length(series: Iterable[Respiration]) -> int:
-    """A length to fill all these series up to, a power of two, at least 16."""
-    return max(16, *(2 ** math.ceil(math.log2(one.times.size)) for one in series))
+    """A length to fill all these series up to: a power of two, at least 16.
+
+    Long ones are filled by an eighth at most.
+    """
+    longest = max(one.times.size for one in series)
+    power = max(16, 2 ** math.ceil(math.log2(longest)))
+    unit = power if power <= 1024 else power // 16
+    return unit * math.ceil(longest / unit)
 
 
 def respiration_problems(

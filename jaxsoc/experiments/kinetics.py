@@ -8,15 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsoc.infer import Problem
 from jaxsoc.models import TwoPool, TwoPoolParameters
+from jaxsoc.observe import observed
 from jaxsoc.physics.kinetics import KINETICS, Kinetics
 from jaxsoc.physics.options import check_option
 from jaxsoc.physics.transforms import leaves_by_name
 from jaxsoc.solve import Method
 from jaxsoc.solve.checks import checked_times
 
-from .problem import Problem
-from .series import FITTING_METHOD, SoilCore, TwoPoolSeries, observed
+from .soil_series import FITTING_METHOD, SoilCore, TwoPoolSeries
 
 _PUBLISHED_TIMES = np.linspace(0.0, 24_000.0, 500)  # h
 
@@ -45,8 +46,8 @@ def kinetics_problem(
     """The constants of a kinetics for the output of another, or for a mean series.
 
     With an array, such as the mean respiration of a heterogeneous soil over members,
-    the result is its effective kinetics: the constants of a uniform soil that does the
-    same. The default run is the published one.
+    they are the constants of a well-mixed soil that does the same; for closures of
+    patchy cores see `effective_kinetics`. The default run is the published one.
 
     **Arguments:** `kinetics`: whose constants are fitted, by name or a user's own;
     `target`: kinetics whose output, with its declared constants, is the data, or the
