@@ -41,6 +41,8 @@ def print_report(console: Console) -> bool:
     """Prints the report; returns whether all is well."""
     facts, diagnosis = examine()
     table = Table(show_header=False, box=None)
+    table.add_column()
+    table.add_column(overflow="fold")  # a path is told to its end
     for name, value in facts.items():
         table.add_row(name, value)
     console.print(table)
