@@ -117,7 +117,7 @@ class FitClosureConfig(TrainedConfig):
     """Fit one closure and save it; a fit that was stopped goes on where it was."""
 
     results: ClassVar[str] = "NAME.json"
-    file_only: ClassVar = ClosureConfig.file_only | {"figures"}
+    file_only: ClassVar = {*ClosureConfig.file_only, "figures"}
 
     closure: str = option("representative_cells", "NAME", ", ".join(FITTED))
     steps: int = 400

@@ -31,7 +31,7 @@ def fit(config: FitConfig) -> Job:
 
     config.check()
     problems = _problems(config)
-    options = {"starts": config.starts, "max_steps": _EVALUATIONS}
+    options: dict[str, Any] = {"starts": config.starts, "max_steps": _EVALUATIONS}
     options["key"] = jax.random.key(config.seed)
 
     def work(console: Console) -> Outcome:

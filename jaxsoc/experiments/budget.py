@@ -129,9 +129,11 @@ def checked_choice(order: int, of: str) -> None:
 
 
 def _run(soil, times, order, of, **options) -> _Budget:
-    model, _, params = soil
+    model, state, params = soil
     run = integrate(
-        *soil,
+        model,
+        state,
+        params,
         times,
         save=_Saver(model.fluxes, of, order),
         rate=model.fastest_rate,

@@ -187,10 +187,9 @@ def respiration_problems(
     """
     if len({one.name for one in series}) < len(series):
         raise ValueError("two series have one name")
+    options = {"points": common_length(series)} | options
     return {
-        (one.name, law): respiration_problem(
-            one, law, **{"points": common_length(series)} | options
-        )
+        (one.name, law): respiration_problem(one, law, **options)
         for law in kinetics
         for one in series
     }

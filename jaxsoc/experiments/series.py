@@ -224,7 +224,7 @@ def warn_of_large_cells(
         float(damkohler[worst]),
         float(checks["share_not_well_mixed"][worst]),
         edge=design.grid.edge,
-        case=" ".join(axis[i] for axis, i in names),
+        case=" ".join(axis[int(i)] for axis, i in names),
     )
 
 

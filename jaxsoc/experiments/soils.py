@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -188,7 +188,7 @@ def soils(
         start: Any = names[2]
         if not any(bool(jnp.any(pool != pool.reshape(-1)[0])) for pool in soil.state):
             start = tuple(f"{float(pool.reshape(-1)[0]):.12g}" for pool in soil.state)
-        yield names, (*names[:2], start), soil
+        yield cast(Case, names), (*names[:2], start), soil
 
 
 def over_cases(

@@ -49,8 +49,9 @@ class MemberStatistics:
             self.square[name] = self.square[name] + within + between
         for name in sorted(values.keys() - SERIES):
             pick = np.min if name == "smallest_pool" else np.max
-            most = pick(values[name], axis=3)
-            self.worst[name] = pick([self.worst.get(name, most), most], axis=0)
+            most = [pick(values[name], axis=3)]
+            most += [self.worst[name]] if name in self.worst else []
+            self.worst[name] = pick(most, axis=0)
         self._keep(values, members)
         self.count = total
 
@@ -62,8 +63,8 @@ class MemberStatistics:
         chosen = np.sort(np.argsort(ranks)[: max(_KEPT // size, 16)])
         for name in _MAIN:
             new = np.moveaxis(values[name], 3, 0)
-            pool = np.concatenate([self.kept.get(name, new[:0]), new])
-            self.kept[name] = pool[chosen]
+            pool = [self.kept[name], new] if name in self.kept else [new]
+            self.kept[name] = np.concatenate(pool)[chosen]
         self.ranks = ranks[chosen]
 
     def table(self) -> Table:

@@ -116,7 +116,8 @@ def _search(problem, start, max_steps, tolerance, watch) -> optimize.OptimizeRes
     return optimize.least_squares(
         lambda z: at(tuple(z))[0],
         start,
-        lambda z: at(tuple(z))[1],
+        # The stub of SciPy knows names alone.
+        lambda z: at(tuple(z))[1],  # pyright: ignore[reportArgumentType]
         x_scale="jac",
         xtol=tolerance,
         ftol=_LITTLE,

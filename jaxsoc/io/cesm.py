@@ -129,8 +129,9 @@ def _by_layer(name, variable, column):
     for dim in set(variable.dims) & set(_LAYERS):
         variable = variable.isel({dim: slice(column.layers)})
         depth = variable.coords.get(dim)
-        known = depth is not None and str(depth.attrs.get("units")) == "m"
-        if known and not np.allclose(depth, column.nodes[: depth.size], rtol=1e-2):
+        if depth is None or str(depth.attrs.get("units")) != "m":
+            continue
+        if not np.allclose(depth, column.nodes[: depth.size], rtol=1e-2):
             raise ValueError(
                 f"{name} is of layers at {np.asarray(depth)[:3]} ... m, expected "
                 f"{column.nodes[:3]} ..."

@@ -23,11 +23,13 @@ _SECONDS_PER_DAY = 86400.0
 _Units = Mapping[str, tuple[float, float]]
 _SAME = (1.0, 0.0)
 _CELSIUS = "degC", "°C", "C", "celsius", "Celsius", "degree_Celsius", "degrees_Celsius"
-_NUMBER = dict.fromkeys(("1", "", "unitless", "proportion"), _SAME)
-_SHARE = _NUMBER | dict.fromkeys(("%", "percent"), (0.01, 0.0))
-_SAND = dict.fromkeys(("%", "percent"), _SAME) | {"1": (100.0, 0.0)}
-_DEPTH = dict.fromkeys(("m", "meter", "metre"), _SAME) | {"cm": (0.01, 0.0)}
-_TEMPERATURE = dict.fromkeys(("K", "kelvin", "Kelvin"), _SAME)
+_NUMBER: _Units = dict.fromkeys(("1", "", "unitless", "proportion"), _SAME)
+_SHARE: _Units = {**_NUMBER, **dict.fromkeys(("%", "percent"), (0.01, 0.0))}
+_SAND: _Units = dict.fromkeys(("%", "percent"), _SAME) | {"1": (100.0, 0.0)}
+_DEPTH: _Units = dict.fromkeys(("m", "meter", "metre"), _SAME) | {"cm": (0.01, 0.0)}
+_TEMPERATURE: dict[str, tuple[float, float]] = dict.fromkeys(
+    ("K", "kelvin", "Kelvin"), _SAME
+)
 _TEMPERATURE |= dict.fromkeys(_CELSIUS, (1.0, 273.15))
 _TIMES = {
     **dict.fromkeys(("month", "months", "mon"), 1.0),

@@ -153,7 +153,7 @@ class MemberStore:
                 whole = np.full((*array.shape[:3], size, *array.shape[4:]), np.nan)
                 whole[:, :, :, : array.shape[3]] = array
                 group[name][place] = whole
-            group[_DONE][number] = array.shape[3]
+            group[_DONE][number] = next(iter(values.values())).shape[3]
 
     def read(self, number: int, members: int) -> dict[str, np.ndarray]:
         """The first members of a finished chunk, by name.

@@ -84,7 +84,7 @@ def train(
     state = (free, optimiser.init(free), free, jnp.full((rows, 2), jnp.nan), 0)
     free, memory, best, log, done = _restored(checkpoint, state)
     orders = _batches(count, min(batch, count), steps, seed)
-    stopped = "all steps taken"
+    stopped, row, so_far = "all steps taken", 0, np.zeros(0)
     for number in range(int(done), steps + 1):
         if number % every == 0 or number == steps:
             row = -(-number // every)
