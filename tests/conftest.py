@@ -20,8 +20,8 @@ settings.load_profile("steady")
 use_all_cores()
 jax.config.update("jax_enable_x64", True)
 # Most of the time of these tests goes into compiling: programs are kept for both
-# processes and later runs, and compiled without optimisation, in half the time. Tests
-# of speed and memory, and long runs, are marked `optimised`.
+# processes and later runs, and compiled without optimisation, in half the time. Files
+# with long runs are marked `optimised`.
 _CACHES = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
 _CACHE = _CACHES / "jaxsoc-tests" / f"jax-{jax.__version__}"
 jax.config.update(
@@ -53,8 +53,10 @@ def data() -> Path:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _forgotten():
-    """Programs of one file are not kept in memory for the next."""
+def _programs(request):
+    """Programs of one file: compiled in full if it says so, not kept for the next."""
+    optimised = request.node.get_closest_marker("optimised") is not None
+    jax.config.update("jax_disable_most_optimizations", not optimised)
     yield
     jax.clear_caches()
 
@@ -82,15 +84,6 @@ def pytest_terminal_summary(terminalreporter):
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20201)
-
-
-@pytest.fixture(autouse=True)
-def _optimised(request):
-    """Programs compiled in full for tests that say so."""
-    wanted = request.node.get_closest_marker("optimised") is not None
-    jax.config.update("jax_disable_most_optimizations", not wanted)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture

@@ -70,7 +70,9 @@ def test_a_dry_run_of_every_verb_writes_nothing_and_finds_obstacles(
     config.write_text("starts = 2" if verb == "fit" else SMALL)
     options = ["--config", config, "--dry-run"]
     code, printed, errors = jaxsoc(*verb.split(), *options, "--out", out / "new")
-    assert (code, errors) == (0, "") and " ".join(printed.split()).endswith("nothing was run")
+    assert (code, errors) == (0, "") and " ".join(printed.split()).endswith(
+        "nothing was run"
+    )
     assert "saved times" in printed or "evaluations" in printed
     assert not out.exists()
     name = "representative_cells.json" if verb == "closure fit" else VERBS[verb].results

@@ -15,6 +15,8 @@ from jaxsoc.physics.forcing import idealised
 from jaxsoc.physics.parameters import declarations, from_unit
 from jaxsoc.solve.layered import LayeredSystem, _factor, _substitute
 
+pytestmark = pytest.mark.optimised
+
 # Mean temperature, °C, and active layer, m.
 CLIMATES = {"cold": (-4.0, 1.0), "temperate": (8.0, 3.5), "tropical": (22.0, 3.5)}
 NAMES = MIMICS.pools._fields[1:]

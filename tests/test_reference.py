@@ -23,7 +23,8 @@ from jaxsoc.solve import Adaptive, integrate
 from jaxsoc.upscale import fields as random_fields
 from jaxsoc.upscale import moments, spectral
 
-pytestmark = pytest.mark.reference
+
+pytestmark = [pytest.mark.reference, pytest.mark.optimised]
 
 MULT, MM, IMM = "multiplicative", "michaelis_menten", "inverse_michaelis_menten"
 DAYS = (0, 20, 50, 100, 200)
