@@ -23,7 +23,6 @@ from jaxsoc.solve import Adaptive, integrate
 from jaxsoc.upscale import fields as random_fields
 from jaxsoc.upscale import moments, spectral
 
-
 pytestmark = [pytest.mark.reference, pytest.mark.optimised]
 
 MULT, MM, IMM = "multiplicative", "michaelis_menten", "inverse_michaelis_menten"
