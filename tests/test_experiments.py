@@ -41,6 +41,8 @@ from jaxsoc.physics.mortality import (
 from jaxsoc.upscale.distributions import LogUniform, Uniform
 from jaxsoc.upscale.fields import Fields, Generator
 
+pytestmark = pytest.mark.optimised
+
 SMALL = Design(grid=CellGrid((24, 24)), duration=240.0)
 
 
@@ -339,7 +341,10 @@ def test_cost_is_told_without_running():
         ({"kinetics": ()}, "no kinetics given"),
         ({"kinetics": ("eca", "eca")}, "names one twice"),
         ({"heterogeneity": ("patchy",)}, "unknown heterogeneity 'patchy'.*biochemical"),
-        ({"degree": "case3"}, "unknown parameters 'case3'.*case1, case2"),
+        (
+            {"degree": "case3"},
+            "unknown parameter_spread 'case3', expected one of case1, case2",
+        ),
         ({"control": "mean"}, "unknown control 'mean'.*nominal, field-mean"),
         ({"members": 0}, "members must be at least 1, got 0"),
         ({"every": 0.0}, "every must be a positive number of hours, got 0"),

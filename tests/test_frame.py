@@ -253,3 +253,8 @@ def test_results_are_the_same_bits_with_and_without_kept_programs(tmp_path):
             found.append(dataset.load())
     assert list((tmp_path / "jaxsoc").iterdir())
     assert found[0].equals(found[1]) and found[0].equals(found[2])
+
+
+def test_a_folder_that_no_system_can_have_is_refused():
+    with pytest.raises(ValueError, match="cannot write to the folder"):
+        report.check_out(Path("a\0b") / "upscale.nc")

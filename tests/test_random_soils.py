@@ -5,6 +5,8 @@ from random_soils import METHODS, TIGHT, ends, outcome, soils
 
 from jaxsoc.physics.kinetics import KINETICS
 
+pytestmark = pytest.mark.optimised
+
 
 def check(law, count, names):
     model, problem = soils(law, count, seed=1)
