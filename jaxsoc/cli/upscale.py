@@ -53,6 +53,8 @@ def upscale(config: UpscaleConfig) -> Job:
             return run(design, supplied, progress=progress)
 
         found = with_bar(console, runs)
+        if config.figures:
+            member()  # drawn here, so that what it warns of is noted with the rest
         return Outcome(found, lambda console, _: _print_summary(console, design, found))
 
     def said() -> str:

@@ -39,7 +39,8 @@ _CONSTANT_NAMES = {
     for kinetics in KINETICS
     for constant in _declared(kinetics)
     for name in (
-        f"{_SHORT_CONSTANTS[constant]}_{_SHORT_LAWS.get(kinetics, kinetics)}",
+        f"{_SHORT_CONSTANTS.get(constant, constant)}"
+        f"_{_SHORT_LAWS.get(kinetics, kinetics)}",
         f"{kinetics}_{constant}",
     )
 }
