@@ -26,7 +26,7 @@ from jaxsoc.models import (
 from jaxsoc.physics.columns import SoilColumn
 from jaxsoc.physics.forcing import Forcing, idealised
 from jaxsoc.solve import Steps, integrate
-from jaxsoc.solve.exponential import move_linear
+from jaxsoc.solve.periodic import move_linear
 
 COARSE = SoilColumn((0.1, 0.3, 0.6, 1.0))
 KINDS = {"clm5": (CLM5, CLM5Parameters), "compas": (COMPAS, COMPASParameters)}

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxsoc.solve.exponential import move_linear
-from jaxsoc.solve.periodic import Course, LinearYear
+from jaxsoc.solve.periodic import Course, LinearYear, move_linear
 from jaxsoc.solve.pointwise import Pointwise
 from jaxsoc.solve.steppers import rodas4
 

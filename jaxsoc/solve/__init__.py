@@ -4,8 +4,9 @@ from . import reductions as reductions
 from .devices import accelerated as accelerated
 from .devices import assume as assume
 from .devices import use_all_cores as use_all_cores
+from .ensembles import Sites as Sites
 from .ensembles import map_members as map_members
-from .follow import follow as follow
+from .ensembles import map_sites as map_sites
 from .integrate import Solution as Solution
 from .integrate import choose_method as choose_method
 from .integrate import integrate as integrate
@@ -21,13 +22,12 @@ from .pointwise import AbstractPointwise as AbstractPointwise
 from .pointwise import AbstractStocks as AbstractStocks
 from .pointwise import Pointwise as Pointwise
 from .precision import require_x64 as require_x64
-from .sites import Sites as Sites
-from .sites import map_sites as map_sites
+from .runs import follow as follow
 from .soundness import IntegrationError as IntegrationError
-from .stability import Stability as Stability
-from .stability import stability as stability
 from .statistics import AbstractStatistic as AbstractStatistic
+from .steady import Stability as Stability
 from .steady import Steady as Steady
+from .steady import stability as stability
 from .steady import steady_state as steady_state
 from .steppers import heun as heun
 from .steppers import rk4 as rk4

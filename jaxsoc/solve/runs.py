@@ -1,4 +1,7 @@
-"""A run by one method, from the first save time to the last, as one program."""
+"""A run by one method, from the first save time to the last, as one program.
+
+Of cells, for `integrate`; of small systems of any shape, by `follow`.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -14,11 +17,11 @@ from jax import lax
 
 from .blocks import run_between_saves, run_in_blocks, run_together, usual_block
 from .checks import Problem
-from .loops import Pace
+from .loops import Pace, equal_steps, march
 from .methods import Adaptive, Steps
 from .pointwise import AbstractPointwise, local_growth, local_rate
 from .statistics import AbstractStatistic, SavedAndWatched, Watch
-from .steppers import STABLE
+from .steppers import STABLE, rk4
 
 _ONE_WAY = (
     "steps that are counted on the way cannot be walked backwards: for reverse-mode "
@@ -132,7 +135,7 @@ def run_adaptive(method: Adaptive, problem: Problem) -> tuple[Any, Any, Any]:
     saveat = diffrax.SaveAt(
         subs=(diffrax.SubSaveAt(ts=times, fn=measure), diffrax.SubSaveAt(t1=True))
     )
-    solution = controlled(method, tendency, state, params, times, saveat)
+    solution = _controlled(method, tendency, state, params, times, saveat)
     saved, final = cast(Any, solution.ys)
     final = jax.tree.map(lambda leaf: leaf[0], final)
     return saved, final, solution.stats["num_steps"]
@@ -144,7 +147,7 @@ def _all_at_once(method, tendency, measure, state, params, times):
     A loop over the times of a step costs more than the steps where they are many.
     """
     saveat = diffrax.SaveAt(dense=True, t1=True)
-    solution = controlled(method, tendency, state, params, times, saveat)
+    solution = _controlled(method, tendency, state, params, times, saveat)
     whole = solution.result == diffrax.RESULTS.successful
 
     def moment(t):
@@ -167,7 +170,7 @@ def _cells(method, tendency, measure, state, params, times):
         state, varying = cell
         params = eqx.combine(varying, constant)
         saveat = diffrax.SaveAt(ts=times)
-        solution = controlled(method, tendency, state, params, times, saveat)
+        solution = _controlled(method, tendency, state, params, times, saveat)
         return solution.ys, solution.stats["num_steps"]
 
     # Blocks of cells bound the work lost on waiting for the stiffest of them.
@@ -178,7 +181,7 @@ def _cells(method, tendency, measure, state, params, times):
     return saved, jax.tree.map(lambda x: x[-1], states), jnp.sum(steps)
 
 
-def controlled(
+def _controlled(
     method: Adaptive, tendency: Any, state: Any, params: Any, times: Any, saveat: Any
 ) -> Any:
     """diffrax's solution, with steps by error control."""
@@ -197,3 +200,40 @@ def controlled(
         # A failed solve leaves its later results infinite, which `integrate` reports.
         throw=False,
     )
+
+
+def follow(
+    tendency: Callable,
+    state: Any,
+    params: Any,
+    times: Any,
+    *,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    max_steps: int = 100_000,
+    steps: int | None = None,
+) -> tuple[Any, Any]:
+    """The state at every time, and whether the run got there.
+
+    **Arguments:** `tendency`: `(t, state, params) -> d(state)/dt`, any pytree;
+    `times`: increasing, the state is that at the first; `rtol`, `atol`, `max_steps`:
+    of error-controlled steps; `steps`: that many equal ones between two times in their
+    place, for batches and gradients. Batch it with `vmap`.
+    **Returns:** states leading by time, infinite after a run that left the finite
+    numbers; whether all are finite.
+    **Raises:** `ValueError` for fewer than one step.
+    """
+    times = jnp.asarray(times, jax.tree.leaves(state)[0].dtype)
+    if steps is None:
+        method = Adaptive(rtol=rtol, atol=atol, max_steps=max_steps)
+        at_times = diffrax.SaveAt(ts=times)
+        states = _controlled(method, tendency, state, params, times, at_times).ys
+    elif steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    else:
+        advance = equal_steps(rk4(tendency), steps, steps)
+        later, _ = march(advance, lambda t, state: state, state, params, times)
+        first = jax.tree.map(lambda x: x[None], state)
+        states = jax.tree.map(lambda *both: jnp.concatenate(both), first, later)
+    finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(states)]
+    return states, jnp.all(jnp.stack(finite))

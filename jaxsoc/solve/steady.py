@@ -1,4 +1,4 @@
-"""States at which a tendency leaves everything as it is."""
+"""States at which a tendency leaves everything as it is, and small changes of them."""
 
 from collections.abc import Callable
 from functools import singledispatch
@@ -8,16 +8,19 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 
-from .continuation import FIRST, continued
+from .newton import FIRST, continued
 from .pointwise import depends_on
 from .precision import require_x64
 
 # Dense Jacobians beyond this many unknowns take more memory than a machine has.
 _MOST_UNKNOWNS = 8192
+# Imaginary parts below this share of the largest eigenvalue are rounding.
+_ROUNDING = 1e-9
 
 
 class Steady(NamedTuple):
@@ -67,7 +70,7 @@ def steady_state(
 
 @eqx.filter_jit
 def _search(model, params, start) -> Steady:
-    vector, lifted, tendency = unknowns(model, params, start)
+    vector, lifted, tendency = _unknowns(model, params, start)
     if not 0 < vector.size <= _MOST_UNKNOWNS:
         raise ValueError(
             f"a steady state of {vector.size} unknowns at once is not supported, "
@@ -78,7 +81,7 @@ def _search(model, params, start) -> Steady:
     return Steady(lifted(x), jnp.all(jnp.isfinite(x)))
 
 
-def unknowns(
+def _unknowns(
     model: Callable, params: Any, state: Any
 ) -> tuple[Any, Callable, Callable]:
     """A state without the pools that nothing depends on, as one vector.
@@ -133,3 +136,48 @@ def _root(tendency, start, given):
 
 def _name(model: Any) -> str:
     return model.__name__ if isinstance(model, FunctionType) else type(model).__name__
+
+
+class Stability(NamedTuple):
+    """What becomes of small changes of a steady state.
+
+    `eigenvalues`: of the Jacobian, the slowest to die out first, per unit of time;
+    `period`: of the oscillation that dies out slowest, infinite where nothing swings;
+    `damping_time`: in which that falls to 1/e of itself, NaN where nothing swings;
+    `stable`: whether every change dies out.
+    """
+
+    eigenvalues: np.ndarray
+    period: float
+    damping_time: float
+    stable: bool
+
+
+def stability(model: Callable, params: Any, state: Any = None) -> Stability:
+    """Eigenvalues of a tendency's Jacobian at a steady state, and its slowest swing.
+
+    J = ∂f/∂x,  period = 2π / |Im λ|,  damping time = -1 / Re λ
+
+    **Arguments:** `state`: by default `steady_state(model, params)`; pools that nothing
+    depends on do not count. Time is in the unit of the tendency: hours for `TwoPool`,
+    days for columns.
+    **Raises:** as `steady_state`.
+    """
+    state = steady_state(model, params) if state is None else state
+    J = np.asarray(_jacobian(model, *jax.tree.map(jnp.asarray, (params, state))))
+    values = np.linalg.eigvals(J)
+    values = values[np.argsort(-values.real, kind="stable")]
+    swings = values[abs(values.imag) > _ROUNDING * abs(values).max(initial=0.0)]
+    period, damping = np.inf, np.nan
+    if swings.size:
+        period = 2 * np.pi / abs(swings[0].imag)
+        damping = -1 / swings[0].real
+    return Stability(
+        values, float(period), float(damping), bool((values.real < 0).all())
+    )
+
+
+@eqx.filter_jit
+def _jacobian(model, params, state):
+    x, _, tendency = _unknowns(model, params, state)
+    return jax.jacfwd(tendency)(x, (model, params))
