@@ -65,8 +65,8 @@ FILES = {
     "physics": """shapes units options months parameters safe once transforms grids
         columns allocation forcing environment kinetics mortality mixing profiles""",
     "solve": """precision devices reductions pointwise steppers loops layered newton
-        steady methods shooting periodic ensembles statistics checks blocks runs
-        soundness integrate train""",
+        steady methods periodic ensembles statistics checks blocks runs
+        integrate train""",
     "models": """numbers two_pool column clm5_parameters compas_parameters
         mimics_parameters clm5 compas mimics indicative""",
     "columns": """checks network matrices components budgets ages steady microbial_year

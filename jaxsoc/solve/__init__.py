@@ -1,6 +1,7 @@
 """Mathematics that has never heard of soil."""
 
 from . import reductions as reductions
+from .checks import IntegrationError as IntegrationError
 from .devices import accelerated as accelerated
 from .devices import assume as assume
 from .devices import use_all_cores as use_all_cores
@@ -23,7 +24,6 @@ from .pointwise import AbstractStocks as AbstractStocks
 from .pointwise import Pointwise as Pointwise
 from .precision import require_x64 as require_x64
 from .runs import follow as follow
-from .soundness import IntegrationError as IntegrationError
 from .statistics import AbstractStatistic as AbstractStatistic
 from .steady import Stability as Stability
 from .steady import Steady as Steady

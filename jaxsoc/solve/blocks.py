@@ -151,23 +151,13 @@ class _Packing(NamedTuple):
         return jax.tree.unflatten(structure, leaves)
 
     def repack(self, values: Any) -> list:
-        """Rows `(..., value, time)` from values `(..., time, *shape)`."""
-        known, leaves = jax.tree.leaves(self.shapes), jax.tree.leaves(values)
-        flat = [
-            jnp.moveaxis(
-                leaf.reshape(leaf.shape[: leaf.ndim - one.ndim] + (-1,)), -1, -2
-            )
-            for leaf, one in zip(leaves, known, strict=True)
-        ]
-        return [
-            jnp.concatenate([flat[i] for i in places], axis=-2)
-            for places in self.branches
-        ]
+        """Rows `(value, time)` from values `(time, *shape)`."""
+        return [row.T for row in jax.vmap(self.pack)(values)]
 
 
 def _run_all(run, statistic, pack, state, params, times, plan):
     devices, blocks, size, rest = plan
-    constant, varying = _split(params)
+    constant, varying = split_params(params)
     cells, cut = (state, varying), devices * blocks * size
     if not blocks:
         return run(state, varying, constant, times)
@@ -224,9 +214,8 @@ def _run_parts(step, statistic, pack, pace, state, params, times):
 
     packed = lambda t, carried: pack.pack(statistic(t, join(carried[0]), params))
     start = cut(state), jnp.zeros((), times.dtype)
-    first = packed(times[0], start)
     values, (parts, steps) = march(all_parts, packed, start, params, times)
-    return _by_value(first, values), join(parts), steps
+    return _by_value(values), join(parts), steps
 
 
 def _run_device(run, statistic, pack, plan, cells, tail, shared):
@@ -258,21 +247,18 @@ def _run_block(step, statistic, pack, pace, state, varying, constant, times):
     params = eqx.combine(varying, constant)
     packed = lambda t, state: pack.pack(statistic(t, state, params))
     values, final, steps = run_together(step, packed, pace, state, params, times)
-    return _by_value(packed(times[0], state), values), final, steps
+    return _by_value(values), final, steps
 
 
-def _by_value(first, later):
-    """Rows of packed values with time last: what merges blocks then runs along it.
-
-    Which a processor can do in lanes.
-    """
-    return [jnp.concatenate([a[None], b]).T for a, b in zip(first, later, strict=True)]
+def _by_value(values):
+    """Packed values with time last: what merges blocks runs along it, in lanes."""
+    return [x.T for x in values]
 
 
 def run_together(
     step: Step, measure: Callable, pace: Pace, state: Any, params: Any, times: Any
 ) -> tuple[Any, Any, Any]:
-    """Cells that take their steps together: what is measured later, end, steps taken.
+    """Cells that take their steps together: what is measured, end, steps taken.
 
     **Arguments:** `measure`: `(t, state) -> values`.
     """
@@ -281,9 +267,8 @@ def run_together(
         return *found, jnp.asarray(pace.count * (times.size - 1), times.dtype)
     carried = state, jnp.zeros((), times.dtype)
     seen = lambda t, carried: measure(t, carried[0])
-    values, (final, steps) = march(
-        counted_steps(step, pace), seen, carried, params, times
-    )
+    advance = counted_steps(step, pace)
+    values, (final, steps) = march(advance, seen, carried, params, times)
     return values, final, steps
 
 
@@ -308,7 +293,7 @@ def run_between_saves(
     order = jnp.pad(order, (0, blocks * size - cells), mode="edge")
     cut = lambda x: x.reshape(-1)[order].reshape(blocks, size)
     whole = lambda x: x.reshape(-1)[back]
-    constant, varying = _split(params)
+    constant, varying = split_params(params)
     varying = jax.tree.map(cut, varying)
     advance = counted_steps(step, pace)
 
@@ -332,14 +317,12 @@ def run_between_saves(
 def _by_rate(rate, state, params, times):
     """The cells in the order of their rates, and the place of each cell in it."""
     leaf = jax.tree.leaves(state)[0]
-    rates = jnp.broadcast_to(
-        rate(times[0], state, params, times[1] - times[0]), leaf.shape
-    )
-    order = jnp.argsort(rates.reshape(-1))
+    rates = rate(times[0], state, params, times[1] - times[0])
+    order = jnp.argsort(jnp.broadcast_to(rates, leaf.shape).reshape(-1))
     back = jnp.zeros(leaf.size, order.dtype).at[order].set(jnp.arange(leaf.size))
     return order, back.reshape(leaf.shape)
 
 
-def _split(params):
+def split_params(params: Any) -> tuple[Any, Any]:
     """Parameters that are one number, and those that differ between cells."""
     return eqx.partition(params, jax.tree.map(lambda x: x.ndim == 0, params))

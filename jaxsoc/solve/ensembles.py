@@ -94,13 +94,8 @@ class Sites(eqx.Module):
         many as there are, up to 65,536, on an accelerator.
         **Raises:** `ValueError` for leaves that disagree on their number.
         """
-        counts = {jnp.shape(leaf)[0] for leaf in jax.tree.leaves(sites)}
-        if len(counts) != 1:
-            raise ValueError(
-                "all arrays of sites must lead by the same number of sites, got "
-                f"{', '.join(map(str, sorted(counts)))}"
-            )
-        (count,) = counts
+        counts = (jnp.shape(leaf)[0] for leaf in jax.tree.leaves(sites))
+        count = _one_count("all arrays of sites must lead by", counts)
         if block is None:
             # As few as an accelerator can take, and of one size.
             few = -(-count // -(-count // _LARGEST_BLOCK))
@@ -148,15 +143,19 @@ def map_sites(function: Callable, *sites: Sites, devices: int | None = None) -> 
     **Returns:** what it returns, of all sites.
     **Raises:** `ValueError` for arguments with different numbers of sites.
     """
-    counts = {one.count for one in sites}
-    if len(counts) != 1:
-        raise ValueError(
-            "every argument must hold the same number of sites, got "
-            f"{', '.join(str(one.count) for one in sites)}"
-        )
+    count = _one_count("every argument must hold", (one.count for one in sites))
     lifted = jax.vmap(function, in_axes=-1, out_axes=-1)
     every = tuple(one.blocks for one in sites)
     blocks = map_members(
         lambda block: lifted(*block), every, devices=devices, together=1
     )
-    return Sites(blocks, counts.pop())
+    return Sites(blocks, count)
+
+
+def _one_count(what, counts):
+    found = sorted(set(counts))
+    if len(found) != 1:
+        raise ValueError(
+            f"{what} the same number of sites, got {', '.join(map(str, found))}"
+        )
+    return found[0]

@@ -15,13 +15,12 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from . import soundness
+from . import checks
 from .blocks import usual_block
-from .checks import checked_problem, refuse_misfit, unknown
+from .checks import IntegrationError, Soundness, unknown
 from .methods import COURANT, Adaptive, Method, Rate, Steps
 from .pointwise import AbstractPointwise, Tendency
 from .runs import run_adaptive, run_steps
-from .soundness import IntegrationError, Soundness
 from .statistics import Statistics
 from .steppers import ORDER
 
@@ -107,11 +106,11 @@ def integrate(
     """
     if not tolerance > 0:
         raise ValueError(f"tolerance must be positive, got {tolerance}")
-    problem = checked_problem(tendency, save, rate, state, params, times)
+    problem = checks.checked_problem(tendency, save, rate, state, params, times)
     chosen = method is None
     if method is None:
         method = _chosen(problem)
-    refuse_misfit(method, problem)
+    checks.refuse_misfit(method, problem)
     if throw and isinstance(method, Steps) and problem.unknown:
         # A program for several devices that raises would end the whole process.
         method = dataclasses.replace(method, devices=method.devices or 1)
@@ -141,7 +140,7 @@ def choose_method(
     **Raises:** `ValueError` inside `jit` or `grad`, where values are not known, and for
     rates that are not finite.
     """
-    return _chosen(checked_problem(tendency, None, rate, state, params, times))
+    return _chosen(checks.checked_problem(tendency, None, rate, state, params, times))
 
 
 def _chosen(problem):
@@ -182,7 +181,7 @@ def _run(method, problem, tolerance, estimate):
         solve = lambda factor: run_steps(method, since, count, factor, bool(estimate))
     else:
         solve = lambda factor: run_adaptive(
-            method if factor == 2 else method.with_tolerances(0.1), since
+            method if factor == 2 else method.tightened(), since
         )
     (values, watched), final, steps = solve(2)
     error = relative_error = cell_error = None
@@ -195,7 +194,7 @@ def _run(method, problem, tolerance, estimate):
         relative = [shrink * _relative_difference(a, b) for a, b in pairs]
         relative_error = jnp.max(jnp.nan_to_num(jnp.stack(relative), nan=jnp.inf))
         cell_error = _cell_difference(problem.state, final, coarse_final)
-    sound = soundness.judge(method, problem, watched, final, tolerance)
+    sound = checks.judge(method, problem, watched, final, tolerance)
     return Solution(
         *(jnp.asarray(times), values, final, method, steps),
         *(error, relative_error, cell_error, sound),

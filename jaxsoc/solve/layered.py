@@ -89,15 +89,8 @@ def _(mixed, pivot, primals, tangents):
     return x, _substitute(mixed, factors, rest)
 
 
-class _Factors(NamedTuple):
-    """Inverses of the pivot blocks by layer, and the exchanges."""
-
-    inverses: Rows
-    above: Any
-    below: Any
-
-
 def _factor(mixed, pivot, system):
+    """Inverses of the pivot blocks by layer, and the exchanges."""
     size = len(mixed)
     every = range(size)
 
@@ -123,7 +116,7 @@ def _factor(mixed, pivot, system):
     start = ((zero,) * size,) * size
     layers = (system.blocks, system.above, system.below)
     _, inverses = lax.scan(down, start, layers, unroll=accelerated())
-    return _Factors(inverses, system.above, system.below)
+    return inverses, system.above, system.below
 
 
 def _substitute(mixed, factors, right):

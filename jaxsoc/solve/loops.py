@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from . import devices
-from .devices import accelerated
 from .steppers import Step
 
 # Pairs of steps that cells may take between two save times.
@@ -44,7 +43,7 @@ def together() -> int:
     Two on a processor, where XLA copies what a pass of a loop reads after writing it;
     eight on an accelerator, where a pass costs a launch.
     """
-    return devices.UNROLL if accelerated() else 2
+    return devices.UNROLL if devices.accelerated() else 2
 
 
 def equal_steps(step: Step, count: int, length: int) -> Advance:
@@ -101,7 +100,7 @@ def counted_steps(step: Step, pace: Pace) -> Advance:
 
 def _repeated(one, count, state):
     """A number of steps that the program learns; several a pass on an accelerator."""
-    if not accelerated():
+    if not devices.accelerated():
         return lax.fori_loop(0, count, one, state)
     several = together()
 
@@ -117,11 +116,22 @@ def _repeated(one, count, state):
 
 
 def march(advance: Advance, measure: Callable, state: Any, params: Any, times: Any):
-    """Carries a state from time to time: what is measured at each later one, the end.
+    """Carries a state from time to time: what is measured at each of them, the end.
 
     **Arguments:** `advance`: `(state, params, start, end) -> state`; `measure`:
     `(t, state) -> values`.
     """
+    later, final = _onward(advance, measure, state, params, times)
+    return _joined(measure(times[0], state), later), final
+
+
+def _joined(first, later):
+    one = lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b])
+    return jax.tree.map(one, first, later)
+
+
+def _onward(advance, measure, state, params, times):
+    """As `march`, without what is measured at the first time."""
 
     def interval(state, window):
         state = advance(state, params, *window)
@@ -139,15 +149,16 @@ def march_in_segments(
     Reverse mode stores the state at their ends, and repeats one at a time: memory in
     proportion to √steps, for the price of one more forward run.
     """
-    intervals = times.size - 1
+    intervals, first = times.size - 1, measure(times[0], state)
     length = max(1, round(math.sqrt(count * intervals)))
     whole = max(1, round(length / count))  # intervals in a segment
     advance = equal_steps(step, count, length if whole == 1 else count)
     # Its fields by cell are cheaper to compute again than to keep for the way back.
     measure = jax.checkpoint(measure, prevent_cse=False)
-    one = partial(march, advance, measure)
+    one = partial(_onward, advance, measure)
     if whole == 1:
-        return one(state, params, times)
+        later, state = one(state, params, times)
+        return _joined(first, later), state
     segment = jax.checkpoint(one, prevent_cse=False)
     segments = intervals // whole
     ends = whole * jnp.arange(segments)[:, None] + jnp.arange(whole + 1)[None]
@@ -158,4 +169,4 @@ def march_in_segments(
     if segments * whole < intervals:
         more, state = segment(state, params, times[segments * whole :])
         values = jax.tree.map(join, values, more)
-    return values, state
+    return _joined(first, values), state

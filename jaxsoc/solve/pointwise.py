@@ -54,6 +54,19 @@ class Pointwise(AbstractPointwise):
         return self.function(t, state, params)
 
 
+def refuse_coupled(what: str, tendency: Any) -> None:
+    """Refuses `what` for a tendency that does not declare its cells apart.
+
+    **Raises:** `ValueError` that says what to do.
+    """
+    if not isinstance(tendency, AbstractPointwise):
+        raise ValueError(
+            f"{what} need a tendency that couples no cells, and {tendency!r} does not "
+            "declare it: leave that out, take rk4 or Adaptive, or, if it does couple "
+            "none, give solve.Pointwise(tendency)"
+        )
+
+
 def depends_on(function: Callable, arguments: Sequence[Any]) -> list[bool]:
     """Of each argument, whether any result of `function(*arguments)` depends on it."""
     jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
@@ -67,14 +80,14 @@ def slopes(function: Callable, x: Sequence[Any]) -> tuple[Any, list[list[Any]], 
     anything else.
     **Returns:** its results, ∂fᵢ/∂xⱼ as rows of arrays, and the rest.
     """
+    places = range(len(x))
     seeds = tuple(
-        jnp.stack([jnp.ones_like(v) if i == j else jnp.zeros_like(v) for j in at])
-        for at in (range(len(x)),)
+        jnp.stack([jnp.full_like(v, float(i == j)) for j in places])
         for i, v in enumerate(x)
     )
     push = lambda seed: jax.jvp(function, (tuple(x),), (seed,), has_aux=True)
     found, columns, more = jax.vmap(push, out_axes=(None, 0, None))(seeds)
-    return found, [[column[j] for j in range(len(x))] for column in columns], more
+    return found, [[column[j] for j in places] for column in columns], more
 
 
 class Jacobian:

@@ -5,7 +5,6 @@ Of cells, for `integrate`; of small systems of any shape, by `follow`.
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import Any, cast
 
 import diffrax
@@ -14,12 +13,13 @@ import jax
 import jax.numpy as jnp
 from equinox.internal import nondifferentiable_backward
 from jax import lax
+from jax.tree_util import Partial
 
-from .blocks import run_between_saves, run_in_blocks, run_together, usual_block
+from . import blocks
 from .checks import Problem
 from .loops import Pace, equal_steps, march
 from .methods import Adaptive, Steps
-from .pointwise import AbstractPointwise, local_growth, local_rate
+from .pointwise import AbstractPointwise, Pointwise, local_growth, local_rate
 from .statistics import AbstractStatistic, SavedAndWatched, Watch
 from .steppers import STABLE, rk4
 
@@ -29,27 +29,18 @@ _ONE_WAY = (
 )
 
 
-class _Since(AbstractPointwise):
-    """A pointwise tendency whose clock starts at the first save time."""
-
-    inner: Any
-    origin: Any
-
-    def __call__(self, t: Any, state: Any, params: Any) -> Any:
-        return self.inner(self.origin + t, state, params)
+def _since(function, origin, t, *others):
+    return function(origin + t, *others)
 
 
 def _shifted(problem):
     """The tendency and the rate as functions of time since the first."""
-    tendency, rate, origin = problem.tendency, problem.rate, problem.origin
-    own = _Since(tendency, origin)
+    since = lambda function: Partial(_since, function, problem.origin)
+    tendency, rate = since(problem.tendency), problem.rate
     # Only what couples no cells may be taken for it.
-    apart = isinstance(tendency, AbstractPointwise)
-    function = own if apart else lambda t, state, params: own(t, state, params)
-    bound = None
-    if rate is not None:
-        bound = lambda t, *others: rate(origin + t, *others)
-    return function, bound
+    if isinstance(problem.tendency, AbstractPointwise):
+        tendency = Pointwise(tendency)
+    return tendency, None if rate is None else since(rate)
 
 
 def run_steps(
@@ -85,18 +76,16 @@ def _steps(method, problem, count, courant, factor, watch):
     if layout is None:
         merges = isinstance(problem.save, AbstractStatistic)
         layout = "blocks" if apart and merges else "whole"
-    block = method.block or usual_block(layout, state, counted=rate is not None)
+    block = method.block or blocks.usual_block(layout, state, counted=rate is not None)
+    seen = lambda t, state: measure(t, state, params)
+    course = state, params, times
     if layout == "blocks":
         devices = method.devices or jax.device_count()
-        found = run_in_blocks(step, measure, state, params, times, pace, block, devices)
+        found = blocks.run_in_blocks(step, measure, *course, pace, block, devices)
+    elif apart and rate is not None:
+        found = blocks.run_between_saves(step, seen, pace, *course, block)
     else:
-        seen = lambda t, state: measure(t, state, params)
-        run: Callable = run_together
-        if apart and rate is not None:
-            run = partial(run_between_saves, block=block)
-        later, final, steps = run(step, seen, pace, state, params, times)
-        prepend = lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b])
-        found = jax.tree.map(prepend, seen(times[0], state), later), final, steps
+        found = blocks.run_together(step, seen, pace, *course)
     return found if pace.known else nondifferentiable_backward(found, msg=_ONE_WAY)
 
 
@@ -163,8 +152,7 @@ def _all_at_once(method, tendency, measure, state, params, times):
 def _cells(method, tendency, measure, state, params, times):
     shape = jax.tree.leaves(state)[0].shape
     flat = lambda tree: jax.tree.map(lambda x: x.reshape(-1) if x.ndim else x, tree)
-    uniform = jax.tree.map(lambda x: x.ndim == 0, params)
-    constant, varying = eqx.partition(flat(params), uniform)
+    constant, varying = blocks.split_params(flat(params))
 
     def one_cell(cell):
         state, varying = cell
@@ -232,8 +220,6 @@ def follow(
         raise ValueError(f"steps must be at least 1, got {steps}")
     else:
         advance = equal_steps(rk4(tendency), steps, steps)
-        later, _ = march(advance, lambda t, state: state, state, params, times)
-        first = jax.tree.map(lambda x: x[None], state)
-        states = jax.tree.map(lambda *both: jnp.concatenate(both), first, later)
+        states, _ = march(advance, lambda t, state: state, state, params, times)
     finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(states)]
     return states, jnp.all(jnp.stack(finite))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .pointwise import AbstractPointwise, Jacobian, Tendency
+from .pointwise import Jacobian, Tendency, refuse_coupled
 
 Step = Callable[[Any, Any, Any, Any], Any]
 Stepper = Callable[[Tendency], Step]
@@ -120,12 +120,7 @@ def rodas4(tendency: Tendency) -> Step:
 
 
 def _rosenbrock(tendency, tableau):
-    if not isinstance(tendency, AbstractPointwise):
-        raise ValueError(
-            "steps that are implicit cell by cell need a tendency that couples no "
-            f"cells, and {tendency!r} does not declare it: use rk4 or Adaptive, or, if "
-            "it does couple none, solve.Pointwise(tendency)"
-        )
+    refuse_coupled("steps that are implicit cell by cell", tendency)
     stages = tuple(zip(*tableau[1:5], strict=True))
 
     def step(t, state, params, dt):

@@ -89,7 +89,8 @@ def train(
         if number % every == 0 or number == steps:
             row = -(-number // every)
             log = log.at[row].set(jnp.stack(scores(free)))
-            so_far = _finite_or_inf(log[: row + 1, 0])
+            known = np.asarray(log[: row + 1, 0])
+            so_far = np.where(np.isfinite(known), known, np.inf)
             if so_far[-1] < np.inf and so_far[-1] <= so_far.min():
                 best = free
         if number == steps:
@@ -110,9 +111,8 @@ def train(
             f"{name} leaves the finite numbers on every example set aside: start from "
             "other numbers"
         )
-    at = np.minimum(np.arange(len(table)) * every, steps)
-    kept = int(at[_finite_or_inf(table[:, 0]).argmin()])
-    return best, History(at[seen], table[seen, 0], table[seen, 1], kept, stopped)
+    at = np.minimum(np.arange(rows) * every, steps)
+    return best, History(at[seen], *table[seen].T, int(at[so_far.argmin()]), stopped)
 
 
 def _compiled(loss, optimiser):
@@ -129,10 +129,6 @@ def _compiled(loss, optimiser):
         return optax.apply_updates(free, change), memory
 
     return step
-
-
-def _finite_or_inf(errors):
-    return np.where(np.isfinite(errors), errors, np.inf)
 
 
 def _batches(count, batch, steps, seed):

@@ -93,7 +93,7 @@ def _along(closure, params, known, fixed, times, courant):
 
     def run(pools):
         measure = lambda t, pools: rate(pools)
-        later, _, _ = run_together(step, measure, pace, pools, None, times)
-        return jnp.concatenate([rate(pools)[None], later])
+        rates, _, _ = run_together(step, measure, pace, pools, None, times)
+        return rates
 
     return run
