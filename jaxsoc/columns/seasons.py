@@ -15,13 +15,7 @@ from jax.core import Tracer
 from jaxsoc.models.column import AbstractColumnModel, Surroundings
 from jaxsoc.physics.forcing import MONTHS
 from jaxsoc.physics.units import DAYS_PER_YEAR
-from jaxsoc.solve.periodic import (
-    Course,
-    LinearYear,
-    linear_course,
-    linear_orbit,
-    shoot,
-)
+from jaxsoc.solve.periodic import Course, LinearYear, linear_course, linear_orbit, shoot
 from jaxsoc.solve.pointwise import AbstractStocks
 
 from .checks import one_site

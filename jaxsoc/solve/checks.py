@@ -11,12 +11,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from .methods import Adaptive, Steps
-from .pointwise import (
-    AbstractBounded,
-    AbstractPointwise,
-    AbstractStocks,
-    refuse_coupled,
-)
+from .pointwise import AbstractBounded, AbstractPointwise, AbstractStocks, check_apart
 from .statistics import AbstractStatistic, Watched
 from .steppers import GROWTH, STABLE
 
@@ -166,7 +161,7 @@ def refuse_misfit(method: Any, problem: Problem) -> None:
     """
     if isinstance(method, Adaptive):
         if method.per_cell:
-            refuse_coupled("Adaptive(per_cell=True)", problem.tendency)
+            check_apart("Adaptive(per_cell=True)", problem.tendency)
         return
     if not isinstance(method, Steps):
         raise TypeError(f"method must be Steps or Adaptive, got {method!r}")
@@ -176,7 +171,7 @@ def refuse_misfit(method: Any, problem: Problem) -> None:
             "example rate=model.fastest_rate"
         )
     if method.layout == "blocks" or method.block is not None:
-        refuse_coupled("steps in blocks of cells", problem.tendency)
+        check_apart("steps in blocks of cells", problem.tendency)
     method.stepper(problem.tendency)
     if method.layout == "blocks" and not isinstance(problem.save, AbstractStatistic):
         raise ValueError(

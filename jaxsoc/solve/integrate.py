@@ -123,7 +123,7 @@ def integrate(
             break
         method = method.tightened()
         solution = _run(method, problem, tolerance, estimate)
-    return _delivered(solution, tendency, tolerance if chosen else None, throw)
+    return _delivered(solution, tolerance if chosen else None, throw)
 
 
 def choose_method(
@@ -249,19 +249,17 @@ def _error_per_difference(method):
 def _misses(solution, tolerance):
     """What the estimated errors miss, in words, or None."""
     of_means, of_cell = float(solution.relative_error), float(solution.cell_error)
-    most = _CELL_TOLERANCE * tolerance
+    most = f"the tolerance {tolerance:g}"
     if not of_means <= tolerance:
-        missed = f"{of_means:.2g} of the mean pools stays above the tolerance "
-        missed += f"{tolerance:g}"
-    elif not of_cell <= most:
-        missed = f"{of_cell:.2g} of the worst cell stays above {most:g}, a hundred "
-        missed += "times the tolerance"
+        missed = f"{of_means:.2g} of the mean pools stays above {most}"
+    elif not of_cell <= _CELL_TOLERANCE * tolerance:
+        missed = f"{of_cell:.2g} of the worst cell stays above a hundred times {most}"
     else:
         return None
-    return f"the estimated error {missed}"
+    return f"the estimated error {missed}: give `method` by hand or a larger tolerance"
 
 
-def _delivered(solution, tendency, tolerance, throw):
+def _delivered(solution, tolerance, throw):
     if not throw:
         return solution
     if unknown(solution.soundness):
@@ -269,9 +267,7 @@ def _delivered(solution, tendency, tolerance, throw):
         return eqx.tree_at(lambda s: (s.values, s.final), solution, delivered)
     sentence = solution.soundness.sentence(solution.method, solution.final)
     if sentence is None and tolerance is not None:
-        missed = _misses(solution, tolerance)
-        if missed:
-            sentence = f"{missed}: give `method` by hand or a larger tolerance"
+        sentence = _misses(solution, tolerance)
     if sentence:
         raise IntegrationError(sentence)
     return solution

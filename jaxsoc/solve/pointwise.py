@@ -54,7 +54,7 @@ class Pointwise(AbstractPointwise):
         return self.function(t, state, params)
 
 
-def refuse_coupled(what: str, tendency: Any) -> None:
+def check_apart(what: str, tendency: Any) -> None:
     """Refuses `what` for a tendency that does not declare its cells apart.
 
     **Raises:** `ValueError` that says what to do.

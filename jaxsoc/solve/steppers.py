@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .pointwise import Jacobian, Tendency, refuse_coupled
+from .pointwise import Jacobian, Tendency, check_apart
 
 Step = Callable[[Any, Any, Any, Any], Any]
 Stepper = Callable[[Tendency], Step]
@@ -120,7 +120,7 @@ def rodas4(tendency: Tendency) -> Step:
 
 
 def _rosenbrock(tendency, tableau):
-    refuse_coupled("steps that are implicit cell by cell", tendency)
+    check_apart("steps that are implicit cell by cell", tendency)
     stages = tuple(zip(*tableau[1:5], strict=True))
 
     def step(t, state, params, dt):
