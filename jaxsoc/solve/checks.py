@@ -128,17 +128,22 @@ def _checked_leaves(tendency, state, params):
     return state, params
 
 
-def _refuse_negative(state):
+def _named(state):
+    """Pools with their names."""
     for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
+        yield jax.tree_util.keystr(path).strip(".") or "the state", leaf
+
+
+def _refuse_negative(state):
+    for name, leaf in _named(state):
         if isinstance(leaf, Tracer):
             continue
         values = np.asarray(leaf)
         off = ~((values >= 0) & np.isfinite(values))
         if off.any():
             raise ValueError(
-                f"{jax.tree_util.keystr(path).strip('.')} must be finite and not "
-                f"negative, got {values[off].flat[0]:g} ({off.sum()} of {values.size} "
-                "cells)"
+                f"{name} must be finite and not negative, got "
+                f"{values[off].flat[0]:g} ({off.sum()} of {values.size} cells)"
             )
 
 
@@ -251,10 +256,7 @@ class Soundness(eqx.Module):
         if not bool(self.finite):
             return _NOT_FINITE
         if bool(self.negative):
-            names = [
-                jax.tree_util.keystr(path).strip(".") or "the state"
-                for path, _ in jax.tree_util.tree_flatten_with_path(state)[0]
-            ]
+            names = [name for name, _ in _named(state)]
             table = np.stack([np.atleast_1d(x) for x in self.lowest])
             pool, when = np.unravel_index(table.argmin(), table.shape)
             at = float(self.times[when] if table.shape[1] > 1 else self.times[-1])

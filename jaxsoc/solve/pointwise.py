@@ -141,13 +141,13 @@ class Jacobian:
 
 
 def _local_jacobian(tendency, t, state, params):
-    """J of the coupled pools of each cell, two leading axes; None for none."""
+    """J of the coupled pools of each cell, two leading axes; nothing where none is."""
     pools, structure = jax.tree.flatten(state)
     pack = lambda pools: jax.tree.unflatten(structure, pools)
     f = lambda t, *pools: jax.tree.leaves(tendency(t, pack(pools), params))
     rows = Jacobian(f, t, pools).rows
     if not rows:
-        return None
+        return jnp.zeros_like(pools[0])[None, None]
     J = jnp.stack([jnp.stack(jnp.broadcast_arrays(*row)) for row in rows])
     # A law may have no slope at zero.
     return jnp.where(jnp.isfinite(J), J, 0.0)
@@ -165,8 +165,6 @@ def local_growth(
     log ‖exp(J Δt)‖, J the Jacobian of the cell's pools; ≤ 0 where all decay
     """
     J = _local_jacobian(tendency, t, state, params)
-    if J is None:
-        return jnp.full_like(jax.tree.leaves(state)[0], -jnp.inf)
     size = J.shape[0]
     eye = jnp.eye(size, dtype=J.dtype).reshape(size, size, *(1,) * (J.ndim - 2))
     # Far beyond it the logarithm grows as the step does: asked of a shorter one.
@@ -190,9 +188,7 @@ def local_rate(
     nothing of a step: it counts as zero.
     """
     J = _local_jacobian(tendency, t, state, params)
-    size, log = jnp.zeros_like(jax.tree.leaves(state)[0]), 0.0
-    if J is None:
-        return size
+    size = log = jnp.zeros_like(J[0, 0])
     for power in (1, 2, 4, 8):
         norm = jnp.sqrt(jnp.sum(J**2, axis=(0, 1)))
         some = norm > 0
