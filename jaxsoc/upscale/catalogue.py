@@ -25,28 +25,26 @@ from .representative import starting
 from .training import Examples
 
 # How each starts; representative cells do from training cores as well.
-_STARTS: Mapping[str, Callable] = MappingProxyType(
-    {
-        "mean_field": MeanField,
-        "two_strata": partial(MeanField, dead="biomass"),
-        **{name: partial(ClosedMoments, closure=law) for name, law in CLOSURES.items()},
-        "prescribed_moments": FunctionsOfMeans,
-        # No partial: an array made on import would have the precision of then.
-        "functions_of_means": lambda model, **options: FunctionsOfMeans(
-            model, powers=jnp.ones(2), **options
-        ),
-        "learned": Learned.untrained,
-        **{
-            f"effective_{law}": partial(EffectiveKinetics.nominal, kinetics=law)
-            for law in ("multiplicative", "michaelis_menten")
-            + ("inverse_michaelis_menten", "eca")
-        },
-        "representative_statistics": partial(
-            starting, groups=5, members=3, reads="statistics"
-        ),
-        "representative_cells": starting,
-    }
-)
+_STARTS: dict[str, Callable] = {
+    "mean_field": MeanField,
+    "two_strata": partial(MeanField, dead="biomass"),
+    **{name: partial(ClosedMoments, closure=law) for name, law in CLOSURES.items()},
+    "prescribed_moments": FunctionsOfMeans,
+    # No partial: an array made on import would have the precision of then.
+    "functions_of_means": lambda model, **options: FunctionsOfMeans(
+        model, powers=jnp.ones(2), **options
+    ),
+    "learned": Learned.untrained,
+    **{
+        f"effective_{law}": partial(EffectiveKinetics.nominal, kinetics=law)
+        for law in ("multiplicative", "michaelis_menten")
+        + ("inverse_michaelis_menten", "eca")
+    },
+    "representative_statistics": partial(
+        starting, groups=5, members=3, reads="statistics"
+    ),
+    "representative_cells": starting,
+}
 # What each reads of the initial field: all of it, or at most twenty numbers.
 TRACKS: Mapping[str, str] = MappingProxyType(
     dict.fromkeys(_STARTS, "statistics") | {"representative_cells": "field"}
@@ -168,7 +166,6 @@ def description(closure: AbstractMacroModel, state: Any, params: Any) -> dict[st
 
     Live share, means and variations of what differs, correlations, and every parameter.
     """
-    state, params = jax.tree.map(jnp.asarray, (state, params))
     known = Quantities.of(closure.model, closure.varying, state, params)
     cells = known.census(state, params, "biomass" if "biomass" in known.names else None)
     mean, covariance = cells.mean, cells.covariance
@@ -182,5 +179,5 @@ def description(closure: AbstractMacroModel, state: Any, params: Any) -> dict[st
             found[f"correlation of {known.names[j]} and {name}"] = ratio(
                 covariance[i, j], sd[i] * sd[j]
             )
-    others = {n: jnp.mean(x) for n, x in named(params).items() if n not in known.names}
-    return found | others
+    others = named(cells.params).items()
+    return found | {name: x for name, x in others if name not in known.names}

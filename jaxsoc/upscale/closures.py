@@ -87,14 +87,9 @@ def log_normal(mean: Mean, covariance: Covariance) -> Higher:
     return Higher(third * _outer(mean, 3), fourth * _outer(mean, 4))
 
 
+_CLOSURES = (zero_third, gaussian, power_two, gamma, log_normal)
 CLOSURES: Mapping[str, Closure] = MappingProxyType(
-    {
-        "zero_third": zero_third,
-        "gaussian": gaussian,
-        "power_two": power_two,
-        "gamma": gamma,
-        "log_normal": log_normal,
-    }
+    {closure.__name__: closure for closure in _CLOSURES}
 )
 
 

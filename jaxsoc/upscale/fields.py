@@ -208,14 +208,12 @@ class Generator(eqx.Module):
         self.check(found, names, shape)
         return fields
 
-    def check(
-        self, found: Array, names: tuple[str, ...], shape: tuple[int, ...]
-    ) -> None:
+    def check(self, found: Array, names: tuple[str, ...], shape: tuple) -> None:
         """Raises `ValueError` for the first draw that found no field to accept."""
         table = np.asarray(found).reshape(-1, len(names))
-        if table.all():
+        worst = table[table.all(axis=1).argmin()]
+        if worst.all():
             return
-        worst = table[(~table).any(axis=1).argmax()]
         missing = " and no ".join(np.asarray(names)[~worst])
         raise ValueError(
             f"no {missing} substrate field was accepted in {self.attempts} draws on "
@@ -258,22 +256,17 @@ class Generator(eqx.Module):
                 drawn = recipe.substrate(noise(number), biomass, mean_substrate)
             good = [self._accepts(n, drawn[n], biomass, recipe) for n in names]
             new = jnp.stack(good) & ~found
-            kept = {
-                n: jnp.where(new[i], drawn[n], kept[n]) for i, n in enumerate(names)
-            }
+            kept = [jnp.where(new[i], drawn[n], kept[i]) for i, n in enumerate(names)]
             return number + 1, kept, found | new
 
         def unfinished(search):
             number, _, found = search
             return (number < self.attempts) & ~jnp.all(found)
 
-        start = (
-            jnp.asarray(0),
-            {name: jnp.zeros_like(biomass) for name in names},
-            jnp.zeros(len(names), bool),
-        )
-        _, substrate, found = jax.lax.while_loop(unfinished, attempt, start)
-        return Fields(biomass, substrate), found
+        empty = [jnp.zeros_like(biomass)] * len(names)
+        start = jnp.asarray(0), empty, jnp.zeros(len(names), bool)
+        _, kept, found = jax.lax.while_loop(unfinished, attempt, start)
+        return Fields(biomass, dict(zip(names, kept, strict=True))), found
 
     def _moved(self, noise, make):
         """Noise with which the recipe gives another share of dead cells."""

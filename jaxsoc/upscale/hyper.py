@@ -20,12 +20,7 @@ from jaxsoc.physics.parameters import (
 from jaxsoc.physics.shapes import Number
 
 from .distributions import LN10
-from .spectral import (
-    correlated_with,
-    scaled_to_mean,
-    spectral_field,
-    standardised,
-)
+from .spectral import correlated_with, scaled_to_mean, spectral_field, standardised
 
 # Share of the cells over which the edge of the dead zones is spread.
 SOFT_EDGE = 0.05

@@ -70,7 +70,6 @@ class AbstractMacroModel(eqx.Module):
         **Raises:** `ValueError` for a parameter that differs between cells and is not
         in `varying`.
         """
-        state, params = jax.tree.map(jnp.asarray, (state, params))
         known = Quantities.of(self.model, self.varying, state, params)
         cells = known.census(state, params, self.dead)
         others = jnp.equal(cells.weight, 0).astype(cells.x.dtype) / cells.weight.size
@@ -78,8 +77,7 @@ class AbstractMacroModel(eqx.Module):
         leaves = jax.tree.leaves(state)
         passive = [jnp.mean(leaves[i]) for i in known.passive]
         live, detail = self.describe(cells)
-        empty = jnp.zeros(0, cells.x.dtype)
-        core = MacroState(live, dead, jnp.stack(passive) if passive else empty)
+        core = MacroState(live, dead, jnp.asarray(passive, cells.x.dtype))
         constants = cells.mean[known.pools :]
         return core, Given(cells.params, constants, cells.share, detail, known)
 

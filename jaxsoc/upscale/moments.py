@@ -112,11 +112,7 @@ def pair_name(*names: str) -> str:
 def _deviations(tree, mean):
     """Deviations by name; a uniform parameter has none."""
     fields, means = named(tree), named(mean)
-    return {
-        name: field - means[name]
-        for name, field in fields.items()
-        if jnp.ndim(field) > 0
-    }
+    return {name: x - means[name] for name, x in fields.items() if jnp.ndim(x) > 0}
 
 
 def _product(deviations: dict[str, Any], names: Any) -> Any:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.flatten_util import ravel_pytree
 
 from jaxsoc.solve import follow, require_x64
 
@@ -77,11 +78,8 @@ def predict(
 
 
 def _numbers(cores):
-    finite = [
-        jnp.all(jnp.isfinite(x.reshape(x.shape[0], -1)), axis=1)
-        for x in jax.tree.leaves(cores)
-    ]
-    return jnp.where(jnp.all(jnp.stack(finite), axis=0), 0.0, -jnp.inf)
+    finite = jax.vmap(lambda core: jnp.isfinite(ravel_pytree(core)[0]).all())(cores)
+    return jnp.where(finite, 0.0, -jnp.inf)
 
 
 def _below(value):
