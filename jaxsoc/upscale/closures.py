@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxsoc.physics.safe import ratio
+
 Mean = Float[Array, " quantity"]
 Covariance = Float[Array, "quantity quantity"]
 
@@ -75,7 +77,7 @@ def log_normal(mean: Mean, covariance: Covariance) -> Higher:
 
     Source: Keeling (2000), Journal of Theoretical Biology 205.
     """
-    g = _relative(mean, covariance)
+    g = ratio(covariance, jnp.outer(mean, mean))
     r = 1 + g
     two = lambda *axes: _spread(r, axes, 4)
     three = lambda i, j, k: two(i, j) * two(i, k) * two(j, k)
@@ -93,13 +95,6 @@ CLOSURES: Mapping[str, Closure] = MappingProxyType(
 )
 
 
-def _relative(mean, covariance):
-    """gᵢⱼ; zero for what is absent."""
-    scale = jnp.outer(mean, mean)
-    empty = jnp.equal(scale, 0)
-    return jnp.where(empty, 0.0, covariance / jnp.where(empty, 1.0, scale))
-
-
 def _spread(array, axes, order) -> Any:
     """An array along some axes of one of this many axes."""
     return jnp.expand_dims(array, [a for a in range(order) if a not in axes])
@@ -114,7 +109,7 @@ def _three_pairs(g):
 
 
 def _products(mean, covariance, factor):
-    a, b, c = _three_pairs(_relative(mean, covariance))
+    a, b, c = _three_pairs(ratio(covariance, jnp.outer(mean, mean)))
     return factor * (a * b + a * c + b * c) * _outer(mean, 3)
 
 

@@ -1,5 +1,6 @@
 """Macro-scale models to second order in the deviations of cells from their means."""
 
+from itertools import combinations
 from typing import Any, ClassVar
 
 import jax
@@ -88,11 +89,9 @@ class ClosedMoments(AbstractMacroModel):
         at = given.cell(mean)
         # Rounding of the larger terms must not pass for a violation.
         slack = 1e-9 * jnp.outer(at, at) ** 2
-        for i in range(len(names)):
-            for j in range(i):
-                gap = covariance[i, i] * covariance[j, j] - covariance[i, j] ** 2
-                pair = f"V V - C² of {names[j]} and {names[i]}"
-                found[pair] = gap + slack[i, j]
+        for (j, first), (i, second) in combinations(enumerate(names), 2):
+            gap = covariance[i, i] * covariance[j, j] - covariance[i, j] ** 2
+            found[f"V V - C² of {first} and {second}"] = gap + slack[i, j]
         return found
 
     def _higher(self, live, given):
