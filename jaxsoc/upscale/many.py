@@ -48,17 +48,18 @@ def respiration_of_many(
     # The last core again, to fill the last group.
     fill = lambda x: jnp.concatenate([x, jnp.repeat(x[-1:], groups * size - count, 0)])
     cut = lambda x: fill(x).reshape(groups, size, *x.shape[1:])
-    one = lambda part: _group(closure.model, *part, times, courant)
+    one = lambda part: _group(closure.model, part, times, courant)
     found = map_members(one, jax.tree.map(cut, (core, given)))
     return found.reshape(groups * size, -1)[:count]
 
 
-def _group(model, core, given, times, courant):
+def _group(model, part, times, courant):
+    core, given = part
     # Cell, pool or parameter, core: the last axis is what vector units run along.
     leading = lambda x: jnp.moveaxis(x, (0, -1), (-1, 0))
     share, rest = given.detail
     cells = lax.map(
-        lambda cell: _followed(model, *cell, given, times, courant),
+        lambda cell: _followed(model, cell, given, times, courant),
         (leading(core.live), leading(rest), leading(share)),
     )
     alive = jnp.sum(cells, axis=0)
@@ -71,8 +72,9 @@ def _group(model, core, given, times, courant):
     return (p * alive + (1 - p) * jax.vmap(still)(core, given)[None]).T
 
 
-def _followed(model, pools, fixed, weight, given, times, courant):
+def _followed(model, cell, given, times, courant):
     """Weighted respiration of one cell of every core, by time and core."""
+    pools, fixed, weight = cell
     known, params = given.quantities, given.params
     join = lambda pools: jnp.concatenate([pools, fixed])
     step = rk4(lambda t, pools, _: known.tendencies(model, t, params)(join(pools))[0])
