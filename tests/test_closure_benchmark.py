@@ -71,7 +71,7 @@ def test_every_fit_is_stored_and_reads_no_more_than_its_track_may(case):
         if TRACKS[name] == "statistics" and hasattr(one, "numbers_read"):
             assert one.numbers_read() <= 20
     # Pools of the cells, of the dead ones, and respired carbon.
-    assert 2 * made["representative_cells"].cells + 3 <= 32
+    assert 2 * made["representative_cells"].split.size + 3 <= 32
 
 
 def test_there_are_eighteen_cases_and_three_are_told_apart():

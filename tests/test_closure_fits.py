@@ -330,7 +330,6 @@ def test_a_kept_closure_predicts_the_same():
 @pytest.mark.parametrize(
     ("name", "options", "what"),
     [
-        ("prescribed_moments", {"prescribed": lambda m, m0, C: C}, "prescribed"),
         ("prescribed_moments", {"powers": 0.0}, "powers"),
         ("power_two", {"order": 3}, "order"),
         ("power_two", {"closure": lambda mean, covariance: None}, "closure"),

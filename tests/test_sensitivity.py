@@ -36,7 +36,6 @@ from jaxsoc.upscale.hyper import (
     Patterns,
     draw_patterns,
     largest_substrate_variation,
-    log_uniform_field,
     patchy_fields,
     soft_dead_zones,
 )
@@ -387,7 +386,9 @@ def test_no_width_and_no_variation_are_uniform_fields(patterns):
     S, _, k = patchy_fields(patterns, calm, **FIELDS)
     assert float(jnp.ptp(S)) == 0.0
     assert float(jnp.ptp(k)) < 1e-15
-    slope = jax.jacfwd(lambda w: log_uniform_field(patterns.uniform, 1.0, w))(0.0)
+    wide = lambda w: dataclasses.replace(calm, decades=w)
+    rate = lambda w: patchy_fields(patterns, wide(w), **FIELDS).rate / 0.018
+    slope = jax.jacfwd(rate)(0.0)
     u = patterns.uniform
     np.testing.assert_allclose(slope, np.log(10) * (u - u.mean()), atol=1e-12)
 

@@ -13,7 +13,7 @@ from jaxsoc.solve import require_x64
 from jaxsoc.tables import Table, time_axis, variable
 from jaxsoc.upscale.catalogue import FittedClosure
 from jaxsoc.upscale.macroscale import AbstractMacroModel, state_count
-from jaxsoc.upscale.predict import complaint, predict_with_realisability
+from jaxsoc.upscale.predict import Prediction, complaint, predict
 from jaxsoc.upscale.training import Examples, errors
 
 from .design import Design, design_provenance
@@ -72,9 +72,7 @@ def _forecast(made: Any, cores: Examples) -> dict[str, Any]:
     if isinstance(made, FittedClosure):
         _warn_of_furthest(made, cores)
         made = made.closure
-    found, non_negative = _predicted(
-        made, cores.state, cores.params, jnp.asarray(cores.times)
-    )
+    found = _predicted(made, cores.state, cores.params, jnp.asarray(cores.times))
     left = np.asarray(found.left)
     after = np.asarray(cores.times)[None] >= left[:, None]
     respiration = np.where(after, np.nan, np.asarray(found.fluxes.respiration))
@@ -89,7 +87,7 @@ def _forecast(made: Any, cores: Examples) -> dict[str, Any]:
         "states": state_count(core),
         "numbers_read": np.nan if read is None else float(read),
         "track": "field" if read is None else "statistics",
-        "reason": complaint(made, *_one((found, non_negative), int(np.argmin(left)))),
+        "reason": complaint(made, _one(found, int(np.argmin(left)))),
     }
 
 
@@ -124,8 +122,8 @@ def _finite(values):
 
 
 @eqx.filter_jit
-def _predicted(closure, states, params, times):
-    one = lambda s, p: predict_with_realisability(closure, s, p, times)
+def _predicted(closure, states, params, times) -> Prediction:
+    one = lambda s, p: predict(closure, s, p, times, throw=False)
     return jax.vmap(one)(states, params)
 
 

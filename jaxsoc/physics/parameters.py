@@ -24,6 +24,11 @@ class Interval(NamedTuple):
         below = values <= self.high if self.closed_high else values < self.high
         return np.asarray(above & below)
 
+    def check(self, name: str, value: Any) -> None:
+        """Refuses a number outside, with a `ValueError` that names it."""
+        if not self.contains(np.asarray(value)):
+            raise ValueError(f"{name} must lie in {self}, got {value}")
+
     def __str__(self) -> str:
         ends = "[" if self.closed_low else "(", "]" if self.closed_high else ")"
         return f"{ends[0]}{self.low:g}, {self.high:g}{ends[1]}"
@@ -32,6 +37,7 @@ class Interval(NamedTuple):
 POSITIVE = Interval(0.0, np.inf)
 NON_NEGATIVE = Interval(0.0, np.inf, closed_low=True)
 FRACTION = Interval(0.0, 1.0)
+BELOW_ONE = Interval(0.0, 1.0, closed_low=True)
 SHARE = Interval(0.0, 1.0, closed_low=True, closed_high=True)
 
 

@@ -20,42 +20,34 @@ from .learned import EffectiveKinetics, Learned
 from .macroscale import AbstractMacroModel, MeanField
 from .moment_models import ClosedMoments, FunctionsOfMeans
 from .predict import Prediction, predict
-from .quantities import Quantities, covariance_of, named
+from .quantities import Quantities, named
 from .representative import starting
 from .training import Examples
 
-FIELD, STATISTICS = "field", "statistics"
-
-
 # How each starts; representative cells do from training cores as well.
-_PLAIN: Mapping[str, Callable] = MappingProxyType(
-    {
-        "mean_field": MeanField,
-        "two_strata": partial(MeanField, dead="biomass"),
-        **{name: partial(ClosedMoments, closure=law) for name, law in CLOSURES.items()},
-        "prescribed_moments": FunctionsOfMeans,
-        "functions_of_means": lambda *args, **options: FunctionsOfMeans(
-            *args, **{"powers": jnp.ones(2)} | options
-        ),
-        "learned": Learned.untrained,
-        **{
-            f"effective_{law}": partial(EffectiveKinetics.nominal, kinetics=law)
-            for law in ("multiplicative", "michaelis_menten")
-            + ("inverse_michaelis_menten", "eca")
-        },
-    }
-)
-_FROM_CORES: Mapping[str, Callable] = MappingProxyType(
-    {
-        "representative_statistics": partial(
-            starting, groups=5, members=3, reads=STATISTICS
-        ),
-        "representative_cells": starting,
-    }
-)
+_STARTS: dict[str, Callable] = {
+    "mean_field": MeanField,
+    "two_strata": partial(MeanField, dead="biomass"),
+    **{name: partial(ClosedMoments, closure=law) for name, law in CLOSURES.items()},
+    "prescribed_moments": FunctionsOfMeans,
+    # No partial: an array made on import would have the precision of then.
+    "functions_of_means": lambda model, **options: FunctionsOfMeans(
+        model, powers=jnp.ones(2), **options
+    ),
+    "learned": Learned.untrained,
+    **{
+        f"effective_{law}": partial(EffectiveKinetics.nominal, kinetics=law)
+        for law in ("multiplicative", "michaelis_menten")
+        + ("inverse_michaelis_menten", "eca")
+    },
+    "representative_statistics": partial(
+        starting, groups=5, members=3, reads="statistics"
+    ),
+    "representative_cells": starting,
+}
 # What each reads of the initial field: all of it, or at most twenty numbers.
 TRACKS: Mapping[str, str] = MappingProxyType(
-    dict.fromkeys((*_PLAIN, *_FROM_CORES), STATISTICS) | {"representative_cells": FIELD}
+    dict.fromkeys(_STARTS, "statistics") | {"representative_cells": "field"}
 )
 # Closures with numbers that a fit improves.
 FITTED = tuple(
@@ -79,13 +71,12 @@ def closure(
     `options`: of the closure.
     **Raises:** `ValueError` for a name that is not known, or missing `examples`.
     """
-    if name in _PLAIN:
-        return _PLAIN[name](model, varying=varying, **options)
     check_option("closure", name, TRACKS)
-    if examples is None or not examples.cores:
-        raise ValueError(f"{name} starts from training cores: none were given")
-    start = _FROM_CORES[name]
-    return start(model, examples.state, examples.params, varying=varying, **options)
+    if name.startswith("representative"):
+        if examples is None or not examples.cores:
+            raise ValueError(f"{name} starts from training cores: none were given")
+        options |= {"states": examples.state, "params": examples.params}
+    return _STARTS[name](model, varying=varying, **options)
 
 
 class OutsideFittedRange(UserWarning):
@@ -134,12 +125,11 @@ class FittedClosure(eqx.Module):
     def check(self, model: Callable, varying: tuple[str, ...]) -> None:
         """Raises `ValueError` for a soil of other laws than those fitted."""
         for what, part in (("kinetics", "decomposition"), ("mortality", "mortality")):
-            known, got = getattr(self.closure.model, part, None), getattr(model, part)
-            name = lambda law: getattr(law, "__name__", repr(law))
-            if name(known) != name(got):
+            laws = (getattr(m, part, None) for m in (self.closure.model, model))
+            known, got = (getattr(law, "__name__", repr(law)) for law in laws)
+            if known != got:
                 raise ValueError(
-                    f"this closure was fitted for {name(known)} {what}, got a soil of "
-                    f"{name(got)}"
+                    f"this closure was fitted for {known} {what}, got a soil of {got}"
                 )
         if set(varying) - set(self.closure.varying):
             raise ValueError(
@@ -163,11 +153,12 @@ class FittedClosure(eqx.Module):
                 stacklevel=3,
             )
 
-    def predict(self, state: Any, params: Any, times: Any, **options: Any):
+    def predict(
+        self, state: Any, params: Any, times: Any, **options: Any
+    ) -> Prediction:
         """As `predict`, with a warning for a core outside the fitted range."""
         self.warn_outside(self.novelty(state, params))
-        found: Prediction = predict(self.closure, state, params, times, **options)
-        return found
+        return predict(self.closure, state, params, times, **options)
 
 
 def description(closure: AbstractMacroModel, state: Any, params: Any) -> dict[str, Any]:
@@ -175,14 +166,11 @@ def description(closure: AbstractMacroModel, state: Any, params: Any) -> dict[st
 
     Live share, means and variations of what differs, correlations, and every parameter.
     """
-    state, params = jax.tree.map(jnp.asarray, (state, params))
     known = Quantities.of(closure.model, closure.varying, state, params)
-    x = known.fields(state, params)
-    dead = "biomass" if "biomass" in known.names else None
-    weight, share, mean = known.live(x, dead)
-    covariance = covariance_of(x, weight, mean)
+    cells = known.census(state, params, "biomass" if "biomass" in known.names else None)
+    mean, covariance = cells.mean, cells.covariance
     sd = jnp.sqrt(jnp.diagonal(covariance))
-    found = {"live share": share}
+    found = {"live share": cells.share}
     for i, name in enumerate(known.names):
         found[f"mean {name}"] = mean[i]
         found[f"variation of {name}"] = ratio(sd[i], mean[i])
@@ -191,5 +179,5 @@ def description(closure: AbstractMacroModel, state: Any, params: Any) -> dict[st
             found[f"correlation of {known.names[j]} and {name}"] = ratio(
                 covariance[i, j], sd[i] * sd[j]
             )
-    others = {n: jnp.mean(x) for n, x in named(params).items() if n not in known.names}
-    return found | others
+    others = named(cells.params).items()
+    return found | {name: x for name, x in others if name not in known.names}

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxsoc.physics.safe import ratio
+
 Mean = Float[Array, " quantity"]
 Covariance = Float[Array, "quantity quantity"]
 
@@ -75,7 +77,7 @@ def log_normal(mean: Mean, covariance: Covariance) -> Higher:
 
     Source: Keeling (2000), Journal of Theoretical Biology 205.
     """
-    g = _relative(mean, covariance)
+    g = ratio(covariance, jnp.outer(mean, mean))
     r = 1 + g
     two = lambda *axes: _spread(r, axes, 4)
     three = lambda i, j, k: two(i, j) * two(i, k) * two(j, k)
@@ -87,22 +89,10 @@ def log_normal(mean: Mean, covariance: Covariance) -> Higher:
     return Higher(third * _outer(mean, 3), fourth * _outer(mean, 4))
 
 
+_CLOSURES = (zero_third, gaussian, power_two, gamma, log_normal)
 CLOSURES: Mapping[str, Closure] = MappingProxyType(
-    {
-        "zero_third": zero_third,
-        "gaussian": gaussian,
-        "power_two": power_two,
-        "gamma": gamma,
-        "log_normal": log_normal,
-    }
+    {closure.__name__: closure for closure in _CLOSURES}
 )
-
-
-def _relative(mean, covariance):
-    """gᵢⱼ; zero for what is absent."""
-    scale = jnp.outer(mean, mean)
-    empty = jnp.equal(scale, 0)
-    return jnp.where(empty, 0.0, covariance / jnp.where(empty, 1.0, scale))
 
 
 def _spread(array, axes, order) -> Any:
@@ -119,7 +109,7 @@ def _three_pairs(g):
 
 
 def _products(mean, covariance, factor):
-    a, b, c = _three_pairs(_relative(mean, covariance))
+    a, b, c = _three_pairs(ratio(covariance, jnp.outer(mean, mean)))
     return factor * (a * b + a * c + b * c) * _outer(mean, 3)
 
 

@@ -9,6 +9,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxsoc.physics.parameters import POSITIVE
+
 LN10 = float(np.log(10.0))
 
 
@@ -30,11 +32,9 @@ class AbstractDistribution(eqx.Module):
         return self.quantile(jax.random.uniform(key, shape))
 
 
-def _check_ends(kind, low, high):
+def _check_ends(low, high):
     if not -math.inf < low < high < math.inf:
-        raise ValueError(
-            f"a {kind} distribution needs low < high, got {low} and {high}"
-        )
+        raise ValueError(f"a distribution needs low < high, got {low} and {high}")
 
 
 class LogUniform(AbstractDistribution):
@@ -51,9 +51,8 @@ class LogUniform(AbstractDistribution):
     scale: float = 1.0
 
     def __check_init__(self):
-        _check_ends("log-uniform", self.low, self.high)
-        if not 0 < self.scale < math.inf:
-            raise ValueError(f"scale must be positive, got {self.scale}")
+        _check_ends(self.low, self.high)
+        POSITIVE.check("scale", self.scale)
 
     @classmethod
     def with_mean(cls, mean: float, decades: float) -> "LogUniform":
@@ -72,18 +71,6 @@ class LogUniform(AbstractDistribution):
         """E[k] = (10ᵇ - 10ᵃ) / ((b - a) ln 10)."""
         bounds = 10.0**self.high - 10.0**self.low
         return self.scale * bounds / (self.width * LN10)
-
-    @property
-    def mean_inverse(self) -> float:
-        """E[1/k] = (10⁻ᵃ - 10⁻ᵇ) / ((b - a) ln 10)."""
-        bounds = 10.0**-self.low - 10.0**-self.high
-        return bounds / (self.width * LN10) / self.scale
-
-    @property
-    def variance(self) -> float:
-        """E[k²] - E[k]²."""
-        bounds = 10.0 ** (2 * self.high) - 10.0 ** (2 * self.low)
-        return self.scale**2 * bounds / (2 * self.width * LN10) - self.mean**2
 
     def quantile(self, u: Float[Array, "..."]) -> Float[Array, "..."]:
         """k(u) = 10^(a + (b - a) u)."""
@@ -104,17 +91,12 @@ class Uniform(AbstractDistribution):
     high: float
 
     def __check_init__(self):
-        _check_ends("uniform", self.low, self.high)
+        _check_ends(self.low, self.high)
 
     @property
     def mean(self) -> float:
         """Midpoint of the bounds."""
         return 0.5 * (self.low + self.high)
-
-    @property
-    def variance(self) -> float:
-        """(b - a)² / 12."""
-        return (self.high - self.low) ** 2 / 12
 
     def quantile(self, u: Float[Array, "..."]) -> Float[Array, "..."]:
         """K(u) = a + (b - a) u."""

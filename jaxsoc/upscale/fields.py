@@ -16,15 +16,16 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxsoc.physics.grids import CellGrid
+from jaxsoc.physics.parameters import BELOW_ONE, Interval
 
 from .spectral import (
     PUBLISHED_EXPONENT,
     check_shape,
-    correlated_deviation,
+    correlated_with,
     correlation,
-    largest_variation,
     scaled_to_mean,
     spectral_field,
+    standardised,
     with_dead_zones,
 )
 
@@ -175,16 +176,11 @@ class Generator(eqx.Module):
     dead_shift: float = 0.0
 
     def __check_init__(self):
-        if not math.isfinite(self.exponent):
-            raise ValueError(f"exponent must be a finite number, got {self.exponent}")
-        if not -1 < self.dead_shift < 1:
-            raise ValueError(f"dead_shift must lie in (-1, 1), got {self.dead_shift}")
+        Interval(-math.inf, math.inf).check("exponent", self.exponent)
+        Interval(-1.0, 1.0).check("dead_shift", self.dead_shift)
         if self.dead_fraction is None:
             return
-        if not 0 <= self.dead_fraction < 1:
-            raise ValueError(
-                f"dead_fraction must lie in [0, 1), got {self.dead_fraction}"
-            )
+        BELOW_ONE.check("dead_fraction", self.dead_fraction)
         if self.dead_shift:
             raise ValueError(
                 f"dead_fraction {self.dead_fraction} sets the share of dead cells, "
@@ -197,35 +193,28 @@ class Generator(eqx.Module):
         recipe: Recipe,
         shape: tuple[int, ...],
         names: tuple[str, ...] = CORRELATIONS,
-        *,
-        mean_substrate: float,
-        mean_biomass: float,
+        **means: float,
     ) -> Fields:
         """Fields with exact totals.
 
         Biomass is drawn once; each substrate field is drawn anew until it is accepted.
 
         **Arguments:** `shape`: cells; `names`: of the substrate fields wanted;
-        `mean_substrate`, `mean_biomass`: mgC/g.
+        `means`: `mean_substrate` and `mean_biomass`, mgC/g.
         **Raises:** `ValueError` if no draw is accepted, or none without negative cells.
         """
         shape = check_shape(shape)
-        means = {"mean_substrate": mean_substrate, "mean_biomass": mean_biomass}
         fields, found = _draw(self, key, recipe, shape, names, **means)
         self.check(found, names, shape)
         return fields
 
-    def check(
-        self, found: Array, names: tuple[str, ...], shape: tuple[int, ...]
-    ) -> None:
+    def check(self, found: Array, names: tuple[str, ...], shape: tuple) -> None:
         """Raises `ValueError` for the first draw that found no field to accept."""
         table = np.asarray(found).reshape(-1, len(names))
-        if table.all():
+        worst = table[table.all(axis=1).argmin()]
+        if worst.all():
             return
-        worst = table[(~table).any(axis=1).argmax()]
-        missing = " and no ".join(
-            n for n, ok in zip(names, worst, strict=True) if not ok
-        )
+        missing = " and no ".join(np.asarray(names)[~worst])
         raise ValueError(
             f"no {missing} substrate field was accepted in {self.attempts} draws on "
             f"{shape[0]} x {shape[1]} cells: take more, or loosen {self.acceptance}"
@@ -251,45 +240,33 @@ class Generator(eqx.Module):
         noise = lambda number: draw_noise(
             jax.random.fold_in(key, number), shape, recipe.crops, self.exponent
         )
-        make = lambda noise: recipe.biomass(
-            noise, mean_biomass, recipe.largest_substrate
-        )
+        most = recipe.largest_substrate
+        make = lambda noise: recipe.biomass(noise, mean_biomass, most)
         biomass = make(self._moved(noise(0), make))
         if self.dead_fraction is not None:
             biomass = with_dead_zones(biomass, self.dead_fraction)
-        if self.equal_variance:
-            triple = equal_variance_fields(
-                key, biomass, mean_substrate=mean_substrate, exponent=self.exponent
-            )
-            substrate = {name: triple.substrate[name] for name in names}
-            rule = self.acceptance or Acceptance()
-            most = (
-                math.inf if rule.largest_substrate is None else rule.largest_substrate
-            )
-            found = [jnp.max(field) <= most for field in substrate.values()]
-            return Fields(biomass, substrate), jnp.stack(found)
 
         def attempt(search):
             number, kept, found = search
-            drawn = recipe.substrate(noise(number), biomass, mean_substrate)
+            if self.equal_variance:
+                drawn = equal_variance_substrate(
+                    key, biomass, mean_substrate, self.exponent
+                )
+            else:
+                drawn = recipe.substrate(noise(number), biomass, mean_substrate)
             good = [self._accepts(n, drawn[n], biomass, recipe) for n in names]
             new = jnp.stack(good) & ~found
-            kept = {
-                n: jnp.where(new[i], drawn[n], kept[n]) for i, n in enumerate(names)
-            }
+            kept = [jnp.where(new[i], drawn[n], kept[i]) for i, n in enumerate(names)]
             return number + 1, kept, found | new
 
         def unfinished(search):
             number, _, found = search
             return (number < self.attempts) & ~jnp.all(found)
 
-        start = (
-            jnp.asarray(0),
-            {name: jnp.zeros_like(biomass) for name in names},
-            jnp.zeros(len(names), bool),
-        )
-        _, substrate, found = jax.lax.while_loop(unfinished, attempt, start)
-        return Fields(biomass, substrate), found
+        empty = [jnp.zeros_like(biomass)] * len(names)
+        start = jnp.asarray(0), empty, jnp.zeros(len(names), bool)
+        _, kept, found = jax.lax.while_loop(unfinished, attempt, start)
+        return Fields(biomass, dict(zip(names, kept, strict=True))), found
 
     def _moved(self, noise, make):
         """Noise with which the recipe gives another share of dead cells."""
@@ -316,40 +293,35 @@ class Generator(eqx.Module):
             return sound
         if rule.largest_substrate is not None:
             sound = sound & (jnp.max(field) <= rule.largest_substrate)
+        if self.equal_variance:
+            return sound
         least = rule.least_correlation
         least = recipe.least_correlation if least is None else least
         r = correlation(field, biomass)
-        return (
-            sound
-            & {
-                "positive": r >= least,
-                "negative": r <= -least,
-                "uncorrelated": jnp.abs(r) <= rule.largest_uncorrelated,
-            }[name]
-        )
+        related = {
+            "positive": r >= least,
+            "negative": r <= -least,
+            "uncorrelated": jnp.abs(r) <= rule.largest_uncorrelated,
+        }
+        return sound & related[name]
 
 
 _draw = eqx.filter_jit(Generator.draw)
 
 
-def equal_variance_fields(
-    key: PRNGKeyArray,
-    biomass: Float[Array, "x y"],
-    *,
-    mean_substrate: float,
-    exponent: float = PUBLISHED_EXPONENT,
-) -> Fields:
+def equal_variance_substrate(
+    key: PRNGKeyArray, biomass: Float[Array, "x y"], mean: float, exponent: float
+) -> dict[str, Float[Array, "x y"]]:
     """Positive, negative and uncorrelated substrate of one and the same variance.
 
     The published three differ in variance by a factor of 10 and more, which hides the
     effect of correlation. Here r = 1, -1 and 0 exactly, at one CV: the largest that
     keeps all three non-negative.
     """
-    deviations = {
-        name: correlated_deviation(key, biomass, r, exponent)
-        for name, r in zip(CORRELATIONS, (1.0, -1.0, 0.0), strict=True)
-    }
-    every = [largest_variation(deviation) for deviation in deviations.values()]
-    common = jnp.min(jnp.stack(every))
-    made = lambda deviation: mean_substrate * (1 + common * deviation)
-    return Fields(biomass, {name: made(d) for name, d in deviations.items()})
+    # A key of its own: biomass drawn from this very key would leave nothing over.
+    key, shape = jax.random.fold_in(key, 1), check_shape(biomass.shape)
+    noise = standardised(spectral_field(key, shape, exponent=exponent))
+    related = [correlated_with(biomass, noise, r) for r in (1.0, -1.0, 0.0)]
+    common = jnp.min(jnp.stack([-1 / jnp.min(x) * (1 - 1e-12) for x in related]))
+    fields = [mean * (1 + common * deviation) for deviation in related]
+    return dict(zip(CORRELATIONS, fields, strict=True))

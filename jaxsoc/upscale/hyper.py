@@ -4,13 +4,14 @@ The noise is drawn once and kept; what remains is a pure function of the numbers
 derivatives of any order, that runs inside `jit` and `grad`.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxsoc.physics.parameters import (
+    BELOW_ONE,
     NON_NEGATIVE,
     AbstractParameters,
     Interval,
@@ -19,18 +20,10 @@ from jaxsoc.physics.parameters import (
 from jaxsoc.physics.shapes import Number
 
 from .distributions import LN10
-from .spectral import (
-    PUBLISHED_EXPONENT,
-    check_shape,
-    correlated_with,
-    scaled_to_mean,
-    spectral_field,
-    standardised,
-)
+from .spectral import correlated_with, scaled_to_mean, spectral_field, standardised
 
 # Share of the cells over which the edge of the dead zones is spread.
 SOFT_EDGE = 0.05
-_SIGNED, _BELOW_ONE = Interval(-1.0, 1.0), Interval(0.0, 1.0, closed_low=True)
 
 
 class Heterogeneity(AbstractParameters):
@@ -43,10 +36,13 @@ class Heterogeneity(AbstractParameters):
         0.16, bounds=NON_NEGATIVE, unit="1", meaning="CV of substrate over cells"
     )
     correlation: Float[Number, ""] = parameter(
-        0.0, bounds=_SIGNED, unit="1", meaning="correlation of substrate and biomass"
+        0.0,
+        bounds=Interval(-1.0, 1.0),
+        unit="1",
+        meaning="correlation of substrate and biomass",
     )
     dead_fraction: Float[Number, ""] = parameter(
-        0.3, bounds=_BELOW_ONE, unit="1", meaning="share of cells without biomass"
+        0.3, bounds=BELOW_ONE, unit="1", meaning="share of cells without biomass"
     )
     decades: Float[Number, ""] = parameter(
         1.54, bounds=NON_NEGATIVE, unit="decades", meaning="width of the rate constant"
@@ -74,27 +70,16 @@ class PatchyFields(NamedTuple):
     rate: Float[Array, "x y"]
 
 
-def draw_patterns(
-    key: PRNGKeyArray,
-    shape: tuple[int, int],
-    *,
-    biomass: Any = None,
-    exponent: float = PUBLISHED_EXPONENT,
-) -> Patterns:
+def draw_patterns(key: PRNGKeyArray, shape: tuple[int, int]) -> Patterns:
     """Patterns from a key: log-normal patches of biomass, noise, and ranks.
 
-    **Arguments:** `shape`: cells; `biomass`: a field that takes the place of the drawn
-    pattern. Its empty cells stay empty, so that a dead fraction below their share has
-    no effect; `exponent`: of the power spectra.
+    **Arguments:** `shape`: cells. The power spectra are the published ones; patterns of
+    one's own are `Patterns` like any.
     """
-    shape = check_shape(shape)
     patches, noise, uniform = jax.random.split(key, 3)
-    if biomass is None:
-        field = spectral_field(patches, shape, exponent=exponent)
-        biomass = jnp.exp(standardised(field))
     return Patterns(
-        jnp.asarray(biomass),
-        standardised(spectral_field(noise, shape, exponent=exponent)),
+        jnp.exp(standardised(spectral_field(patches, shape))),
+        standardised(spectral_field(noise, shape)),
         jax.random.uniform(uniform, shape),
     )
 
@@ -110,7 +95,7 @@ def patchy_fields(
 ) -> PatchyFields:
     """Fields with exact means, smooth in every number.
 
-    B ∝ b · w(rank),  S = S̄ [ 1 + CV ( r p + √(1 - r²) e ) ],  k ∝ 10^(width · u)
+    B ∝ b · w(rank),  S = S̄ [ 1 + CV ( r p + √(1 - r²) e ) ],  k ∝ 10^(decades · u)
 
     with p the standardised biomass, e the part of the noise orthogonal to it, and w the
     soft edge of `soft_dead_zones`. Nothing stops a large CV from making cells negative:
@@ -122,11 +107,12 @@ def patchy_fields(
     CV, r = jnp.asarray(heterogeneity.variation), jnp.asarray(heterogeneity.correlation)
     biomass = soft_dead_zones(patterns.biomass, heterogeneity.dead_fraction, edge=edge)
     biomass = scaled_to_mean(biomass, mean_biomass)
-    deviation = correlated_with(biomass, patterns.noise, r)
+    substrate = 1 + CV * correlated_with(biomass, patterns.noise, r)
+    rate = jnp.exp(LN10 * heterogeneity.decades * patterns.uniform)
     return PatchyFields(
-        jnp.asarray(mean_substrate) * (1 + CV * deviation),
+        jnp.asarray(mean_substrate) * substrate,
         biomass,
-        log_uniform_field(patterns.uniform, mean_rate, heterogeneity.decades),
+        scaled_to_mean(rate, mean_rate),
     )
 
 
@@ -147,27 +133,12 @@ def soft_dead_zones(
     fades out, positive.
     **Raises:** `ValueError` for an edge outside (0, 1].
     """
-    if not 0 < edge <= 1:
-        raise ValueError(f"soft edge must lie in (0, 1], got {edge}")
+    Interval(0.0, 1.0, closed_high=True).check("soft edge", edge)
     order = jnp.argsort(jnp.argsort(biomass.reshape(-1))).reshape(biomass.shape)
     rank = (order.astype(biomass.dtype) + 0.5) / biomass.size
     x = jnp.clip((rank - fraction) / edge + 0.5, 0.0, 1.0)
     weight = x**3 * (10 - 15 * x + 6 * x**2)
     return scaled_to_mean(biomass * weight, jnp.mean(biomass))
-
-
-def log_uniform_field(
-    uniform: Float[Array, "*cell"],
-    mean: Float[Number, ""],
-    decades: Float[Number, ""],
-) -> Float[Array, "*cell"]:
-    """Log-uniform field of exact mean that spans some decades.
-
-    k = k̄ 10^(w u) / ⟨10^(w u)⟩;  w = 0 is the uniform field.
-
-    **Arguments:** `uniform`: u in [0, 1) by cell; `mean`: k̄; `decades`: w.
-    """
-    return scaled_to_mean(jnp.exp(LN10 * decades * uniform), mean)
 
 
 def largest_substrate_variation(

@@ -5,14 +5,13 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray
 
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.physics.options import check_option
 from jaxsoc.physics.safe import ratio
 
 from .macroscale import AbstractAtMeans
-from .quantities import covariance_of, root
+from .quantities import root
 
 # A factor of e⁴ = 55 either way is more than any core of the published ones has.
 _LARGEST = 4.0
@@ -45,30 +44,26 @@ class Learned(AbstractAtMeans):
         pools: int = 2,
         width: int = 16,
         depth: int = 2,
-        key: PRNGKeyArray | None = None,
         dead: str | None = "biomass",
     ) -> "Learned":
         """A network that has not learned anything yet: the live cells' mean field.
 
         **Arguments:** `pools`: how many the model follows; `width`, `depth`: of the
-        network; `key`: of its first numbers.
+        network.
         """
         d = pools + len(varying)
         inputs = pools + d * (d + 1) // 2
-        key = jax.random.key(0) if key is None else key
-        network = eqx.nn.MLP(
-            inputs, "scalar", width, depth, activation=jax.nn.tanh, key=key
-        )
+        key, tanh = jax.random.key(0), jax.nn.tanh
+        network = eqx.nn.MLP(inputs, "scalar", width, depth, tanh, key=key)
         # Its last layer starts at zero, and so does the correction.
         last = lambda n: (n.layers[-1].weight, n.layers[-1].bias)
         zeros = jax.tree.map(jnp.zeros_like, last(network))
         return cls(model, varying, network=eqx.tree_at(last, network, zeros), dead=dead)
 
-    def describe(self, x, weight, mean, params, known):
-        g = ratio(covariance_of(x, weight, mean), jnp.outer(mean, mean))
-        rows = [g[i, j] for i in range(mean.size) for j in range(i + 1)]
-        pools = mean[: known.pools]
-        return pools, (pools, jnp.stack(rows), root(jnp.trace(g)))
+    def describe(self, cells):
+        g = ratio(cells.covariance, jnp.outer(cells.mean, cells.mean))
+        rows = [g[i, j] for i in range(cells.mean.size) for j in range(i + 1)]
+        return cells.pools, (cells.pools, jnp.stack(rows), root(jnp.trace(g)))
 
     def point_model(self, live, given):
         start, g, size = given.detail

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from jaxsoc.physics.safe import ratio
 
-from .quantities import Quantities
+from .quantities import Census, Quantities
 
 
 class MacroState(NamedTuple):
@@ -33,19 +33,21 @@ class MacroState(NamedTuple):
 
 
 class Given(eqx.Module):
-    """What a core keeps: mean parameters, share of live cells, and a description."""
+    """What a core keeps.
+
+    `params`: mean parameters; `constants`: those of `varying`; `share`: of live cells;
+    `detail`: the closure's own description; `quantities`: what differs.
+    """
 
     params: Any
+    constants: Float[Array, " parameter"]
     share: Float[Array, ""]
     detail: Any
     quantities: Quantities
 
     def cell(self, pools: Float[Array, " pool"]) -> Float[Array, " quantity"]:
         """Quantities of a cell with these pools, and the mean parameters."""
-        known, leaves = self.quantities, jax.tree.leaves(self.params)
-        offset = known.structure.num_leaves - len(leaves)
-        rest = [leaves[place - offset] for place in known.places[known.pools :]]
-        return jnp.concatenate([pools, jnp.asarray(rest, pools.dtype)])
+        return jnp.concatenate([pools, self.constants])
 
 
 class AbstractMacroModel(eqx.Module):
@@ -68,37 +70,29 @@ class AbstractMacroModel(eqx.Module):
         **Raises:** `ValueError` for a parameter that differs between cells and is not
         in `varying`.
         """
-        state, params = jax.tree.map(jnp.asarray, (state, params))
         known = Quantities.of(self.model, self.varying, state, params)
-        x = known.fields(state, params)
-        weight, share, mean = known.live(x, self.dead)
-        others = jnp.equal(weight, 0).astype(x.dtype) / x.shape[1]
-        dead = ratio(x[: known.pools] @ others, jnp.sum(others))
+        cells = known.census(state, params, self.dead)
+        others = jnp.equal(cells.weight, 0).astype(cells.x.dtype) / cells.weight.size
+        dead = ratio(cells.x[: known.pools] @ others, jnp.sum(others))
         leaves = jax.tree.leaves(state)
         passive = [jnp.mean(leaves[i]) for i in known.passive]
-        _, scalars = known.filled(mean, jax.tree.map(jnp.mean, params))
-        live, detail = self.describe(x, weight, mean, scalars, known)
-        empty = jnp.zeros(0, x.dtype)
-        core = MacroState(live, dead, jnp.stack(passive) if passive else empty)
-        return core, Given(scalars, share, detail, known)
+        live, detail = self.describe(cells)
+        core = MacroState(live, dead, jnp.asarray(passive, cells.x.dtype))
+        constants = cells.mean[known.pools :]
+        return core, Given(cells.params, constants, cells.share, detail, known)
 
     @abstractmethod
-    def describe(
-        self, x: Any, weight: Any, mean: Any, params: Any, known: Quantities
-    ) -> tuple[Any, Any]:
-        """Initial live variables and description, from the quantities of all cells.
-
-        **Arguments:** `x`: quantities by cell; `weight`: of each cell, zero for dead
-        ones; `mean`: of the quantities over the live cells; `params`: their means.
-        """
+    def describe(self, cells: Census) -> tuple[Any, Any]:
+        """Initial live variables and description, from all cells of a core."""
 
     @abstractmethod
     def live_mean(self, function: Callable, live: Any, given: Given) -> Any:
         """Mean over the live cells of any function of the quantities."""
 
-    @abstractmethod
     def live_pools(self, live: Any, given: Given) -> Float[Array, " pool"]:
         """Means over the live cells of the followed pools."""
+        pools = given.quantities.pools
+        return self.live_mean(lambda x: x[:pools], live, given)
 
     def live_tendency(self, t: Any, live: Any, given: Given) -> tuple[Any, Any]:
         """d(live)/dt, and the mean tendency of the passive pools over live cells."""
@@ -155,14 +149,11 @@ class AbstractMacroModel(eqx.Module):
 class AbstractAtMeans(AbstractMacroModel):
     """A macro-scale model of which every rate is taken at the means of live cells."""
 
-    def describe(self, x, weight, mean, params, known) -> tuple[Any, Any]:
-        return mean[: known.pools], None
+    def describe(self, cells: Census) -> tuple[Any, Any]:
+        return cells.pools, None
 
     def live_mean(self, function, live, given):
         return function(given.cell(live))
-
-    def live_pools(self, live, given):
-        return live
 
 
 class MeanField(AbstractAtMeans):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxsoc.physics.parameters import Interval
 from jaxsoc.solve import map_members, rk4
 from jaxsoc.solve.blocks import run_together
 from jaxsoc.solve.loops import Pace
@@ -39,8 +40,7 @@ def respiration_of_many(
     rate × step, 0.25 for errors of 1e-6; the model must have `fastest_rate`.
     **Raises:** `ValueError` for a Courant number outside (0, 2].
     """
-    if not 0 < courant <= 2:
-        raise ValueError(f"courant must lie in (0, 2], got {courant}")
+    Interval(0.0, 2.0, closed_high=True).check("courant", courant)
     times = jnp.asarray(times, core.live.dtype)
     count = core.live.shape[0]
     groups = -(-count // min(count, _SIDE_BY_SIDE))
@@ -48,39 +48,34 @@ def respiration_of_many(
     # The last core again, to fill the last group.
     fill = lambda x: jnp.concatenate([x, jnp.repeat(x[-1:], groups * size - count, 0)])
     cut = lambda x: fill(x).reshape(groups, size, *x.shape[1:])
-    parts = jax.tree.map(cut, (core, given))
-    one = lambda part: _group(closure, part, times, courant)
-    found = map_members(one, parts)
+    one = lambda part: _group(closure.model, part, times, courant)
+    found = map_members(one, jax.tree.map(cut, (core, given)))
     return found.reshape(groups * size, -1)[:count]
 
 
-def _group(closure, part, times, courant):
+def _group(model, part, times, courant):
     core, given = part
-    known, (share, rest) = given.quantities, given.detail
     # Cell, pool or parameter, core: the last axis is what vector units run along.
-    live = jnp.moveaxis(core.live, 0, -1).swapaxes(0, 1)
-    fixed = jnp.moveaxis(rest, 0, -1).swapaxes(0, 1)
-    weight = jnp.moveaxis(share, 0, -1)
-
-    def follow_cell(cell):
-        pools, fixed, weight = cell
-        rates = _along(closure, given.params, known, fixed, times, courant)
-        return weight[None] * rates(pools)
-
-    cells = lax.map(follow_cell, (live, fixed, weight))
+    leading = lambda x: jnp.moveaxis(x, (0, -1), (-1, 0))
+    share, rest = given.detail
+    cells = lax.map(
+        lambda cell: _followed(model, cell, given, times, courant),
+        (leading(core.live), leading(rest), leading(share)),
+    )
     alive = jnp.sum(cells, axis=0)
 
     def still(core, given):
-        rates = known.rates(closure.model.fluxes, 0.0, given.params)
+        rates = given.quantities.rates(model.fluxes, 0.0, given.params)
         return rates(given.cell(core.dead)).respiration
 
     p = given.share[None]
     return (p * alive + (1 - p) * jax.vmap(still)(core, given)[None]).T
 
 
-def _along(closure, params, known, fixed, times, courant):
-    """Respiration of one cell of every core, by time and core."""
-    model = closure.model
+def _followed(model, cell, given, times, courant):
+    """Weighted respiration of one cell of every core, by time and core."""
+    pools, fixed, weight = cell
+    known, params = given.quantities, given.params
     join = lambda pools: jnp.concatenate([pools, fixed])
     step = rk4(lambda t, pools, _: known.tendencies(model, t, params)(join(pools))[0])
     rate = lambda pools: known.rates(model.fluxes, 0.0, params)(join(pools)).respiration
@@ -90,10 +85,6 @@ def _along(closure, params, known, fixed, times, courant):
 
     # One step at least, and as many as the Courant number asks for, even or not.
     pace = Pace(2, fastest, courant / 2, factor=1)
-
-    def run(pools):
-        measure = lambda t, pools: rate(pools)
-        rates, _, _ = run_together(step, measure, pace, pools, None, times)
-        return rates
-
-    return run
+    measure = lambda t, pools: rate(pools)
+    rates, _, _ = run_together(step, measure, pace, pools, None, times)
+    return weight[None] * rates

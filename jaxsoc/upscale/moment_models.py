@@ -1,6 +1,6 @@
 """Macro-scale models to second order in the deviations of cells from their means."""
 
-from collections.abc import Callable
+from itertools import combinations
 from typing import Any, ClassVar
 
 import jax
@@ -11,7 +11,7 @@ from jaxsoc.physics.safe import ratio
 
 from .closures import Closure, zero_third
 from .macroscale import AbstractMacroModel, Given, MacroState
-from .quantities import covariance_of, named
+from .quantities import named
 
 
 class ClosedMoments(AbstractMacroModel):
@@ -58,8 +58,8 @@ class ClosedMoments(AbstractMacroModel):
         _check_moments(mean, np.asarray(covariance, float), given.quantities.names)
         return core._replace(live=(core.live[0], covariance)), given
 
-    def describe(self, x, weight, mean, params, known):
-        return (mean[: known.pools], covariance_of(x, weight, mean)), None
+    def describe(self, cells):
+        return (cells.pools, cells.covariance), None
 
     def live_mean(self, function, live, given):
         higher = self._higher(live, given)
@@ -81,9 +81,6 @@ class ClosedMoments(AbstractMacroModel):
         mean, passive = self.live_mean(function, live, given)
         return (mean, half + half.T), passive
 
-    def live_pools(self, live, given):
-        return live[0]
-
     def realisability(self, core, given):
         names, (mean, covariance) = given.quantities.names, core.live
         found = super().realisability(core, given)
@@ -92,11 +89,9 @@ class ClosedMoments(AbstractMacroModel):
         at = given.cell(mean)
         # Rounding of the larger terms must not pass for a violation.
         slack = 1e-9 * jnp.outer(at, at) ** 2
-        for i in range(len(names)):
-            for j in range(i):
-                gap = covariance[i, i] * covariance[j, j] - covariance[i, j] ** 2
-                pair = f"V V - C² of {names[j]} and {names[i]}"
-                found[pair] = gap + slack[i, j]
+        for (j, first), (i, second) in combinations(enumerate(names), 2):
+            gap = covariance[i, i] * covariance[j, j] - covariance[i, j] ** 2
+            found[f"V V - C² of {first} and {second}"] = gap + slack[i, j]
         return found
 
     def _higher(self, live, given):
@@ -119,9 +114,8 @@ class FunctionsOfMeans(AbstractMacroModel):
     moments are prescribed as they were at the start, with p = 0 the moments themselves;
     p is what a fit improves.
 
-    **Arguments:** `powers`: p by followed pool, or one for all; `prescribed`:
-    `(mean, mean at the start, covariance at the start) -> covariance` in its place;
-    `model`, `varying`, `dead`: see `AbstractMacroModel`.
+    **Arguments:** `powers`: p by followed pool, or one for all; `model`, `varying`,
+    `dead`: see `AbstractMacroModel`.
     Source: Bergström, Englund and Leonardsson (2006), American Naturalist 167, for
     predator and prey.
     """
@@ -130,17 +124,14 @@ class FunctionsOfMeans(AbstractMacroModel):
     varying: tuple[str, ...] = ()
     dead: str | None = "biomass"
     powers: Any = 1.0
-    prescribed: Callable | None = None
     reads_covariances: ClassVar[bool] = True
 
-    def describe(self, x, weight, mean, params, known):
-        return mean[: known.pools], (mean, covariance_of(x, weight, mean))
+    def describe(self, cells):
+        return cells.pools, (cells.mean, cells.covariance)
 
     def covariance(self, live, given):
         """C at these means of the live cells."""
         start, covariance = given.detail
-        if self.prescribed is not None:
-            return self.prescribed(given.cell(live), start, covariance)
         relative = jnp.maximum(ratio(live, start[: live.size]), 1e-12)
         still = jnp.ones(start.size - live.size, live.dtype)
         powers = jnp.asarray(self.powers, live.dtype)
@@ -149,9 +140,6 @@ class FunctionsOfMeans(AbstractMacroModel):
 
     def live_mean(self, function, live, given):
         return _mean(function, given.cell(live), self.covariance(live, given))
-
-    def live_pools(self, live, given):
-        return live
 
 
 def _mean(function, at, covariance, third=None):
@@ -177,15 +165,13 @@ def _check_moments(mean, covariance, names):
     deviation = np.sqrt(np.abs(np.diag(covariance)))
     deviation = np.where(deviation > 0, deviation, 1.0)
     scaled = covariance / np.outer(deviation, deviation)
-    gap = np.abs(scaled - scaled.T)
-    i, j = np.unravel_index(np.argmax(gap), gap.shape)
-    if gap[i, j] > 1e-9 * max(1.0, np.abs(scaled[i, j])):
+    i, j = np.unravel_index(np.argmax(np.abs(scaled - scaled.T)), scaled.shape)
+    if not np.isclose(scaled[i, j], scaled[j, i], rtol=1e-9, atol=1e-9):
         raise ValueError(
             f"covariance must be symmetric, got {covariance[i, j]:.6g} and "
             f"{covariance[j, i]:.6g} for {names[i]} and {names[j]}"
         )
-    least = np.linalg.eigvalsh(scaled)[0]
-    if least < -1e-9:
+    if (least := np.linalg.eigvalsh(scaled)[0]) < -1e-9:
         raise ValueError(
             "covariance must be positive semi-definite, got a smallest eigenvalue of "
             f"{least:.3g} in units of the variances of {', '.join(names)}"
@@ -193,10 +179,9 @@ def _check_moments(mean, covariance, names):
 
 
 def _check_shape(what, moments, order, names):
-    expected, found = (len(names),) * order, jnp.shape(moments)
+    by = lambda shape: " x ".join(map(str, shape)) or "one number"
+    expected, found = by((len(names),) * order), by(jnp.shape(moments))
     if found != expected:
-        by = lambda shape: " x ".join(map(str, shape))
         raise ValueError(
-            f"{what} must be {by(expected)}, along {', '.join(names)}, got "
-            f"{by(found) or 'one number'}"
+            f"{what} must be {expected}, along {', '.join(names)}, got {found}"
         )

@@ -78,29 +78,22 @@ class _Saver(AbstractStatistic):
     def merge(self, values: Moments, shares: Any) -> Moments:
         parts = values.mean, values.parameter_mean, values.flux
         mean, parameters, flux = merge_means(parts, shares)
-        gap = _gaps(values, mean, parameters)
-        pair = lambda x, y: _pair(values.covariance, x, y)
-
-        def covariance(name):
+        every = named(mean) | parameters
+        apart = named(values.mean) | values.parameter_mean
+        gap = {name: apart[name] - every[name][None] for name in every}
+        C, covariance, third = values.covariance, {}, {}
+        for name, part in C.items():
             x, y = name.split(_SEPARATOR)
-            return merge_covariance(pair(x, y), gap[x], gap[y], shares)
-
-        def third(name):
-            names = name.split(_SEPARATOR)
-            crossed = sum(gap[x] * pair(y, z) for x, y, z in _rotations(names))
-            every = values.third[name] + crossed + _product(gap, names)
-            return weighted(every, shares)
-
-        return Moments(
-            mean=mean,
-            parameter_mean=parameters,
-            covariance={name: covariance(name) for name in values.covariance},
-            third={name: third(name) for name in values.third},
-            flux=flux,
-            # That of the merged means, which `finish` puts in its place.
-            mean_field_flux=jax.tree.map(lambda x: x[0], values.mean_field_flux),
-            minimum=jax.tree.map(lambda x: jnp.min(x, axis=0), values.minimum),
-        )
+            covariance[name] = merge_covariance(part, gap[x], gap[y], shares)
+        for name, part in values.third.items():
+            x, y, z = names = name.split(_SEPARATOR)
+            turned = ((x, y, z), (y, z, x), (z, x, y))
+            crossed = sum(gap[a] * C[_in_order(C, b, c)] for a, b, c in turned)
+            third[name] = weighted(part + crossed + _product(gap, names), shares)
+        # The flux at the means is that of the merged means: `finish` puts it in place.
+        first = jax.tree.map(lambda x: x[0], values.mean_field_flux)
+        minimum = jax.tree.map(lambda x: jnp.min(x, axis=0), values.minimum)
+        return Moments(mean, parameters, covariance, third, flux, first, minimum)
 
     def finish(self, t: Any, values: Moments, params: Any) -> Moments:
         means = [values.parameter_mean[name] for name in named(params)]
@@ -119,30 +112,14 @@ def pair_name(*names: str) -> str:
 def _deviations(tree, mean):
     """Deviations by name; a uniform parameter has none."""
     fields, means = named(tree), named(mean)
-    return {
-        name: field - means[name]
-        for name, field in fields.items()
-        if jnp.ndim(field) > 0
-    }
+    return {name: x - means[name] for name, x in fields.items() if jnp.ndim(x) > 0}
 
 
 def _product(deviations: dict[str, Any], names: Any) -> Any:
     return math.prod(deviations[name] for name in names)
 
 
-def _gaps(parts, mean, parameter_mean):
-    """What the means of parts differ by from those of all, by name."""
-    first = named(parts.mean) | parts.parameter_mean
-    second = named(mean) | parameter_mean
-    return {name: first[name] - second[name][None] for name in first}
-
-
-def _pair(covariance, x, y):
-    """Covariance of two quantities, named in either order."""
+def _in_order(covariance, x, y):
+    """Key of the covariance of two quantities, named in either order."""
     name = pair_name(x, y)
-    return covariance[name if name in covariance else pair_name(y, x)]
-
-
-def _rotations(names):
-    x, y, z = names
-    return (x, y, z), (y, z, x), (z, x, y)
+    return name if name in covariance else pair_name(y, x)

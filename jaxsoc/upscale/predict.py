@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.flatten_util import ravel_pytree
 
 from jaxsoc.solve import follow, require_x64
 
@@ -22,17 +23,20 @@ class Prediction(NamedTuple):
     """Means over a core, leading by time.
 
     `times`: h; `pools`: mgC/g; `fluxes`: mgC/g/h; `left`: h at which the run left what
-    a soil can be, infinite if it never did; later values are not to be used.
+    a soil can be, infinite if it never did; later values are not to be used;
+    `non_negative`: by name, what must not be negative for a soil to be possible.
     """
 
     times: Any
     pools: Any
     fluxes: Any
     left: Any
+    non_negative: dict[str, Any]
 
 
 # Below zero by less than this, relative to the size of it in the run, is rounding.
 _ROUNDING = 1e-9
+_NUMBER = "a number"
 
 
 def predict(
@@ -53,25 +57,6 @@ def predict(
     **Raises:** `RealisabilityError` for a run that leaves what a soil can be: when, by
     what, and which closure to try; as `closure.initial`.
     """
-    found, non_negative = predict_with_realisability(
-        closure, state, params, times, steps=steps
-    )
-    if throw and not isinstance(found.left, Tracer):
-        said = complaint(closure, found, non_negative)
-        if said:
-            raise RealisabilityError(said)
-    return found
-
-
-def predict_with_realisability(
-    closure: AbstractMacroModel,
-    state: Any,
-    params: Any,
-    times: Any,
-    *,
-    steps: int | None = None,
-) -> tuple[Prediction, dict[str, Any]]:
-    """As `predict`, but never raises, and what must not be negative, by name."""
     require_x64("a macro-scale prediction")
     core, given = closure.initial(state, params)
     cores, _ = follow(closure, core, given, times, steps=steps)
@@ -81,20 +66,20 @@ def predict_with_realisability(
     non_negative = jax.vmap(lambda c: closure.realisability(c, given))(cores)
     # Pools may stay positive while a moment makes their rate negative.
     non_negative |= {n: x for n, x in named(fluxes).items() if n == "respiration"}
-    non_negative |= {"a number": _numbers(cores)}
-    bad = {name: _below(x) for name, x in non_negative.items()}
-    any_bad = jnp.any(jnp.stack(list(bad.values())), axis=0)
+    non_negative |= {_NUMBER: _numbers(cores)}
+    bad = [_below(x) for x in non_negative.values()]
+    any_bad = jnp.any(jnp.stack(bad), axis=0)
     first = jnp.argmax(any_bad)
     left = jnp.where(any_bad[first], times[first], jnp.inf)
-    return Prediction(times, pools, fluxes, left), non_negative
+    found = Prediction(times, pools, fluxes, left, non_negative)
+    if throw and not isinstance(left, Tracer) and jnp.isfinite(left):
+        raise RealisabilityError(complaint(closure, found))
+    return found
 
 
 def _numbers(cores):
-    finite = [
-        jnp.all(jnp.isfinite(x.reshape(x.shape[0], -1)), axis=1)
-        for x in jax.tree.leaves(cores)
-    ]
-    return jnp.where(jnp.all(jnp.stack(finite), axis=0), 0.0, -jnp.inf)
+    finite = jax.vmap(lambda core: jnp.isfinite(ravel_pytree(core)[0]).all())(cores)
+    return jnp.where(finite, 0.0, -jnp.inf)
 
 
 def _below(value):
@@ -103,30 +88,22 @@ def _below(value):
     return ~(value >= -_ROUNDING * size)
 
 
-def complaint(
-    closure: AbstractMacroModel, found: Prediction, non_negative: dict[str, Any]
-) -> str:
+def complaint(closure: AbstractMacroModel, found: Prediction) -> str:
     """When and how one run left what a soil can be; empty if it never did."""
     if not np.isfinite(found.left):
         return ""
     place = int(np.argmax(np.asarray(found.times) == float(found.left)))
-    guilty = [name for name, x in non_negative.items() if bool(_below(x)[place])]
-    what, value = guilty[0], float(np.asarray(non_negative[guilty[0]])[place])
-    known = what != "a number" and np.isfinite(value)
+    series = {name: x for name, x in found.non_negative.items() if _below(x)[place]}
+    what, value = next((name, float(x[place])) for name, x in series.items())
+    known = what != _NUMBER and np.isfinite(value)
     said = f"{what} is {value:.3g}" if known else "it is not finite"
     apart = (
         "" if closure.dead else "the same with dead cells apart (dead='biomass'), or "
     )
+    name = type(closure).__name__
+    if isinstance(closure, ClosedMoments):
+        name += f" ({getattr(closure.closure, '__name__', closure.closure)})"
     return (
-        f"{name_of(closure)} leaves what a soil can be on day "
-        f"{float(found.left) / 24:.1f}: {said}; try {apart}representative cells, "
-        "which cannot leave it"
+        f"{name} leaves what a soil can be on day {found.left / 24:.1f}: {said}; "
+        f"try {apart}representative cells, which cannot leave it"
     )
-
-
-def name_of(closure: AbstractMacroModel) -> str:
-    """What to call a closure in a sentence."""
-    kind = type(closure).__name__
-    if not isinstance(closure, ClosedMoments):
-        return kind
-    return f"{kind} ({getattr(closure.closure, '__name__', closure.closure)})"

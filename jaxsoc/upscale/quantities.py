@@ -1,7 +1,7 @@
 """Which numbers differ between cells, by name, and rates as functions of them."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -37,36 +37,31 @@ class Quantities(eqx.Module):
         names of the parameters that may differ between cells; `state`, `params`: any.
         **Raises:** `ValueError` for a parameter that there is not.
         """
-        pools, names = list(named(state)), list(named(params))
-        unknown = set(varying) - set(names)
-        if unknown:
+        pools, names = tuple(named(state)), tuple(named(params))
+        if unknown := set(varying) - set(names):
             raise ValueError(
                 f"unknown parameter {min(unknown)!r}: the model has {', '.join(names)}"
             )
         leaves, structure = jax.tree.flatten((state, params))
         at = lambda *leaves: rates(0.0, *jax.tree.unflatten(structure, leaves))
         read = depends_on(at, [jnp.zeros((), jnp.result_type(x)) for x in leaves])
-        count, every = len(pools), (*pools, *names)
-        followed = [i for i in range(count) if read[i]]
-        free = [i for i in range(count, len(every)) if read[i] and every[i] in varying]
+        followed = [i for i in range(len(pools)) if read[i]]
+        passive = tuple(i for i in range(len(pools)) if not read[i])
+        free = [i for i, n in enumerate(names, len(pools)) if read[i] and n in varying]
         places = (*followed, *free)
-        return cls(
-            tuple(every[i] for i in places),
-            len(followed),
-            places,
-            tuple(i for i in range(count) if not read[i]),
-            structure,
-        )
+        quantities = tuple((pools + names)[i] for i in places)
+        return cls(quantities, len(followed), places, passive, structure)
 
-    def fields(self, state: Any, params: Any) -> Float[Array, "quantity cell"]:
-        """Every quantity over cells, in one row each.
+    def census(self, state: Any, params: Any, dead: str | None) -> "Census":
+        """What closures read of the cells of a core.
 
+        **Arguments:** `state`, `params`: fields and numbers; `dead`: name of the pool
+        whose absence makes a cell dead, None for cells that all live.
         **Raises:** `ValueError` for a parameter that differs between cells and is not
-        followed.
+        followed, and for a pool that is not.
         """
         leaves = [jnp.asarray(x) for x in jax.tree.leaves((state, params))]
-        cells = max(leaf.size for leaf in leaves)
-        names = [*named(state), *named(params)]
+        names, followed = [*named(state), *named(params)], self.names[: self.pools]
         for i, leaf in enumerate(leaves):
             if leaf.size > 1 and i not in (*self.places, *self.passive):
                 raise ValueError(
@@ -74,27 +69,22 @@ class Quantities(eqx.Module):
                     f"follows {', '.join(self.names)}: name it in `varying`, or give "
                     "its mean"
                 )
+        if dead not in (None, *followed):
+            raise ValueError(
+                f"unknown pool {dead!r} that dead cells lack: the model follows "
+                f"{', '.join(followed)}"
+            )
+        cells = max(leaf.size for leaf in leaves)
         flat = lambda x: jnp.broadcast_to(x.reshape(-1), (cells,))
-        return jnp.stack([flat(leaves[i]) for i in self.places])
-
-    def live(self, x: Float[Array, "quantity cell"], dead: str | None) -> tuple:
-        """Weight of each cell, zero for dead ones; share of live cells; their means.
-
-        **Arguments:** `x`: of `fields`; `dead`: name of the pool whose absence makes a
-        cell dead, None for cells that all live.
-        **Raises:** `ValueError` for a pool that is not followed.
-        """
-        alive = jnp.ones(x.shape[1], bool)
+        x = jnp.stack([flat(leaves[i]) for i in self.places])
+        alive = jnp.ones(cells, bool)
         if dead is not None:
-            if dead not in self.names[: self.pools]:
-                raise ValueError(
-                    f"unknown pool {dead!r} that dead cells lack: the model follows "
-                    f"{', '.join(self.names[: self.pools])}"
-                )
             alive = x[self.names.index(dead)] > 0
-        weight = alive.astype(x.dtype) / x.shape[1]
+        weight = alive.astype(x.dtype) / cells
         share = jnp.sum(weight)
-        return weight, share, ratio(x @ weight, share)
+        mean = ratio(x @ weight, share)
+        _, means = self.filled(mean, jax.tree.map(jnp.mean, params))
+        return Census(self, x, weight, share, mean, means)
 
     def filled(self, x: Float[Array, "quantity ..."], params: Any) -> Any:
         """State and parameters with the quantities in place; passive pools are zero."""
@@ -126,11 +116,40 @@ class Quantities(eqx.Module):
 
     def state(self, followed: Any, passive: Any) -> Any:
         """The state, whatever its structure, from both kinds of pools."""
-        leaves: list[Any] = [0.0] * self.structure.num_leaves
         places = (*self.places[: self.pools], *self.passive)
-        for place, value in zip(places, (*followed, *passive), strict=True):
-            leaves[place] = value
+        value = dict(zip(places, (*followed, *passive), strict=True))
+        leaves = [value.get(place, 0.0) for place in range(self.structure.num_leaves)]
         return jax.tree.unflatten(self.structure, leaves)[0]
+
+
+class Census(NamedTuple):
+    """The cells of a core as every closure reads them.
+
+    `quantities`: what differs; `x`: the quantities by cell; `weight`: of each cell,
+    zero for dead ones; `share`: of live cells; `mean`: of the quantities over them;
+    `params`: mean parameters.
+    """
+
+    quantities: Quantities
+    x: Float[Array, "quantity cell"]
+    weight: Float[Array, " cell"]
+    share: Float[Array, ""]
+    mean: Float[Array, " quantity"]
+    params: Any
+
+    @property
+    def pools(self) -> Float[Array, " pool"]:
+        """Means of the followed pools over the live cells."""
+        return self.mean[: self.quantities.pools]
+
+    @property
+    def covariance(self) -> Float[Array, "quantity quantity"]:
+        """Covariance of the quantities over the live cells.
+
+        Cᵢⱼ = Σ w xᵢ' xⱼ' / Σ w
+        """
+        off = self.x - self.mean[:, None]
+        return ratio((off * self.weight[None]) @ off.T, jnp.sum(self.weight))
 
 
 def named(tree: Any) -> dict[str, Any]:
@@ -145,14 +164,3 @@ def root(square: Any) -> Any:
     """
     positive = square > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
-
-
-def covariance_of(x: Any, weight: Any, mean: Any) -> Any:
-    """Covariance matrix of quantities over weighted cells.
-
-    Cᵢⱼ = Σ w xᵢ' xⱼ' / Σ w
-
-    **Arguments:** `x`: by quantity and cell; `weight`: by cell; `mean`: by quantity.
-    """
-    off = x - mean[:, None]
-    return ratio((off * weight[None]) @ off.T, jnp.sum(weight))

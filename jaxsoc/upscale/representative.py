@@ -11,7 +11,7 @@ from jaxsoc.physics.options import check_option
 from jaxsoc.physics.safe import ratio
 
 from .macroscale import AbstractMacroModel, Given
-from .quantities import Quantities, root
+from .quantities import Census, Quantities, root
 
 READS = ("field", "statistics")
 
@@ -50,39 +50,29 @@ class RepresentativeCells(AbstractMacroModel):
     def __check_init__(self):
         check_option("reads", self.reads, READS)
 
-    @property
-    def cells(self) -> int:
-        """How many representative cells there are."""
-        return self.split.size
-
     def numbers_read(self, pools: int = 2) -> int | None:
         if self.reads == "field":
             return None
         return self.centre.shape[0] * (1 + pools) + pools - 1 + 2 * len(self.varying)
 
-    def describe(self, x, weight, mean, params, known):
-        by_field = self.reads == "field"
-        seen = x if by_field else _at_mean_parameters(x, mean, known)
-        z = features(self.model, seen, mean, params, known, by_field)
+    def describe(self, cells):
+        z = features(self.model, cells, self.reads)
         z = (z - self.scale[0][:, None]) / self.scale[1][:, None]
-        phi = self._shares(z) * weight[None]
-        w = phi.sum(1)
-        centre = ratio(phi @ x.T, w[:, None])
+        phi = self._shares(z) * cells.weight[None]
+        w, pools = phi.sum(1), cells.quantities.pools
+        centre = ratio(phi @ cells.x.T, w[:, None])
         # A group without cells has no weight: any finite place will do.
-        centre = jnp.where((w > 0)[:, None], centre, mean[None])
-        if not by_field:
-            centre = _at_mean_parameters(centre.T, mean, known).T
-        cv = self._variation(x, weight, mean, phi, w, centre, known)
+        centre = jnp.where((w > 0)[:, None], centre, cells.mean[None])
+        if self.reads == "statistics":
+            centre = _at_mean_parameters(centre.T, cells).T
+        cv = self._variation(cells, phi, w, centre)
         # Groups, then members of a group.
         places = centre[:, None, :] * jnp.exp(self.move * jnp.tanh(cv)[:, None, :])
-        share = w[:, None] * jax.nn.softmax(self.split, axis=1)
-        flat = places.reshape(-1, x.shape[0])
-        share = share.reshape(-1)
-        pools = known.pools
+        share = (w[:, None] * jax.nn.softmax(self.split, axis=1)).reshape(-1)
+        flat = places.reshape(share.size, -1)
         kept = ratio(w @ centre[:, :pools], share @ flat[:, :pools])
         followed = flat[:, :pools] * kept[None]
-        total = jnp.sum(share)
-        return followed.T, (ratio(share, total), flat[:, pools:].T)
+        return followed.T, (ratio(share, jnp.sum(share)), flat[:, pools:].T)
 
     def _shares(self, z):
         """φ by group and cell."""
@@ -92,22 +82,20 @@ class RepresentativeCells(AbstractMacroModel):
         distance = distance + jnp.sum(s2 * self.centre**2, axis=1)[:, None]
         return jax.nn.softmax(self.bias[:, None] - 0.5 * distance, axis=0)
 
-    def _variation(self, x, weight, mean, phi, w, centre, known):
+    def _variation(self, cells, phi, w, centre):
         """Coefficients of variation that the moves are in proportion to."""
+        # About the mean first: the squares of large numbers would swallow small
+        # variances.
+        off, inner = cells.x - cells.mean[:, None], centre - cells.mean[None]
         if self.reads == "field":
-            total = weight.sum()
-            # About the mean first: the squares of large numbers would swallow small
-            # variances.
-            off = x - mean[:, None]
-            inner = centre - mean[None]
             variance = ratio(phi @ (off**2).T, w[:, None]) - inner**2
-            variance = jnp.where((w > 1e-12 * total)[:, None], variance, 0.0)
-            return ratio(root(variance), centre)
-        total, pools = w.sum(), known.pools
-        between = ratio(w @ (centre - mean[None]) ** 2, total)
-        spread = ratio((x - mean[:, None]) ** 2 @ weight, total)
+            some = w > 1e-12 * cells.weight.sum()
+            return ratio(root(jnp.where(some[:, None], variance, 0.0)), centre)
+        total, pools = w.sum(), cells.quantities.pools
+        between = ratio(w @ inner**2, total)
+        spread = ratio(off**2 @ cells.weight, total)
         read = jnp.concatenate([between[:pools], spread[pools:]])
-        return _rows(ratio(root(read), mean), w.size)
+        return jnp.broadcast_to(ratio(root(read), cells.mean), centre.shape)
 
     def live_mean(self, function, live, given):
         share, rest = given.detail
@@ -120,9 +108,6 @@ class RepresentativeCells(AbstractMacroModel):
         followed, passive = function(jnp.concatenate([live, rest]))
         return followed, passive @ share
 
-    def live_pools(self, live, given):
-        return live @ given.detail[0]
-
     def realisability(self, core, given):
         names = given.quantities.names[: given.quantities.pools]
         lowest = core.live.min(axis=-1)
@@ -133,15 +118,15 @@ class RepresentativeCells(AbstractMacroModel):
 _FLOOR = 0.1
 
 
-def features(
-    model: Any, x: Any, mean: Any, params: Any, known: Any, with_parameters: bool
-) -> Any:
+def features(model: Any, cells: Census, reads: str) -> Any:
     """Features of cells by which they are grouped, by feature and cell.
 
     log(x / x̄ + 0.1) of each quantity, and the same of ∂F/∂x of each pool, the rate at
     which the model's first flux F uses it up
     """
-    first = lambda q: jax.tree.leaves(known.rates(model.fluxes, 0.0, params)(q))[0]
+    known, mean = cells.quantities, cells.mean
+    rates = known.rates(model.fluxes, 0.0, cells.params)
+    first = lambda q: jax.tree.leaves(rates(q))[0]
 
     def clocks(q):
         units = jnp.eye(q.shape[0], dtype=q.dtype)[: known.pools]
@@ -149,13 +134,12 @@ def features(
         along = lambda u: jnp.broadcast_to(shaped(u), q.shape)
         return jnp.stack([jax.jvp(first, (q,), (along(u),))[1] for u in units])
 
-    count = x.shape[0] if with_parameters else known.pools
-    relative = jnp.concatenate(
-        [
-            ratio(x[:count], mean[:count, None]),
-            ratio(clocks(x), clocks(mean)[:, None]),
-        ]
-    )
+    x, count = cells.x, mean.size
+    if reads == "statistics":
+        x, count = _at_mean_parameters(x, cells), known.pools
+    sizes = ratio(x[:count], mean[:count, None])
+    speeds = ratio(clocks(x), clocks(mean)[:, None])
+    relative = jnp.concatenate([sizes, speeds])
     return jnp.log(jnp.maximum(relative, 0.0) + _FLOOR)
 
 
@@ -185,28 +169,24 @@ def starting(
     known = Quantities.of(model, varying, *first)
 
     def featured(state, param):
-        x = known.fields(state, param)
-        alive = known.live(x, dead)[0] > 0
-        weight = alive.astype(x.dtype)
-        # Not the mean of `live`: rounding decides between features that vary alike,
-        # and a fit must start where it did.
-        mean = ratio(x @ weight, jnp.sum(weight))
-        _, scalars = known.filled(mean, jax.tree.map(jnp.mean, param))
-        seen = x if reads == "field" else _at_mean_parameters(x, mean, known)
-        return features(model, seen, mean, scalars, known, reads == "field"), alive
+        cells = known.census(state, param, dead)
+        alive = cells.weight > 0
+        weight = alive.astype(cells.x.dtype)
+        # Not the mean of the census: rounding decides between features that vary
+        # alike, and a fit must start where it did.
+        mean = ratio(cells.x @ weight, jnp.sum(weight))
+        return features(model, cells._replace(mean=mean), reads), alive
 
     z, alive = jax.jit(jax.vmap(featured))(states, params)
     every = np.moveaxis(np.asarray(z), 1, 0)[:, np.asarray(alive)]
     middle, deviation = every.mean(axis=1), every.std(axis=1)
     scale = np.stack([middle, np.where(deviation > 0, deviation, 1.0)])
     centre = _bisected(((every - scale[0][:, None]) / scale[1][:, None]).T, groups)
-    move = np.zeros((groups, members, len(known.names)))
-    rng = np.random.default_rng(0)
+    move, rng = np.zeros((groups, members, len(known.names))), np.random.default_rng(0)
     if members > 1:
         # Members start apart, along the parameters.
-        steps = np.linspace(-1.5, 1.5, members)
         for q in range(known.pools, len(known.names)):
-            move[:, :, q] = rng.permutation(steps)
+            move[:, :, q] = rng.permutation(np.linspace(-1.5, 1.5, members))
     return RepresentativeCells(
         model,
         varying,
@@ -233,9 +213,7 @@ def _bisected(z, groups):
     return np.stack([z[p].mean(axis=0) for p in parts])
 
 
-def _at_mean_parameters(x, mean, known):
-    return jnp.concatenate([x[: known.pools], _rows(mean[known.pools :], x.shape[1]).T])
-
-
-def _rows(vector, count):
-    return jnp.broadcast_to(vector[None], (count, vector.size))
+def _at_mean_parameters(x, cells):
+    pools = cells.quantities.pools
+    means = jnp.broadcast_to(cells.mean[pools:, None], x[pools:].shape)
+    return jnp.concatenate([x[:pools], means])

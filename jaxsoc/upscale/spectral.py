@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxsoc.physics.parameters import BELOW_ONE
 from jaxsoc.physics.shapes import Number
 
 # Every field of the published study has a power spectrum f^-3.
@@ -67,26 +68,12 @@ def with_dead_zones(
     **Arguments:** `fraction` in [0, 1): rounded to whole cells.
     **Raises:** `ValueError` for another fraction, or if no cell is left alive.
     """
-    if not 0 <= fraction < 1:
-        raise ValueError(f"dead fraction must lie in [0, 1), got {fraction}")
+    BELOW_ONE.check("dead fraction", fraction)
     dead = round(fraction * biomass.size)
     if dead == biomass.size:
         raise ValueError(f"dead fraction {fraction} leaves none of {dead} cells alive")
     rank = jnp.argsort(jnp.argsort(biomass.reshape(-1))).reshape(biomass.shape)
     return scaled_to_mean(jnp.where(rank < dead, 0.0, biomass), jnp.mean(biomass))
-
-
-def correlated_deviation(
-    key: PRNGKeyArray,
-    partner: Float[Array, "x y"],
-    target: float,
-    exponent: float = PUBLISHED_EXPONENT,
-) -> Float[Array, "x y"]:
-    """Noise of mean 0 and variance 1 with an exact correlation to a partner."""
-    # A key of its own: a partner drawn from this very key would leave nothing over.
-    key = jax.random.fold_in(key, 1)
-    noise = spectral_field(key, check_shape(partner.shape), exponent=exponent)
-    return correlated_with(partner, standardised(noise), target)
 
 
 def correlated_with(
@@ -103,11 +90,6 @@ def correlated_with(
     p = standardised(partner)
     e = standardised(noise - jnp.mean(noise * p) * p)
     return p * target + jnp.sqrt(1 - target**2) * e
-
-
-def largest_variation(deviation: Float[Array, "x y"]) -> Float[Array, ""]:
-    """The coefficient of variation at which the poorest cell is empty."""
-    return -1 / jnp.min(deviation) * (1 - 1e-12)
 
 
 def correlation(a: Float[Array, "*cell"], b: Float[Array, "*cell"]) -> Array:

@@ -44,9 +44,8 @@ class Supplied(eqx.Module):
             named |= {f"{kinetics} {name}": f for name, f in constants.items()}
         for name, field in named.items():
             _check_field(name, field, self.biomass.shape)
-        for kinetics, constants in self.constants.items():
-            if kinetics in KINETICS:
-                KINETICS[kinetics].constants(**constants)
+        for kinetics in self.constants.keys() & KINETICS.keys():
+            KINETICS[kinetics].constants(**self.constants[kinetics])
 
 
 def _check_field(name, field, shape):

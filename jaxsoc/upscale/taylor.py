@@ -13,7 +13,7 @@ who derive the terms of order 2 by hand for three laws.
 import math
 from collections import Counter
 from collections.abc import Callable
-from itertools import combinations_with_replacement
+from itertools import chain, combinations_with_replacement
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -77,10 +77,10 @@ class Expansion(eqx.Module):
 
         **Raises:** `KeyError` that lists the terms there are.
         """
-        known = {_letters(n): i for i, n in enumerate(self.names)}
-        if _letters(name) not in known:
+        known, asked = list(map(_letters, self.names)), _letters(name)
+        if asked not in known:
             raise KeyError(f"no term {name!r}: the terms are {', '.join(self.names)}")
-        place = known[_letters(name)]
+        place = known.index(asked)
         every = self.derivative, self.moment, self.contribution
         return Term(*jax.tree.map(lambda x: x[..., place], every))
 
@@ -112,18 +112,11 @@ def _letters(name):
     """A term's quantities and how often each, whatever their order."""
     kind, _, rest = name.partition("_")
     symbols = rest.split(",") if "," in rest else list(rest)
-    if kind == "V":
-        symbols = [rest, rest]
-    return frozenset(Counter(symbols).items())
+    return sorted([rest, rest] if kind == "V" else symbols)
 
 
 def expand(
-    rates: Callable,
-    state: Any,
-    params: Any,
-    *,
-    order: int = 2,
-    t: Any = 0.0,
+    rates: Callable, state: Any, params: Any, *, order: int = 2, t: Any = 0.0
 ) -> Expansion:
     """The series of the mean rates about the means of states and parameters.
 
@@ -139,30 +132,25 @@ def expand(
     """
     if order < 1 or order != int(order):
         raise ValueError(f"order must be a whole number from 1 on, got {order}")
+    order = int(order)
     state, params = jax.tree.map(jnp.asarray, (state, params))
     known, function, at, off = _about_means(rates, state, params, t)
     leaves = jax.tree.leaves((state, params))
     differ = [row for row, i in enumerate(known.places) if jnp.ndim(leaves[i])]
-    found = [
-        alpha
-        for n in range(2, int(order) + 1)
-        for alpha in combinations_with_replacement(differ, n)
-    ]
+    choices = (combinations_with_replacement(differ, n) for n in range(2, order + 1))
+    by_order = [list(alphas) for alphas in choices]
+    found = list(chain(*by_order))
     if len(found) > _MOST_TERMS:
         raise ValueError(
             f"order {order} in {len(differ)} heterogeneous quantities has "
             f"{len(found)} terms, more than {_MOST_TERMS}: choose a lower order"
         )
     mean_field = rates(t, *jax.tree.map(reductions.mean, (state, params)))
-    moment = jnp.zeros(0)
-    derivative = jax.tree.map(lambda _: jnp.zeros(0), mean_field)
-    if found:
-        by_order = [
-            _terms(function, at, off, [alpha for alpha in found if len(alpha) == n])
-            for n in range(2, int(order) + 1)
-        ]
-        join = lambda *rows: jnp.concatenate(rows)
-        moment, derivative = jax.tree.map(join, *by_order)
+    empty = lambda x: jnp.zeros(0, jnp.result_type(x))
+    none = empty(off), jax.tree.map(empty, mean_field)
+    terms = [_terms(function, at, off, alphas) for alphas in by_order if alphas]
+    join = lambda *rows: jnp.concatenate(rows)
+    moment, derivative = jax.tree.map(join, none, *terms)
     repeats = [math.prod(map(math.factorial, Counter(a).values())) for a in found]
     weight = moment / jnp.asarray(repeats, moment.dtype)
     symbols = _symbols([*named(state), *named(params)])
@@ -176,7 +164,7 @@ def expand(
         names=tuple(_term_name([symbols[n] for n in names]) for names in quantities),
         orders=tuple(map(len, found)),
         quantities=quantities,
-        order=int(order),
+        order=order,
     )
 
 
@@ -185,31 +173,25 @@ def saver(rates: Callable, *, order: int = 2) -> Callable:
     return lambda t, state, params: expand(rates, state, params, order=order, t=t)
 
 
-def outside(
-    rates: Callable, state: Any, params: Any, *, order: int = 6, t: Any = 0.0
-) -> Any:
+def outside(rates: Callable, state: Any, params: Any, *, t: Any = 0.0) -> Any:
     """Share of cells that the series about the means does not converge for.
 
     On the way from the means to a cell a rate is a power series Σ cₙ τⁿ, and the cell,
-    at τ = 1, lies outside its radius of convergence where √|cₙ/cₙ₋₂| ≥ 1, n = `order`.
+    at τ = 1, lies outside its radius of convergence where √|c₆/c₄| ≥ 1.
     Exact for laws with one linear denominator (Michaelis-Menten, inverse
     Michaelis-Menten, ECA), an estimate for others; polynomials converge everywhere. A
     share above zero says that more orders need not help.
 
     **Arguments:** as `expand`.
     """
-    if order < 5 or order != int(order):
-        raise ValueError(f"order must be a whole number from 5 on, got {order}")
     state, params = jax.tree.map(jnp.asarray, (state, params))
     _, function, at, off = _about_means(rates, state, params, t)
 
     def towards(direction):
         along = lambda n: _mixed(function, at, [direction] * n)
-        late, early = along(order), along(order - 2)
-        factor = order * (order - 1)
         # Not `>=`: a coefficient that is not a number is no sign of convergence.
-        beyond = lambda c, d: ~(jnp.abs(c) < factor * jnp.abs(d)) & (c != 0)
-        return jax.tree.map(beyond, late, early)
+        beyond = lambda c, d: ~(jnp.abs(c) < 6 * 5 * jnp.abs(d)) & (c != 0)
+        return jax.tree.map(beyond, along(6), along(4))
 
     far = jax.vmap(towards, 1)(off)
     return jax.tree.map(lambda x: reductions.mean(x.astype(off.dtype)), far)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from jaxsoc.physics.parameters import BELOW_ONE
 from jaxsoc.solve import History, follow, require_x64, train
 
 from .macroscale import AbstractMacroModel
@@ -147,8 +148,7 @@ def _split(examples, validation, seed):
         if validation.cores == 0:
             raise ValueError("no cores to validate on: `validation` is empty")
         return examples, validation
-    if not 0 <= validation < 1:
-        raise ValueError(f"validation must lie in [0, 1), got {validation}")
+    BELOW_ONE.check("validation", validation)
     count = round(validation * examples.cores)
     if count == 0:
         return examples, examples
