@@ -7,7 +7,8 @@ import numpy as np
 
 from jaxsoc.observe import Respiration
 
-from .respiration import check_columns, numbers_of, read_table
+from .reading import read_table, with_columns
+from .respiration import check_texts
 
 _SECONDS_PER_HOUR = 3600.0
 _NAMES = {
@@ -19,7 +20,7 @@ _NAMES = {
 _NUMBERS = ("time_h", "co2c_rate_mg_gsoil_s")
 
 
-class Core(NamedTuple):
+class SoilSample(NamedTuple):
     """A core's respiration and treatments.
 
     `number`: an intact and a homogenised core may share it; `intact`; `treatment`:
@@ -33,7 +34,7 @@ class Core(NamedTuple):
     zeros: int
 
 
-def load_cores(path: Path | str, *, keep_zeros: bool = False) -> tuple[Core, ...]:
+def load_cores(path: Path | str, *, keep_zeros: bool = False) -> tuple[SoilSample, ...]:
     """Cores of Patel et al. (2021) from a .csv file, in mgC/g/h and h since wetting.
 
     Rates are those at a moment. A rate of exactly zero is no slope that was measured,
@@ -50,9 +51,7 @@ def load_cores(path: Path | str, *, keep_zeros: bool = False) -> tuple[Core, ...
     Source: Patel et al. (2021), doi:10.1016/j.soilbio.2021.108427.
     """
     path = Path(path)
-    table = read_table(path)
-    check_columns(path, table, ("core", *_NAMES, *_NUMBERS))
-    table = table.assign(**{n: numbers_of(path, table, n) for n in _NUMBERS})
+    table = with_columns(path, read_table(path), ("core", *_NAMES), _NUMBERS)
     return tuple(
         _core(str(name), rows, keep_zeros)
         for name, rows in table.groupby("core", sort=False)
@@ -61,12 +60,7 @@ def load_cores(path: Path | str, *, keep_zeros: bool = False) -> tuple[Core, ...
 
 def _core(name, rows, keep_zeros):
     first = rows.iloc[0]
-    for column, known in _NAMES.items():
-        if first[column] not in known:
-            raise ValueError(
-                f"{name}: unknown {column} {first[column]!r}: expected one of "
-                f"{', '.join(known)}"
-            )
+    check_texts(first, _NAMES)
     number = name.split("_")[0]
     if not number.isdigit():
         raise ValueError(f"core must start with its number, got {name!r}")
@@ -80,7 +74,7 @@ def _core(name, rows, keep_zeros):
         study=" ".join(treatment),
         unit="mgC/gsoil/h",
     )
-    return Core(
+    return SoilSample(
         series,
         int(number),
         first.homogenization == "Intact",
