@@ -100,12 +100,12 @@ class Problem(eqx.Module):
         """Places of the free parameters on their lines."""
         flat = jax.tree.leaves(params)
         pairs = zip(self.transforms, self.places, strict=True)
-        return np.array([float(t.to_line(flat[place])) for t, place in pairs])
+        return np.array([float(t.unconstrained(flat[place])) for t, place in pairs])
 
     def natural(self, z: Any) -> Any:
         """Free parameters in natural units from their places on the lines."""
         pairs = zip(self.transforms, z, strict=False)
-        return jnp.stack([t.from_line(x) for t, x in pairs])
+        return jnp.stack([t.constrained(x) for t, x in pairs])
 
     def filled(self, z: Any) -> Any:
         """All parameters, with the free ones in place."""
@@ -211,7 +211,7 @@ class Problem(eqx.Module):
         x, slope = z[i], 1.0
         if not on_line:
             t = self.transforms[i]
-            x, slope = float(t.from_line(z[i])), np.exp(float(t.log_slope(z[i])))
+            x, slope = float(t.constrained(z[i])), np.exp(float(t.log_slope(z[i])))
         return pull * (normal.mean - x), -pull * slope * np.eye(z.size)[i]
 
 

@@ -82,7 +82,9 @@ def read_folder(folder: Path, at: Any) -> xr.Dataset:
     for name in NAMES:
         files = sorted(folder.glob(f"*_{name}.mat"))
         if len(files) > 1:
-            raise ValueError(f"has {len(files)} files *_{name}.mat, expected one")
+            raise ValueError(
+                f"{folder.name} has {len(files)} files *_{name}.mat, expected one"
+            )
         for path in files:
             with reading(path, f"{_ARRAY} from "):
                 values = read_matlab(path, [_ARRAY], partial(_cell, at))[_ARRAY]

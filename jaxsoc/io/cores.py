@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from jaxsoc.observe import Respiration
 
 from .reading import read_table, with_columns
@@ -34,7 +32,7 @@ class SoilSample(NamedTuple):
     zeros: int
 
 
-def load_cores(path: Path | str, *, keep_zeros: bool = False) -> tuple[SoilSample, ...]:
+def load_cores(path: Path | str) -> tuple[SoilSample, ...]:
     """Cores of Patel et al. (2021) from a .csv file, in mgC/g/h and h since wetting.
 
     Rates are those at a moment. A rate of exactly zero is no slope that was measured,
@@ -45,7 +43,7 @@ def load_cores(path: Path | str, *, keep_zeros: bool = False) -> tuple[SoilSampl
 
     **Arguments:** `path`: columns `core`, `time_h`, `homogenization`,
     `antecedent_moisture`, `wetting`, `amendment` and `co2c_rate_mg_gsoil_s` (mgC per g
-    soil per s); `keep_zeros`: keep the exact zeros.
+    soil per s).
     **Raises:** `ValueError` for a file that cannot be read, a missing column, an
     unknown treatment, and as `Respiration`.
     Source: Patel et al. (2021), doi:10.1016/j.soilbio.2021.108427.
@@ -53,19 +51,18 @@ def load_cores(path: Path | str, *, keep_zeros: bool = False) -> tuple[SoilSampl
     path = Path(path)
     table = with_columns(path, read_table(path), ("core", *_NAMES), _NUMBERS)
     return tuple(
-        _core(str(name), rows, keep_zeros)
-        for name, rows in table.groupby("core", sort=False)
+        _core(str(name), rows) for name, rows in table.groupby("core", sort=False)
     )
 
 
-def _core(name, rows, keep_zeros):
+def _core(name, rows):
     first = rows.iloc[0]
     check_texts(first, _NAMES)
     number = name.split("_")[0]
     if not number.isdigit():
         raise ValueError(f"core must start with its number, got {name!r}")
     rates = rows.co2c_rate_mg_gsoil_s.to_numpy()
-    kept = np.ones(rates.size, bool) if keep_zeros else rates != 0
+    kept = rates != 0
     treatment = (first.antecedent_moisture, first.wetting, first.amendment)
     series = Respiration(
         rows.time_h.to_numpy()[kept],

@@ -94,10 +94,8 @@ def load_forcing(
     """
     path = Path(path)
     if path.is_dir():
-        try:
-            return _forcing(cesm.read_folder(path, at), column, None)
-        except ValueError as error:
-            raise ValueError(f"{path.name}: {error}") from None
+        site = cesm.read_folder(path, at)
+        return forcing_from_dataset(site, column=column, name=path.name)
     with reading(path), netcdf(path) as dataset:
         return forcing_from_dataset(dataset, column=column, name=path.name, at=at)
 

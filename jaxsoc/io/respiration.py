@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,19 +37,18 @@ _HEADINGS = {
 _HEADING = re.compile(r"^\s*(.*?)\s*(?:[\[(]\s*(.*?)\s*[\])]\s*)?$", re.DOTALL)
 
 
-class Collection(NamedTuple):
+@dataclass(frozen=True)
+class Collection:
     """Series that can be fitted, in the order of the file, and why others cannot."""
 
     series: tuple[Respiration, ...]
     left_out: dict[str, str]
 
-    def __getitem__(self, name: Any) -> Any:
+    def __getitem__(self, name: str) -> Respiration:
         """A series by its name.
 
         **Raises:** `ValueError` for one that is not there, or left out, with the why.
         """
-        if not isinstance(name, str):
-            return tuple.__getitem__(self, name)
         for one in self.series:
             if one.name == name:
                 return one
