@@ -6,8 +6,10 @@ Any object with `log_prob(value) -> log density` will do, such as those of numpy
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
+from jax.scipy.stats import norm
+
+from jaxsoc.physics.parameters import POSITIVE, check_within
 
 _number = lambda x: np.asarray(x, dtype=float)
 
@@ -22,15 +24,11 @@ class Normal(eqx.Module):
     deviation: Any = eqx.field(converter=_number)
 
     def __check_init__(self):
-        if not 0 < self.deviation < np.inf:
-            raise ValueError(
-                f"deviation must be positive and finite, got {self.deviation:g}"
-            )
+        check_within("deviation", self.deviation, POSITIVE)
 
     def log_prob(self, value: Any) -> Any:
         """Logarithm of the density."""
-        away = (value - self.mean) / self.deviation
-        return -0.5 * away**2 - jnp.log(self.deviation) - 0.5 * np.log(2 * np.pi)
+        return norm.logpdf(value, self.mean, self.deviation)
 
 
 class OnLine(eqx.Module):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsoc.physics.options import check_option
-from jaxsoc.physics.parameters import Interval
+from jaxsoc.physics.parameters import POSITIVE, Interval, check_within
 from jaxsoc.physics.transforms import Leaf, leaves_by_name, transform
 
 from .priors import Normal, OnLine
@@ -278,8 +278,7 @@ def _checked_noise(noise):
     if isinstance(noise, str):
         check_option("noise", noise, (PROFILED, FREE))
         return noise
-    if not 0 < noise < np.inf:
-        raise ValueError(f"noise must be positive and finite, got {noise:g}")
+    check_within("noise", noise, POSITIVE)
     return np.asarray(noise, dtype=float)
 
 

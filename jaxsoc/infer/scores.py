@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
+from jaxsoc.physics.parameters import POSITIVE, Interval, check_within
+
 
 def log_predictive_density(
     data: Any, predicted: Any, scale: Any, freedom: float = math.inf
@@ -19,10 +21,8 @@ def log_predictive_density(
     **Raises:** `ValueError` for a scale or degrees of freedom that are not positive.
     """
     y, f, s = (np.asarray(x, dtype=float) for x in (data, predicted, scale))
-    if not (s > 0).all():
-        raise ValueError(f"scale must be positive, got {np.min(s):g}")
-    if not freedom > 0:
-        raise ValueError(f"degrees of freedom must be positive, got {freedom:g}")
+    check_within("scale", np.min(s), POSITIVE)
+    check_within("degrees of freedom", freedom, Interval(0, np.inf, closed_high=True))
     return np.where(np.isfinite(y - f), stats.t.logpdf(y, freedom, f, s), -np.inf)
 
 
