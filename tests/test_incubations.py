@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import incubations
+from benchmarks.soil_samples import load_cores
 from jaxsoc.experiments import (
     RIVALS,
     PatchyCore,
@@ -20,7 +21,6 @@ from jaxsoc.experiments import (
     representative_cells,
 )
 from jaxsoc.infer import log_predictive_density, paired_differences
-from jaxsoc.io import load_cores
 from jaxsoc.models import TwoPool, TwoPoolParameters
 from jaxsoc.observe import QUANTITIES, Observed, Respiration, mean_rates
 from jaxsoc.physics.kinetics import KINETICS

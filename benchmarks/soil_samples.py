@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxsoc.io.reading import read_table, with_columns
+from jaxsoc.io.respiration import check_texts
 from jaxsoc.observe import Respiration
-
-from .reading import read_table, with_columns
-from .respiration import check_texts
 
 _SECONDS_PER_HOUR = 3600.0
 _NAMES = {
