@@ -30,11 +30,11 @@ import jax
 import numpy as np
 
 from jaxsoc.experiments import RIVALS, HeldOut, predict_held_out
-from jaxsoc.infer import paired_differences
 from jaxsoc.io import load_respiration
 from jaxsoc.observe import Respiration, mean_rates, standard_choice
 from jaxsoc.solve import use_all_cores
 
+from .paired import paired_differences
 from .soil_samples import SoilSample, load_cores
 from .timing import surroundings
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import incubations
+from benchmarks.paired import paired_differences
 from benchmarks.soil_samples import load_cores
 from jaxsoc.experiments import (
     RIVALS,
@@ -20,7 +21,7 @@ from jaxsoc.experiments import (
     predict_held_out,
     representative_cells,
 )
-from jaxsoc.infer import log_predictive_density, paired_differences
+from jaxsoc.infer import log_predictive_density
 from jaxsoc.models import TwoPool, TwoPoolParameters
 from jaxsoc.observe import QUANTITIES, Observed, Respiration, mean_rates
 from jaxsoc.physics.kinetics import KINETICS

@@ -10,6 +10,4 @@ from .problem import Problem as Problem
 from .result import Fit as Fit
 from .result import Outcome as Outcome
 from .result import Starts as Starts
-from .scores import Paired as Paired
 from .scores import log_predictive_density as log_predictive_density
-from .scores import paired_differences as paired_differences

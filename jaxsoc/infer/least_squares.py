@@ -21,16 +21,13 @@ from .problem import Problem
 from .result import Fit, Outcome, Starts
 
 Progress = Callable[[float | int, int, str], None]
+_silent: Progress = lambda done, total, what: None
 
 _COUNT = Interval(1, np.inf, closed_low=True)
 # Relative fall of the sum of squares below which rounding is all there is to gain.
 _LITTLE = 1e-12
 # Slope of the scaled sum of squares that counts as none: an exact fit ends with it.
 _FLAT = 1e-11
-
-
-def silent(done: float | int, total: int, what: str) -> None:
-    """Progress that nobody watches."""
 
 
 def fit(
@@ -41,7 +38,7 @@ def fit(
     key: Any = None,
     max_steps: int = 100,
     tolerance: float = 1e-7,
-    progress: Progress = silent,
+    progress: Progress = _silent,
 ) -> Fit:
     """Solves a problem, with uncertainty from the curvature.
 
@@ -76,7 +73,7 @@ def fit(
 def fit_all(
     problems: Mapping[tuple[str, str], Problem],
     *,
-    progress: Progress = silent,
+    progress: Progress = _silent,
     **options: Any,
 ) -> dict[tuple[str, str], Fit]:
     """Solves every problem, by name of the series and of the kinetics.

@@ -145,7 +145,10 @@ def _by_meaning(path, raw, degree):
             )
         else:
             known[meaning] = field
-    _require_both(path, known, [field.name for field in raw])
+    for wanted in _POOLS:
+        if not any(kind == wanted for kind, _ in known):
+            held = lacking(wanted, [field.name for field in raw])
+            raise ValueError(f"no {wanted} field in {path.name}: {held}")
     if unused:
         warnings.warn(
             f"not used from {path.name}: {', '.join(sorted(unused))}", stacklevel=3
@@ -179,14 +182,6 @@ def _strip_degree(name, degree):
         if name.endswith(suffix):
             return name.removesuffix(suffix) if suffix == f"_{degree}" else None
     return name
-
-
-def _require_both(path, known, names):
-    for wanted in _POOLS:
-        if not any(kind == wanted for kind, _ in known):
-            raise ValueError(
-                f"no {wanted} field in {path.name}: {lacking(wanted, names)}"
-            )
 
 
 def _read(path: Path) -> list[xr.DataArray]:
