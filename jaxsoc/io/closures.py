@@ -38,6 +38,7 @@ def closure_to_json(
             f"only closures of the known kinetics can be saved, got {fitted.kinetics!r}"
         )
     numbers, settings, structure = _parts(fitted.closure)
+    ends = np.stack([fitted.lowest, fitted.highest], axis=1).tolist()
     content = {
         "format": FORMAT,
         "source": f"jaxsoc {version('jaxsoc')}",
@@ -47,12 +48,7 @@ def closure_to_json(
         "dead": fitted.closure.dead,
         "reads": "field" if fitted.closure.numbers_read() is None else "statistics",
         "numbers": {name: _rounded(value) for name, value in numbers.items()},
-        "fitted_on": {
-            name: [float(low), float(high)]
-            for name, low, high in zip(
-                fitted.names, fitted.lowest, fitted.highest, strict=True
-            )
-        },
+        "fitted_on": dict(zip(fitted.names, ends, strict=True)),
     }
     _, known, form = _parts(_skeleton(content))
     if (settings, structure) != (known, form):

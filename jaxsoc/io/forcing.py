@@ -13,7 +13,7 @@ from jaxsoc.physics.units import DAYS_PER_YEAR
 from jaxsoc.tables import variable
 
 from . import cesm
-from .columns import depth_bounds, depth_coordinate
+from .columns import depth_coordinates
 from .reading import are_numbers, lacking, netcdf, reading
 
 _SECONDS_PER_DAY = 86400.0
@@ -149,11 +149,11 @@ def forcing_to_dataset(forcing: Forcing) -> xr.Dataset:
     }
     below = "lower end of the level below the layers"
     variables["level_below"] = variable((), column.levels[-1], "m", below)
-    coordinates = depth_coordinate(column) | {
+    coordinates = depth_coordinates(column) | {
         "month": np.arange(1, MONTHS + 1),
         _POOL: list(LITTER),
     }
-    return xr.Dataset(variables | depth_bounds(column), coordinates)
+    return xr.Dataset(variables, coordinates)
 
 
 def _forcing(dataset, column, at):

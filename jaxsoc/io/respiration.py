@@ -49,13 +49,13 @@ class Collection:
 
         **Raises:** `ValueError` for one that is not there, or left out, with the why.
         """
-        for one in self.series:
-            if one.name == name:
-                return one
         if name in self.left_out:
             raise ValueError(f"series {name!r} cannot be fitted: {self.left_out[name]}")
-        some = ", ".join(one.name for one in self.series[:3])
-        raise ValueError(f"no series {name!r}: there are {some}, ...")
+        known = {one.name: one for one in self.series}
+        if name not in known:
+            some = ", ".join(list(known)[:3])
+            raise ValueError(f"no series {name!r}: there are {some}, ...")
+        return known[name]
 
 
 def load_respiration(
