@@ -75,7 +75,7 @@ FILES = {
         macroscale moment_models learned representative training many predict
         catalogue supplied""",
     "observe": "operators respiration",
-    "infer": "priors problem result curvature least_squares scores fits",
+    "infer": "problem result curvature least_squares scores fits",
     "experiments": """objectives scenarios design soil_series kinetics incubation
         heterogeneous held_out steady series soils run statistics summary cost budget
         sensitivity hyper training sweep ensemble stream forecasts effective""",

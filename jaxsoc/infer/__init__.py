@@ -4,8 +4,8 @@ from .fits import fits_table as fits_table
 from .fits import quantity_of as quantity_of
 from .least_squares import fit as fit
 from .least_squares import fit_all as fit_all
-from .priors import Normal as Normal
-from .priors import OnLine as OnLine
+from .problem import Normal as Normal
+from .problem import OnLine as OnLine
 from .problem import Problem as Problem
 from .result import Fit as Fit
 from .result import Outcome as Outcome

@@ -7,14 +7,37 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.stats import norm
 
 from jaxsoc.physics.options import check_option
 from jaxsoc.physics.parameters import POSITIVE, Interval, check_within
 from jaxsoc.physics.transforms import Leaf, leaves_by_name, transform
 
-from .priors import Normal, OnLine
-
 PROFILED, FREE = "profiled", "free"
+_number = lambda x: np.asarray(x, dtype=float)
+
+
+class Normal(eqx.Module):
+    """Normal distribution of a value, or with `OnLine` of its place, before the data.
+
+    **Raises:** `ValueError` for a deviation that is not positive and finite.
+    """
+
+    mean: Any = eqx.field(converter=_number)
+    deviation: Any = eqx.field(converter=_number)
+
+    def __check_init__(self):
+        check_within("deviation", self.deviation, POSITIVE)
+
+    def log_prob(self, value: Any) -> Any:
+        """Logarithm of the density."""
+        return norm.logpdf(value, self.mean, self.deviation)
+
+
+class OnLine(eqx.Module):
+    """A prior of the place on the whole line, not of the value; flat without one."""
+
+    distribution: Any = None
 
 
 class Problem(eqx.Module):
