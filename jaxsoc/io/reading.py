@@ -116,8 +116,8 @@ def with_columns(
     return table.assign(**{name: numbers_of(path, table[name]) for name in numbers})
 
 
-def numbers_of(path: Path, column: pd.Series) -> np.ndarray:
-    """A column of text as numbers, NaN where nothing is given.
+def numbers_of(path: Path, column: Any) -> np.ndarray:
+    """A column of a table of text as numbers, NaN where nothing is given.
 
     **Raises:** `ValueError` for text that is no number, with its row.
     """

@@ -111,14 +111,15 @@ def check_texts(row: Any, known: Mapping[str, tuple[str, ...]]) -> None:
 
 def _own(path, table, unit, time_unit):
     """A table of one's own by the names of the database."""
-    headings = {}
+    headings: dict[str, tuple[str, str]] = {}
     for column in table.columns:
         [(name, inner)] = _HEADING.findall(column)
         if name and name.lower() in headings:
             both = headings[name.lower()][0], column
             raise ValueError(f"{path.name} has two columns for {name}: {both}")
         headings[name.lower()] = (column, inner)
-    read, units = {}, {"time_d": "d", "time_h": "h"}
+    read: dict[str, str] = {}
+    units = {"time_d": "d", "time_h": "h"}
     for meaning, names in _HEADINGS.items():
         known = next((name for name in names if name in headings), None)
         if known is not None:

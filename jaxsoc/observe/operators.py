@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from jaxsoc.physics.options import check_option
 from jaxsoc.physics.safe import ratio
 
-QUANTITIES: Mapping[str, str] = MappingProxyType(
+QUANTITIES: Mapping[str, str] = MappingProxyType[str, str](
     dict.fromkeys(("substrate", "biomass", "co2"), "mgC g-1")
     | dict.fromkeys(("respiration", "mean_rate"), "mgC g-1 h-1")
 )
