@@ -12,9 +12,11 @@ from jaxtyping import Array, Float
 from jaxsoc.physics.options import check_option
 from jaxsoc.physics.safe import ratio
 
-QUANTITIES: Mapping[str, str] = MappingProxyType[str, str](
-    dict.fromkeys(("substrate", "biomass", "co2"), "mgC g-1")
-    | dict.fromkeys(("respiration", "mean_rate"), "mgC g-1 h-1")
+QUANTITIES: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("substrate", "biomass", "co2"), "mgC g-1"),
+        **dict.fromkeys(("respiration", "mean_rate"), "mgC g-1 h-1"),
+    }
 )
 """What can be compared with data and its unit, in the order of the columns of a
 prediction; `mean_rate` is the mean of respiration since the point before."""
