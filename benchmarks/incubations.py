@@ -30,11 +30,12 @@ import jax
 import numpy as np
 
 from jaxsoc.experiments import RIVALS, HeldOut, predict_held_out
-from jaxsoc.infer import paired_differences
-from jaxsoc.io import Core, load_cores, load_respiration
+from jaxsoc.io import load_respiration
 from jaxsoc.observe import Respiration, mean_rates, standard_choice
 from jaxsoc.solve import use_all_cores
 
+from .paired import paired_differences
+from .soil_samples import SoilSample, load_cores
 from .timing import surroundings
 
 PAIRS = (
@@ -133,9 +134,9 @@ def run(quick: bool, say=print) -> dict[str, Any]:
     }
 
 
-def judged(member: Respiration | Core, kinetics: str) -> dict[str, Any]:
+def judged(member: Respiration | SoilSample, kinetics: str) -> dict[str, Any]:
     """Every model on one series: scores, errors and outcomes, by model."""
-    core = isinstance(member, Core)
+    core = isinstance(member, SoilSample)
     series = mean_rates(member.series if core else member)
     row: dict[str, Any] = {"name": series.name, "study": series.study}
     if core:

@@ -75,12 +75,12 @@ FILES = {
         macroscale moment_models learned representative training many predict
         catalogue supplied""",
     "observe": "operators respiration",
-    "infer": "priors problem result curvature least_squares scores fits",
+    "infer": "problem result curvature least_squares scores fits",
     "experiments": """objectives scenarios design soil_series kinetics incubation
         heterogeneous held_out steady series soils run statistics summary cost budget
         sensitivity hyper training sweep ensemble stream forecasts effective""",
     "io": """atomic labels reading store fields cesm columns forcing closures
-        respiration cores""",
+        respiration""",
     "plots": "style figures fits budget sensitivity closures columns",
     "cli": """interrupt cache doctor options config closure_config fit_config report
         upscale fit budget closure_table closure commands main""",

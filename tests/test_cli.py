@@ -441,7 +441,7 @@ def test_cumulative_co2_is_fitted_by_its_differences_unless_asked(
         (SERIES.replace("5,14", "1.5,14"), [], ["increase", "48 h", "36 h", "n 2"]),
         (SERIES.replace("ugC/g/d", "kg/barn"), [], ["'kg/barn'", "ugC", "'mgCO2/g'"]),
         (SERIES.replace("(d)", "(weeks)"), [], ["unknown units of time 'weeks'", "d"]),
-        (SERIES.replace("(d)", ""), [], ["unit of time is not given", "'time (d)'"]),
+        (SERIES.replace("(d)", ""), [], ["unit of 'time' is not given", "'time (d)'"]),
         (SERIES.replace("9.5", "much"), [], ["'much' in row 4", "a number"]),
         (SERIES.replace("9.5", ""), [], ["value is nan at position 3"]),
         ("time (d),value (mgC/g)\n1,2\n2,3\n", [], ["at least 3 points", "got 2"]),

@@ -281,8 +281,11 @@ def test_closures_differ_in_colour_or_dashes():
         ("compare --heterogeneity homogeneous", "heterogeneity of a closure"),
         ("compare --correlation some", "unknown correlation 'some'"),
         ("compare --load nothing.json", "no such file: 'nothing.json'"),
-        ("compare --load {folder}/text.json", "text.json is not a fitted closure"),
-        ("compare --load {folder}/list.json", "list.json is not a fitted closure"),
+        ("compare --load {folder}/text.json", "cannot read text.json: Expecting value"),
+        (
+            "compare --load {folder}/list.json",
+            "cannot read list.json: not a fitted closure",
+        ),
         ("compare --load {folder}/empty.json", "empty.json: not a fitted closure"),
         ("compare --load {stored} --training 2", "fitted on 3 cores of seed 0"),
         ("compare --load {stored} --kinetics mm", "for multiplicative kinetics, got"),

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks import incubations
+from benchmarks.paired import paired_differences
+from benchmarks.soil_samples import load_cores
 from jaxsoc.experiments import (
     RIVALS,
     PatchyCore,
@@ -19,10 +21,9 @@ from jaxsoc.experiments import (
     predict_held_out,
     representative_cells,
 )
-from jaxsoc.infer import log_predictive_density, paired_differences
-from jaxsoc.io import load_cores
+from jaxsoc.infer import log_predictive_density
 from jaxsoc.models import TwoPool, TwoPoolParameters
-from jaxsoc.observe import QUANTITIES, Respiration, mean_rates, observed
+from jaxsoc.observe import QUANTITIES, Observed, Respiration, mean_rates
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.solve import Steps, rodas3
 
@@ -39,7 +40,7 @@ def core_of(name, **pools) -> SoilCore:
 
 def predicted(series, params, quantity, times=TIMES):
     params = jax.tree.map(lambda x: jnp.asarray(x, float), params)
-    return np.asarray(jax.jit(series)(params, observed(times, quantity)))
+    return np.asarray(jax.jit(series)(params, Observed(times, quantity)))
 
 
 @pytest.mark.parametrize("name", LAWS)
@@ -122,9 +123,9 @@ def test_densities_are_those_of_gauss_and_student():
     cauchy = log_predictive_density(y, f, s, 1.0)
     np.testing.assert_allclose(cauchy, -np.log(np.pi * s * (1 + z**2)), rtol=1e-12)
     assert log_predictive_density([1.0], [np.nan], 1.0)[0] == -np.inf
-    with pytest.raises(ValueError, match="scale must be positive, got 0"):
+    with pytest.raises(ValueError, match=r"scale must lie in \(0, inf\), got 0"):
         log_predictive_density(y, f, 0.0)
-    with pytest.raises(ValueError, match="freedom must be positive, got -1"):
+    with pytest.raises(ValueError, match=r"freedom must lie in \(0, inf\], got -1"):
         log_predictive_density(y, f, s, -1.0)
 
 
@@ -172,13 +173,12 @@ def test_cores_come_in_carbon_per_hour_without_place_holders(tmp_path):
     np.testing.assert_allclose(core.series.values, [3.6e-3, 7.2e-3, 1.8e-3])
     np.testing.assert_allclose(core.series.times, [0.5, 1.5, 2.0])
     assert core.series.soil_carbon is None and core.series.study == "fm precip control"
-    assert load_cores(path, keep_zeros=True)[0].series.times.size == 4
 
 
 @pytest.mark.parametrize(
     "old, new, words",
     [
-        ("Intact,", "Whole,", "unknown homogenization 'Whole': expected one of Int"),
+        ("Intact,", "Whole,", "unknown homogenization 'Whole', expected one of Int"),
         ("7_intact", "seven", "must start with its number, got 'seven'"),
         ("wetting", "rain", "has no column wetting"),
     ],

@@ -411,6 +411,6 @@ def test_the_incubation_database_is_read_as_its_columns_say(data):
     assert one.times[0] == 24.0
     assert one.values[0] == pytest.approx(228.99918e-3 / 24)
     left = next(iter(collection.left_out))
-    with pytest.raises(ValueError, match="cannot be fitted: its"):
+    with pytest.raises(ValueError, match="cannot be fitted: unknown"):
         collection[left]
     assert load_respiration(path, mean_rates=True)[name].quantity == "mean_rate"

@@ -43,7 +43,7 @@ def upscale(config: UpscaleConfig) -> Job:
         chunk = chunk_size(design, limit)
         # Whether a chunk is finished is read for all of them.
         needed = memory_needed(design, chunk) + 8 * (design.members // chunk)
-        if store.begun:
+        if store.path.exists():
             store.about()
 
     def work(console: Console) -> Outcome:

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxsoc.infer import Problem
 from jaxsoc.models import TwoPool, TwoPoolParameters
-from jaxsoc.observe import Respiration, compared, observed
+from jaxsoc.observe import Observed, Respiration, compared
 from jaxsoc.physics.kinetics import Kinetics
 from jaxsoc.physics.mortality import LinearMortalityConstants
 from jaxsoc.physics.options import check_option
@@ -156,7 +156,7 @@ def filled_problem(
         model,
         params,
         np.pad(series.values, (0, length - count)),
-        observed(times, series.quantity),
+        Observed(times, series.quantity),
         free=(*decomposition_names(params), *incubation.free, *extra),
         bounds=dict.fromkeys(_POOLS, most),
         weights=np.pad(weights, (0, length - count)),

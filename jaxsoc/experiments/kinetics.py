@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxsoc.infer import Problem
 from jaxsoc.models import TwoPool, TwoPoolParameters
-from jaxsoc.observe import observed
+from jaxsoc.observe import Observed
 from jaxsoc.physics.kinetics import KINETICS, Kinetics
 from jaxsoc.physics.options import check_option
 from jaxsoc.physics.transforms import leaves_by_name
@@ -63,7 +63,7 @@ def kinetics_problem(
     """
     law = known_kinetics(kinetics)
     core = SoilCore(TwoPoolParameters(law.constants())) if core is None else core
-    seen = observed(checked_times(times), to, at_start=True)
+    seen = Observed(checked_times(times), to, at_start=True)
     if isinstance(target, str | Kinetics):
         other = known_kinetics(target)
         soil = eqx.tree_at(lambda c: c.soil.decomposition, core, other.constants())

@@ -53,7 +53,7 @@ def stream(
     """
     chunk_size(design, memory)  # speaks of a limit that is too small
     plan = None
-    if not store.begun:
+    if not store.path.exists():
         plan = plan_ensemble(design, memory=memory, progress=progress)
         store.create(_empty(design, plan))
     statistics = MemberStatistics(design, quantiles)

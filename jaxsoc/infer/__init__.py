@@ -4,12 +4,10 @@ from .fits import fits_table as fits_table
 from .fits import quantity_of as quantity_of
 from .least_squares import fit as fit
 from .least_squares import fit_all as fit_all
-from .priors import Normal as Normal
-from .priors import OnLine as OnLine
+from .problem import Normal as Normal
+from .problem import OnLine as OnLine
 from .problem import Problem as Problem
 from .result import Fit as Fit
 from .result import Outcome as Outcome
 from .result import Starts as Starts
-from .scores import Paired as Paired
 from .scores import log_predictive_density as log_predictive_density
-from .scores import paired_differences as paired_differences

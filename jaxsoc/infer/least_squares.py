@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
 
+from jaxsoc.physics.parameters import NON_NEGATIVE, POSITIVE, Interval, check_within
 from jaxsoc.solve import require_x64
 
 from .curvature import uncertainty
@@ -20,15 +21,13 @@ from .problem import Problem
 from .result import Fit, Outcome, Starts
 
 Progress = Callable[[float | int, int, str], None]
+_silent: Progress = lambda done, total, what: None
 
+_COUNT = Interval(1, np.inf, closed_low=True)
 # Relative fall of the sum of squares below which rounding is all there is to gain.
 _LITTLE = 1e-12
 # Slope of the scaled sum of squares that counts as none: an exact fit ends with it.
 _FLAT = 1e-11
-
-
-def silent(done: float | int, total: int, what: str) -> None:
-    """Progress that nobody watches."""
 
 
 def fit(
@@ -39,7 +38,7 @@ def fit(
     key: Any = None,
     max_steps: int = 100,
     tolerance: float = 1e-7,
-    progress: Progress = silent,
+    progress: Progress = _silent,
 ) -> Fit:
     """Solves a problem, with uncertainty from the curvature.
 
@@ -55,13 +54,10 @@ def fit(
     shaped as the data; `RuntimeError` without 64-bit floats.
     """
     require_x64("a fit")
-    for name, value in (("starts", starts), ("max_steps", max_steps)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    if not 0 < tolerance < np.inf:
-        raise ValueError(f"tolerance must be positive and finite, got {tolerance}")
-    if not 0 <= spread < np.inf:
-        raise ValueError(f"spread must be finite and not negative, got {spread}")
+    check_within("starts", starts, _COUNT)
+    check_within("max_steps", max_steps, _COUNT)
+    check_within("tolerance", tolerance, POSITIVE)
+    check_within("spread", spread, NON_NEGATIVE)
     key = jax.random.key(0) if key is None else key
     given = problem.start[: len(problem.names)]
     away = np.asarray(jax.random.normal(key, (starts - 1, given.size)))
@@ -77,7 +73,7 @@ def fit(
 def fit_all(
     problems: Mapping[tuple[str, str], Problem],
     *,
-    progress: Progress = silent,
+    progress: Progress = _silent,
     **options: Any,
 ) -> dict[tuple[str, str], Fit]:
     """Solves every problem, by name of the series and of the kinetics.
@@ -146,9 +142,8 @@ def _result(problem, starts, ends):
     found = jax.jvp(problem.natural, (lines,), (jnp.ones_like(lines),))
     natural, slopes = (np.asarray(x).T for x in found)
     slope = slopes[len(ends) + best]
-    data, weights = (
-        known[problem.weights > 0] for known in (problem.data, problem.weights)
-    )
+    used = problem.weights > 0
+    data, weights = problem.data[used], problem.weights[used]
     return Fit(
         names=problem.names,
         units=problem.units,

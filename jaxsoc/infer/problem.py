@@ -7,14 +7,37 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.stats import norm
 
 from jaxsoc.physics.options import check_option
-from jaxsoc.physics.parameters import Interval
+from jaxsoc.physics.parameters import POSITIVE, Interval, check_within
 from jaxsoc.physics.transforms import Leaf, leaves_by_name, transform
 
-from .priors import Normal, OnLine
-
 PROFILED, FREE = "profiled", "free"
+_number = lambda x: np.asarray(x, dtype=float)
+
+
+class Normal(eqx.Module):
+    """Normal distribution of a value, or with `OnLine` of its place, before the data.
+
+    **Raises:** `ValueError` for a deviation that is not positive and finite.
+    """
+
+    mean: Any = eqx.field(converter=_number)
+    deviation: Any = eqx.field(converter=_number)
+
+    def __check_init__(self):
+        check_within("deviation", self.deviation, POSITIVE)
+
+    def log_prob(self, value: Any) -> Any:
+        """Logarithm of the density."""
+        return norm.logpdf(value, self.mean, self.deviation)
+
+
+class OnLine(eqx.Module):
+    """A prior of the place on the whole line, not of the value; flat without one."""
+
+    distribution: Any = None
 
 
 class Problem(eqx.Module):
@@ -100,12 +123,12 @@ class Problem(eqx.Module):
         """Places of the free parameters on their lines."""
         flat = jax.tree.leaves(params)
         pairs = zip(self.transforms, self.places, strict=True)
-        return np.array([float(t.to_line(flat[place])) for t, place in pairs])
+        return np.array([float(t.unconstrained(flat[place])) for t, place in pairs])
 
     def natural(self, z: Any) -> Any:
         """Free parameters in natural units from their places on the lines."""
         pairs = zip(self.transforms, z, strict=False)
-        return jnp.stack([t.from_line(x) for t, x in pairs])
+        return jnp.stack([t.constrained(x) for t, x in pairs])
 
     def filled(self, z: Any) -> Any:
         """All parameters, with the free ones in place."""
@@ -211,7 +234,7 @@ class Problem(eqx.Module):
         x, slope = z[i], 1.0
         if not on_line:
             t = self.transforms[i]
-            x, slope = float(t.from_line(z[i])), np.exp(float(t.log_slope(z[i])))
+            x, slope = float(t.constrained(z[i])), np.exp(float(t.log_slope(z[i])))
         return pull * (normal.mean - x), -pull * slope * np.eye(z.size)[i]
 
 
@@ -278,8 +301,7 @@ def _checked_noise(noise):
     if isinstance(noise, str):
         check_option("noise", noise, (PROFILED, FREE))
         return noise
-    if not 0 < noise < np.inf:
-        raise ValueError(f"noise must be positive and finite, got {noise:g}")
+    check_within("noise", noise, POSITIVE)
     return np.asarray(noise, dtype=float)
 
 

@@ -7,8 +7,6 @@ from .closures import closure_to_json as closure_to_json
 from .closures import load_closure as load_closure
 from .closures import save_closure as save_closure
 from .columns import column_dataset as column_dataset
-from .cores import Core as Core
-from .cores import load_cores as load_cores
 from .fields import load_fields as load_fields
 from .forcing import forcing_from_dataset as forcing_from_dataset
 from .forcing import forcing_to_dataset as forcing_to_dataset

@@ -8,17 +8,16 @@ Source: released programs of Tao et al. (2024), doi:10.1111/gcb.17297.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
-import scipy.io
 import xarray as xr
 
 from jaxsoc.physics.columns import SoilColumn
 
-from .reading import check_size, hdf5, reading
+from .reading import check_size, read_matlab, reading
 
 _LITTER = [f"{pool}_INPUT_ACC_VECTOR" for pool in ("CWD", "LITR1", "LITR2", "LITR3")]
 NAMES: Mapping[str, str] = {
@@ -83,31 +82,21 @@ def read_folder(folder: Path, at: Any) -> xr.Dataset:
     for name in NAMES:
         files = sorted(folder.glob(f"*_{name}.mat"))
         if len(files) > 1:
-            raise ValueError(f"has {len(files)} files *_{name}.mat, expected one")
+            raise ValueError(
+                f"{folder.name} has {len(files)} files *_{name}.mat, expected one"
+            )
         for path in files:
-            values = _of_site(path, at)
+            with reading(path, f"{_ARRAY} from "):
+                values = read_matlab(path, [_ARRAY], partial(_cell, at))[_ARRAY]
             found[name] = (("levsoi", "time")[-values.ndim :], values)
     return xr.Dataset(found)
 
 
-def _of_site(path, at):
-    with reading(path, f"{_ARRAY} from "):
-        if not h5py.is_hdf5(path):
-            known = {name: shape for name, shape, _ in scipy.io.whosmat(path)}
-            check_size([known[_ARRAY]])
-            array = scipy.io.loadmat(path, variable_names=[_ARRAY])[_ARRAY]
-            return array[_cell(*array.shape[:2], *at)]
-        with hdf5(path) as file:
-            # MATLAB's axes are reversed in HDF5.
-            array = file[_ARRAY]
-            i, j = _cell(array.shape[-1], array.shape[-2], *at)
-            check_size([array.shape[:-2]])
-            return np.asarray(array[..., j, i]).T
-
-
-def _cell(latitudes, longitudes, latitude, longitude):
-    i = int((90 - latitude) / 180 * latitudes)
-    return min(i, latitudes - 1), int((longitude + 180) % 360 / 360 * longitudes)
+def _cell(at, shape):
+    """Indices of the cell of an even grid from 90° N and 180° W that a place is in."""
+    latitudes, longitudes, *_ = shape
+    i = int((90 - at[0]) / 180 * latitudes)
+    return min(i, latitudes - 1), int((at[1] + 180) % 360 / 360 * longitudes)
 
 
 def _nearest(dataset, at):

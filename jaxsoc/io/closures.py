@@ -38,6 +38,7 @@ def closure_to_json(
             f"only closures of the known kinetics can be saved, got {fitted.kinetics!r}"
         )
     numbers, settings, structure = _parts(fitted.closure)
+    ends = np.stack([fitted.lowest, fitted.highest], axis=1).tolist()
     content = {
         "format": FORMAT,
         "source": f"jaxsoc {version('jaxsoc')}",
@@ -47,12 +48,7 @@ def closure_to_json(
         "dead": fitted.closure.dead,
         "reads": "field" if fitted.closure.numbers_read() is None else "statistics",
         "numbers": {name: _rounded(value) for name, value in numbers.items()},
-        "fitted_on": {
-            name: [float(low), float(high)]
-            for name, low, high in zip(
-                fitted.names, fitted.lowest, fitted.highest, strict=True
-            )
-        },
+        "fitted_on": dict(zip(fitted.names, ends, strict=True)),
     }
     _, known, form = _parts(_skeleton(content))
     if (settings, structure) != (known, form):
@@ -71,26 +67,29 @@ def closure_from_json(content: Mapping[str, Any]) -> FittedClosure:
     **Raises:** `ValueError` for content that is no such thing.
     """
     try:
-        if content["format"] != FORMAT:
-            raise ValueError(
-                f"format {content['format']} of a closure is not known: this version "
-                f"reads format {FORMAT}"
-            )
-        made = _filled(_skeleton(content), content["numbers"])
-        name, kinetics, ranges = (
-            content[key] for key in ("closure", "kinetics", "fitted_on")
-        )
-        ends = np.stack([_numbers(*one, shape=(2,)) for one in ranges.items()])
+        return _fitted(content)
     except KeyError as error:
-        raise ValueError(f"not a fitted closure: {error} is missing") from None
-    except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
-        raise ValueError(f"not a fitted closure: {error}") from None
+        reason = f"{error} is missing"
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as bad:
+        reason = str(bad)
+    raise ValueError(f"not a fitted closure: {reason}")
+
+
+def _fitted(content):
+    if content["format"] != FORMAT:
+        raise ValueError(
+            f"format {content['format']} of a closure is not known: this version reads "
+            f"format {FORMAT}"
+        )
+    made, ranges = _filled(_skeleton(content), content["numbers"]), content["fitted_on"]
+    ends = np.stack([_numbers(*one, shape=(2,)) for one in ranges.items()])
     for number, (low, high) in zip(ranges, ends, strict=True):
         if low > high:
             raise ValueError(
-                f"not a fitted closure: {number} was fitted from {low:g} to {high:g}, "
-                "expected the lowest first"
+                f"{number} was fitted from {low:g} to {high:g}, expected the lowest "
+                "first"
             )
+    name, kinetics = content["closure"], content["kinetics"]
     return FittedClosure(name, kinetics, made, tuple(ranges), *ends.T)
 
 
@@ -114,17 +113,7 @@ def load_closure(path: Path | str) -> FittedClosure:
     """
     path = Path(path)
     with reading(path):
-        text = read_text(path)
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path.name} is not a fitted closure: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path.name} is not a fitted closure")
-    try:
-        return closure_from_json(content)
-    except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from None
+        return closure_from_json(json.loads(read_text(path)))
 
 
 def _rounded(value):
@@ -155,10 +144,7 @@ def _skeleton(content):
     model, varying = TwoPool(KINETICS[kinetics].law), content["varying"]
     known = leaves_by_name(TwoPoolParameters(KINETICS[kinetics].constants()))
     if not isinstance(varying, list) or len(set(varying) & set(known)) < len(varying):
-        raise ValueError(
-            f"not a fitted closure: varying is {varying!r}, expected some of "
-            f"{', '.join(known)}"
-        )
+        raise ValueError(f"varying is {varying!r}, expected some of {', '.join(known)}")
     numbers, varying = content["numbers"], tuple(varying)
     # Files from before it was written have each closure's own.
     options: dict[str, Any] = {"dead": content["dead"]} if "dead" in content else {}
@@ -181,7 +167,7 @@ def _skeleton(content):
         width = weights[0][0]
         # Before a network of this width is made, which its numbers would not fill.
         if any(shape != (width, width) for shape in weights[1:-1]):
-            raise ValueError(f"not a fitted closure: weights have shapes {weights}")
+            raise ValueError(f"weights have shapes {weights}")
         options |= {"depth": len(weights) - 1, "width": width}
     return closure(content["closure"], model, varying, **options)
 
@@ -202,9 +188,9 @@ def _numbers(name, values, shape):
     given = np.asarray(values)
     if given.shape != shape or given.dtype.kind not in "fi":
         raise ValueError(
-            f"not a fitted closure: {name} has shape {given.shape} of {given.dtype}, "
-            f"expected {shape} of numbers"
+            f"{name} has shape {given.shape} of {given.dtype}, expected {shape} of "
+            "numbers"
         )
     if not np.isfinite(given).all():
-        raise ValueError(f"not a fitted closure: {name} is not finite everywhere")
+        raise ValueError(f"{name} is not finite everywhere")
     return given.astype(float)

@@ -53,22 +53,21 @@ def column_dataset(
     **Raises:** `ValueError` for a depth that is not positive, or an unknown option.
     """
     options = dict(options or {})
-    whole = components(model, params, state, **options)._asdict()
     column = model.forcing.column
     ends = np.array((*depths, column.interfaces[-1]), float)
     variables = _variables(model, params, state, ends)
-    for name, value in whole.items():
+    for name, value in components(model, params, state, **options)._asdict().items():
         variables[name] = variable((), float(value), *COMPONENTS[name])
     said = "depth of the stock, the last the whole column"
     terms = "change = input + received + mixing - passed_on - respired"
     coordinates = {
-        **depth_coordinate(column),
+        **depth_coordinates(column),
         "pool": list(model.pools._fields),
         "stock_depth": variable("stock_depth", ends, "m", said),
         "term": variable("term", PoolBudget._fields, long_name=terms),
     }
     about_column = column_about(model, params) | {"component_options": options}
-    table = Table(variables | depth_bounds(column), coordinates, about_column)
+    table = Table(variables, coordinates, about_column)
     return to_dataset(table, attributes)
 
 
@@ -103,8 +102,9 @@ def matrices_dataset(
         name: variable(dims, getattr(found, name), UNITS[name], name)
         for name, dims in DIMS.items()
     }
-    pools, depth = list(found.pools), depth_coordinate(model.forcing.column)
-    labels = {"pool": pools, "receiver": pools, **depth}
+    pools = list(found.pools)
+    labels = {"pool": pools, "receiver": pools}
+    labels |= depth_coordinates(model.forcing.column)
     return to_dataset(Table(arrays, labels, column_about(model, params)))
 
 
@@ -124,15 +124,13 @@ def column_about(model: AbstractColumnModel, params: Any) -> dict[str, Any]:
     }
 
 
-def depth_coordinate(column: SoilColumn) -> dict[str, Any]:
-    """The middles of the layers as a coordinate, with their bounds named."""
+def depth_coordinates(column: SoilColumn) -> dict[str, Any]:
+    """The middles of the layers as a coordinate, and their upper and lower ends."""
     said = about("m", "depth of the middle of the layer")
     said |= {"positive": "down", "bounds": "depth_bounds"}
-    return {"depth": ("layer", column.nodes, said)}
-
-
-def depth_bounds(column: SoilColumn) -> dict[str, Any]:
-    """The upper and lower ends of the layers."""
     ends = np.stack([column.top, column.bottom], axis=1)
-    said = "upper and lower end of the layer"
-    return {"depth_bounds": variable(("layer", "bound"), ends, "m", said)}
+    of_ends = "upper and lower end of the layer"
+    return {
+        "depth": ("layer", column.nodes, said),
+        "depth_bounds": variable(("layer", "bound"), ends, "m", of_ends),
+    }

@@ -1,14 +1,12 @@
 """A user's own fields, from .npz, .npy, .nc, .mat or a folder of them."""
 
-import difflib
 import warnings
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import h5py
 import numpy as np
-import scipy.io
+import xarray as xr
 
 from jaxsoc.physics.grids import CellGrid
 from jaxsoc.physics.kinetics import KINETICS
@@ -16,7 +14,15 @@ from jaxsoc.physics.parameters import declarations
 from jaxsoc.physics.units import conversion_factor
 from jaxsoc.upscale.supplied import Supplied
 
-from .reading import check_size, hdf5, netcdf, read_numpy, reading
+from .reading import (
+    are_numbers,
+    check_size,
+    lacking,
+    netcdf,
+    read_matlab,
+    read_numpy,
+    reading,
+)
 
 PUBLISHED_UNIT = "fgC/cell"
 
@@ -44,15 +50,6 @@ _CONSTANT_NAMES = {
         f"{kinetics}_{constant}",
     )
 }
-
-
-class _Raw(NamedTuple):
-    """An array of a file under its `name`, and its named dimensions."""
-
-    name: str
-    values: np.ndarray
-    unit: str = ""
-    dimensions: tuple[str, ...] = ()
 
 
 def load_fields(
@@ -84,17 +81,19 @@ def load_fields(
     known = _by_meaning(path, _read(path), degree)
 
     # What is said of the pools holds for constants that say nothing themselves.
-    pools = [field for (kind, _), field in known.items() if kind in _POOLS]
-    said = units or next((field.unit for field in pools if field.unit), None)
+    unit_of = lambda field: str(field.attrs.get("units", ""))
+    pools = [unit_of(field) for (kind, _), field in known.items() if kind in _POOLS]
+    said = units or next(filter(None, pools), None)
     factor = partial(conversion_factor, fgc_per_mgc_per_g=grid.fgc_per_mgc_per_g)
     carbon = factor(said or PUBLISHED_UNIT, "mgC/g")
     defaults = {"mgC/g": carbon, "1/h": 1.0, "1/h/(mgC/g)": 1.0 / carbon}
 
     def converted(field, inside):
+        values = np.ascontiguousarray(field.values, np.float64)
         overruled = units and inside == "mgC/g"
-        if field.unit and not overruled:
-            return factor(field.unit, inside) * field.values
-        return defaults[inside] * field.values
+        if unit_of(field) and not overruled:
+            return factor(unit_of(field), inside) * values
+        return defaults[inside] * values
 
     substrate: dict[str, Any] = {}
     constants: dict[str, dict[str, Any]] = {}
@@ -130,7 +129,7 @@ _POOLS = ("biomass", "substrate")
 
 def _by_meaning(path, raw, degree):
     """Fields by what they are, (pool or kinetics, correlation or constant), aligned."""
-    known: dict[tuple[str, str], _Raw] = {}
+    known: dict[tuple[str, str], xr.DataArray] = {}
     unused = []
     for field in raw:
         name = _strip_degree(field.name, degree)
@@ -146,7 +145,10 @@ def _by_meaning(path, raw, degree):
             )
         else:
             known[meaning] = field
-    _require_both(path, known, [field.name for field in raw])
+    for wanted in _POOLS:
+        if not any(kind == wanted for kind, _ in known):
+            held = lacking(wanted, [field.name for field in raw])
+            raise ValueError(f"no {wanted} field in {path.name}: {held}")
     if unused:
         warnings.warn(
             f"not used from {path.name}: {', '.join(sorted(unused))}", stacklevel=3
@@ -165,19 +167,13 @@ def _meaning(name):
 
 def _aligned(path, field, like):
     """The field with its dimensions in the order of another one."""
-    if field.dimensions == like.dimensions:
-        return field
-    if sorted(field.dimensions) != sorted(like.dimensions):
-        names = lambda one: f"({', '.join(one.dimensions)})"
+    if sorted(field.dims) != sorted(like.dims):
+        names = lambda one: f"({', '.join(one.dims)})"
         raise ValueError(
             f"fields in {path.name} must have one set of dimensions: {field.name!r} "
             f"has {names(field)}, {like.name!r} has {names(like)}"
         )
-    order = [field.dimensions.index(name) for name in like.dimensions]
-    return field._replace(
-        values=np.ascontiguousarray(field.values.transpose(order)),
-        dimensions=like.dimensions,
-    )
+    return field.transpose(*like.dims)
 
 
 def _strip_degree(name, degree):
@@ -188,89 +184,47 @@ def _strip_degree(name, degree):
     return name
 
 
-def _require_both(path, known, names):
-    for wanted in _POOLS:
-        if not any(kind == wanted for kind, _ in known):
-            near = difflib.get_close_matches(wanted, names, n=1)
-            hint = f"; did you mean {near[0]!r} to be it?" if near else ""
-            found = ", ".join(sorted(names)) or "nothing"
-            raise ValueError(f"no {wanted} field in {path.name}: found {found}{hint}")
-
-
-def _read(path: Path) -> list[_Raw]:
+def _read(path: Path) -> list[xr.DataArray]:
+    """Arrays of numbers, with their names, and units and dimensions where given."""
     if path.is_dir():
-        fields: list[_Raw] = []
+        fields: list[xr.DataArray] = []
         for file in sorted(path.iterdir()):
             if file.suffix in (".npy", ".mat"):
                 inner = _read_file(file)
                 single = len(inner) == 1
-                fields += [inner[0]._replace(name=file.stem)] if single else inner
+                fields += [inner[0].rename(file.stem)] if single else inner
         if not fields:
             raise ValueError(f"no .npy or .mat file in the folder {str(path)!r}")
         return fields
     fields = _read_file(path)
-    return _pair(path, fields) if path.suffix == ".npy" else fields
-
-
-def _pair(path, fields):
-    array = fields[0].values if fields else np.empty(0)
-    if array.ndim < 2 or array.shape[0] != 2:
+    if path.suffix != ".npy":
+        return fields
+    shape = fields[0].shape if fields else (0,)
+    if len(shape) < 2 or shape[0] != 2:
         raise ValueError(
             f"{path.name} must hold two fields, substrate then biomass, got shape "
-            f"{array.shape}"
+            f"{shape}"
         )
-    return [_Raw("substrate", array[0]), _Raw("biomass", array[1])]
+    return [field.rename(n) for field, n in zip(fields[0], _POOLS[::-1], strict=True)]
 
 
-def _read_file(path: Path) -> list[_Raw]:
-    readers = {".npz": _numpy, ".npy": _numpy, ".nc": _netcdf, ".mat": _mat}
+def _read_file(path: Path) -> list[xr.DataArray]:
+    readers = {".npz": read_numpy, ".npy": read_numpy, ".nc": _netcdf}
+    readers |= {".mat": read_matlab}
     if path.exists() and path.suffix not in readers:
         raise ValueError(
             f"cannot read fields from {path.name!r}: expected one of "
             f"{', '.join(readers)} or a folder"
         )
     with reading(path):
-        return [
-            field._replace(values=np.ascontiguousarray(field.values, np.float64))
-            for field in readers[path.suffix](path)
-            if _numbers(field.values)
-        ]
-
-
-def _numbers(array):
-    """Text, structures and complex numbers are no fields."""
-    return array.dtype.kind in "fiub"
-
-
-def _numpy(path):
-    return [_Raw(name, array) for name, array in read_numpy(path).items()]
+        found = readers[path.suffix](path)
+        held = [xr.DataArray(array, name=name) for name, array in found.items()]
+        return [field for field in held if are_numbers(field)]
 
 
 def _netcdf(path):
     with netcdf(path) as dataset:
-        found = {str(n): one for n, one in dataset.data_vars.items() if _numbers(one)}
+        plain = dataset.drop_vars(list(dataset.coords)).data_vars.items()
+        found = {str(name): one for name, one in plain if are_numbers(one)}
         check_size(one.shape for one in found.values())
-        return [
-            _Raw(
-                name,
-                one.values,
-                str(one.attrs.get("units", "")),
-                tuple(map(str, one.dims)),
-            )
-            for name, one in found.items()
-        ]
-
-
-def _mat(path):
-    if h5py.is_hdf5(path):
-        # MATLAB 7.3 files are HDF5 with axes in reverse order.
-        with hdf5(path) as file:
-            items = {n: x for n, x in file.items() if isinstance(x, h5py.Dataset)}
-            found = {name: x for name, x in items.items() if _numbers(x)}
-            check_size(x.shape for x in found.values())
-            return [_Raw(name, np.asarray(x).T) for name, x in found.items()]
-    plain = lambda kind: kind in ("double", "single", "logical") or "int" in kind
-    known = {n: shape for n, shape, kind in scipy.io.whosmat(path) if plain(kind)}
-    check_size(known.values())
-    content = scipy.io.loadmat(path, variable_names=list(known))
-    return [_Raw(name, content[name]) for name in known]
+        return {name: one.load() for name, one in found.items()}

@@ -1,6 +1,5 @@
 """What drives a column, from and to xarray and netCDF; units are checked here."""
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +13,8 @@ from jaxsoc.physics.units import DAYS_PER_YEAR
 from jaxsoc.tables import variable
 
 from . import cesm
-from .columns import depth_bounds, depth_coordinate
-from .reading import netcdf, reading
+from .columns import depth_coordinates
+from .reading import are_numbers, lacking, netcdf, reading
 
 _SECONDS_PER_DAY = 86400.0
 
@@ -95,10 +94,8 @@ def load_forcing(
     """
     path = Path(path)
     if path.is_dir():
-        try:
-            return _forcing(cesm.read_folder(path, at), column, None)
-        except ValueError as error:
-            raise ValueError(f"{path.name}: {error}") from None
+        site = cesm.read_folder(path, at)
+        return forcing_from_dataset(site, column=column, name=path.name)
     with reading(path), netcdf(path) as dataset:
         return forcing_from_dataset(dataset, column=column, name=path.name, at=at)
 
@@ -152,11 +149,11 @@ def forcing_to_dataset(forcing: Forcing) -> xr.Dataset:
     }
     below = "lower end of the level below the layers"
     variables["level_below"] = variable((), column.levels[-1], "m", below)
-    coordinates = depth_coordinate(column) | {
+    coordinates = depth_coordinates(column) | {
         "month": np.arange(1, MONTHS + 1),
         _POOL: list(LITTER),
     }
-    return xr.Dataset(variables | depth_bounds(column), coordinates)
+    return xr.Dataset(variables, coordinates)
 
 
 def _forcing(dataset, column, at):
@@ -167,22 +164,17 @@ def _forcing(dataset, column, at):
     by_layer = "litter_by_layer" in found
     for name in ("temperature", "water", "litter"):
         if name not in found and not (name == "litter" and by_layer):
-            raise ValueError(_missing(dataset, name))
-    if "litter" in found and by_layer:
-        raise ValueError("has both litter and litter_by_layer, expected one of them")
+            held = lacking(name, map(str, dataset.data_vars))
+            raise ValueError(f"no variable {name}: {held}")
+    for name in ("litter", "litter_profile"):
+        if name in found and by_layer:
+            raise ValueError(
+                f"has both {name} and litter_by_layer, expected one of them"
+            )
     profile = found.pop("litter_profile", None)
-    if by_layer and profile is not None:
-        raise ValueError("has both litter_by_layer and litter_profile")
     if by_layer:
         return Forcing.from_layers(**found, column=column)
     return Forcing(**found, profile=profile, column=column)
-
-
-def _missing(dataset, name):
-    present = ", ".join(sorted(map(str, dataset.data_vars))) or "nothing"
-    near = difflib.get_close_matches(name, map(str, dataset.data_vars), n=1)
-    hint = f"; did you mean {near[0]!r} to be it?" if near else ""
-    return f"no variable {name}: found {present}{hint}"
 
 
 def _column(dataset):
@@ -210,7 +202,7 @@ def _column(dataset):
 
 def _read(dataset, name, column):
     variable, known = dataset[name], VARIABLES[name]
-    if variable.dtype.kind not in "fiub":
+    if not are_numbers(variable):
         raise ValueError(f"{name} must be numbers, got {variable.dtype}")
     factor, offset = _factor(name, variable, known.units)
     strange = [str(dim) for dim in variable.dims if dim not in known.dims]
@@ -222,9 +214,7 @@ def _read(dataset, name, column):
     if _POOL in known.dims:
         variable = _in_order(name, variable)
     sizes = {"layer": column.layers, "month": MONTHS, _POOL: len(LITTER)}
-    for dim, size in variable.sizes.items():
-        if size != sizes[str(dim)]:
-            raise ValueError(f"{name} has {size} {dim}s, expected {sizes[str(dim)]}")
+    sizes |= {str(dim): size for dim, size in variable.sizes.items()}
     # Axes by name, those that are lacking with as many equal entries as it takes.
     wide = variable.variable.set_dims({dim: sizes[dim] for dim in known.dims})
     return factor * np.asarray(wide, dtype=float) + offset

@@ -1,33 +1,23 @@
 """What every reader asks of a file before it asks for memory."""
 
+import difflib
 import gzip
-import lzma
 import math
 import os
-import struct
 import zipfile
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import pandas as pd
+import scipy.io
 import xarray as xr
-from scipy.io.matlab import MatReadError
 
-# What NumPy, SciPy, pandas, h5py and xarray raise for files that are broken.
-UNREADABLE = (
-    *(OSError, ValueError, LookupError, TypeError, EOFError, AttributeError),
-    *(ArithmeticError, AssertionError, MemoryError, RuntimeError),
-    *(MatReadError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
-)
 _LARGEST_TEXT = 256 * 2**20
-_HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
 
 
 def _largest() -> float:
@@ -54,7 +44,8 @@ def reading(path: Path, what: str = "") -> Iterator[None]:
         raise ValueError(f"cannot read {path.name}: it is empty")
     try:
         yield
-    except UNREADABLE as error:
+    # For broken files NumPy, SciPy, pandas, h5py and xarray raise whatever there is.
+    except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         if reason.startswith(f"{path.name}: "):  # a sentence already
             raise
@@ -89,50 +80,123 @@ def read_text(path: Path) -> bytes:
     return content.removeprefix(b"\xef\xbb\xbf")
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """A .csv file as text.
+
+    **Raises:** `ValueError` for a file that is not there or cannot be read, or a column
+    that is there twice.
+    """
+    with reading(path):
+        # Headings as a row of data, for pandas would rename those that are there twice
+        # and take a column without one for labels of the rows.
+        rows = pd.read_csv(
+            BytesIO(read_text(path)),
+            header=None,
+            dtype=str,
+            keep_default_na=False,
+            comment="#",
+        )
+    names = [name.strip() for name in rows.iloc[0]]
+    twice = [name for name in names if name and names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{path.name} has two columns {twice[0]!r}: expected one")
+    return rows.iloc[1:].reset_index(drop=True).set_axis(names, axis=1)
+
+
+def with_columns(
+    path: Path, table: pd.DataFrame, texts: Iterable[str], numbers: Iterable[str]
+) -> pd.DataFrame:
+    """A table that has these columns, some of them as numbers.
+
+    **Raises:** `ValueError` for columns that it lacks, and as `numbers_of`.
+    """
+    missing = [name for name in (*texts, *numbers) if name not in table.columns]
+    if missing:
+        raise ValueError(f"{path.name} has no column {', '.join(missing)}")
+    return table.assign(**{name: numbers_of(path, table[name]) for name in numbers})
+
+
+def numbers_of(path: Path, column: Any) -> np.ndarray:
+    """A column of a table of text as numbers, NaN where nothing is given.
+
+    **Raises:** `ValueError` for text that is no number, with its row.
+    """
+    text = column.str.strip()
+    parsed = pd.to_numeric(text.replace("", "nan"), errors="coerce")
+    numbers = np.asarray(parsed, dtype=float)
+    bad = np.isnan(numbers) & ~text.str.lower().isin(("", "nan", "na")).to_numpy()
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise ValueError(
+            f"{path.name}: {column.name} is {text.iloc[first]!r} in row {first + 1}; "
+            "expected a number"
+        )
+    return numbers
+
+
+def lacking(wanted: str, found: Iterable[str]) -> str:
+    """What was found in place of what is wanted, with the name that comes nearest."""
+    names = sorted(found)
+    near = difflib.get_close_matches(wanted, names, n=1)
+    hint = f"; did you mean {near[0]!r} to be it?" if near else ""
+    return f"found {', '.join(names) or 'nothing'}{hint}"
+
+
+def read_matlab(
+    path: Path,
+    names: Iterable[str] | None = None,
+    part: Callable[[tuple[int, ...]], tuple[int, ...]] = lambda shape: (),
+) -> dict[str, np.ndarray]:
+    """Arrays of numbers of a .mat file by name, of MATLAB's old formats or of 7.3.
+
+    **Arguments:** `names`: of those to read, by default all; `part`: where in an array
+    of a shape to read, places along its first axes.
+    **Raises:** `ValueError` for what no memory can hold; to be called in `reading`.
+    """
+    wanted = lambda name: names is None or name in names
+    if h5py.is_hdf5(path):
+        # The axes of 7.3, which is HDF5, are in reverse order.
+        with hdf5(path) as file:
+            held = {name: x for name, x in file.items() if wanted(name)}
+            found = {name: x for name, x in held.items() if are_numbers(x)}
+            at = {name: part(x.shape[::-1])[::-1] for name, x in found.items()}
+            check_size(x.shape[: x.ndim - len(at[name])] for name, x in found.items())
+            return {n: np.asarray(x[(..., *at[n])]).T for n, x in found.items()}
+    plain = lambda kind: kind in ("double", "single", "logical") or "int" in kind
+    whole = scipy.io.whosmat(path)
+    known = {n: shape for n, shape, kind in whole if wanted(n) and plain(kind)}
+    check_size(known.values())
+    content = scipy.io.loadmat(path, variable_names=list(known))
+    return {name: content[name][part(shape)] for name, shape in known.items()}
+
+
+def are_numbers(held: Any) -> bool:
+    """Whether an array is of numbers: text, structures and complex ones are none."""
+    return getattr(held, "dtype", np.dtype(object)).kind in "fiub"
+
+
 def read_numpy(path: Path) -> dict[str, np.ndarray]:
     """Arrays of a .npz file by name, or the one of a .npy file by the file's.
 
     **Raises:** `ValueError` as `reading`, also for a file of the other kind, for arrays
     of objects, or larger than the memory or than the file; to be called in `reading`.
     """
-    with path.open("rb") as file:
-        if zipfile.is_zipfile(file) != (path.suffix == ".npz"):
-            other = ".npy" if path.suffix == ".npz" else ".npz"
-            raise ValueError(f"it is no {path.suffix} file; is it {other}?")
-        file.seek(0)
-        if path.suffix == ".npy":
-            check_size([_shape(file, path.stat().st_size)])
-            return {path.stem: np.load(path, allow_pickle=False)}
-        with np.load(file, allow_pickle=False) as arrays:
-            held = {
-                one.filename.removesuffix(".npy"): one
-                for one in arrays.zip.infolist()
-                if one.filename.endswith(".npy")
-            }
-            shapes = []
-            for one in held.values():
-                with arrays.zip.open(one) as inner:
-                    shapes.append(_shape(inner, one.file_size))
-            check_size(shapes)
-            return {name: arrays[name] for name in held}
-
-
-def _shape(file, size):
-    """Shape of an array by its header, and how many numbers wide each element is.
-
-    **Raises:** `ValueError` for a header that claims more than there is.
-    """
-    version = np.lib.format.read_magic(file)
-    if version not in _HEADERS:
-        raise ValueError(f"arrays of version {version} are not known")
-    shape, _, dtype = _HEADERS[version](file)
-    claimed = math.prod(shape) * dtype.itemsize
-    if claimed > size - file.tell() and dtype.kind != "O":
-        raise ValueError(
-            f"its header claims {claimed / 2**30:.3g} GiB, and it holds "
-            f"{size / 2**30:.3g} GiB"
-        )
-    return *shape, -(-dtype.itemsize // 8)
+    if zipfile.is_zipfile(path) != (path.suffix == ".npz"):
+        other = ".npy" if path.suffix == ".npz" else ".npz"
+        raise ValueError(f"it is no {path.suffix} file; is it {other}?")
+    if path.suffix == ".npy":
+        # Mapped first: a header that claims more than there is maps nothing.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        check_size([array.shape])
+        return {path.stem: np.array(array)}
+    with np.load(path, allow_pickle=False) as arrays:
+        members = arrays.zip.infolist()
+        check_size([(sum(one.file_size for one in members) // 8,)])
+        names = [one.filename for one in members if one.filename.endswith(".npy")]
+        found = {name.removesuffix(".npy"): arrays[name] for name in names}
+    # Bytes and short numbers become longer ones.
+    check_size(array.shape for array in found.values())
+    return found
 
 
 @contextmanager

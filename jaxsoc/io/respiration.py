@@ -1,53 +1,61 @@
 """Measured respiration: the Soil Incubation Database, or a table of one's own."""
 
 import re
-from collections.abc import Iterable
-from io import BytesIO
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from jaxsoc.observe import Respiration
+from jaxsoc.physics.options import check_option
 from jaxsoc.physics.units import TIMES, respiration_unit
 
-from .reading import read_text, reading
+from .reading import numbers_of, read_table, with_columns
 
-# Columns of the long form of the Soil Incubation Database that are read.
+# Columns by which the long form of the Soil Incubation Database is told from others,
+# those of them that are numbers, and what a series that is read must be.
 _SIDB = ("series_id", "entry", "time_d", "value_std", "units_std", "unit_check")
+_SIDB_NUMBERS = ("time_d", "value_std", "soil_c_mg_g")
 _WANTED = {
     "gas": ("CO2",),
     "statistic": ("mean", "none"),
     "unit_check": ("ok",),
     "quantity": ("rate", "cumulative"),
 }
-_SIDB_ALSO = ("gas", "statistic", "quantity", "basis", "soil_c_mg_g")
-# What a value may be called in a table of one's own.
-_VALUES = ("value", "respiration", "rate", "co2", "cumulative")
+# Our name of a column, that of the database where it has one, and what may head it in
+# a table of one's own, the first that is there being read.
+_HEADINGS = {
+    "time": ("time", "time_d", "time_h"),
+    "value_std": ("value", "respiration", "rate", "co2", "cumulative"),
+    "deviation": ("sd", "deviation"),
+    "soil_c_mg_g": ("soil_c_mg_g",),
+    "series_id": ("series_id",),
+}
 _HEADING = re.compile(r"^\s*(.*?)\s*(?:[\[(]\s*(.*?)\s*[\])]\s*)?$", re.DOTALL)
 
 
-class Collection(NamedTuple):
+@dataclass(frozen=True)
+class Collection:
     """Series that can be fitted, in the order of the file, and why others cannot."""
 
     series: tuple[Respiration, ...]
     left_out: dict[str, str]
 
-    def __getitem__(self, name: Any) -> Any:
+    def __getitem__(self, name: str) -> Respiration:
         """A series by its name.
 
         **Raises:** `ValueError` for one that is not there, or left out, with the why.
         """
-        if not isinstance(name, str):
-            return tuple.__getitem__(self, name)
-        for one in self.series:
-            if one.name == name:
-                return one
         if name in self.left_out:
             raise ValueError(f"series {name!r} cannot be fitted: {self.left_out[name]}")
-        some = ", ".join(one.name for one in self.series[:3])
-        raise ValueError(f"no series {name!r}: there are {some}, ...")
+        known = {one.name: one for one in self.series}
+        if name not in known:
+            some = ", ".join(list(known)[:3])
+            raise ValueError(f"no series {name!r}: there are {some}, ...")
+        return known[name]
 
 
 def load_respiration(
@@ -76,171 +84,90 @@ def load_respiration(
     """
     path = Path(path)
     table = read_table(path)
-    if set(_SIDB) <= set(table.columns):
-        return _database(path, table, soil_carbon, mean_rates)
-    return _own(path, table, unit, time_unit, soil_carbon, mean_rates)
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """A .csv file as text.
-
-    **Raises:** `ValueError` for a file that is not there or cannot be read.
-    """
-    with reading(path):
-        # Headings as a row of data, for pandas would rename those that are there twice
-        # and take a column without one for labels of the rows.
-        rows = pd.read_csv(
-            BytesIO(read_text(path)),
-            header=None,
-            dtype=str,
-            keep_default_na=False,
-            comment="#",
-        )
-    names = [name.strip() for name in rows.iloc[0]]
-    twice = [name for name in names if name and names.count(name) > 1]
-    if twice:
-        raise ValueError(f"{path.name} has two columns {twice[0]!r}: expected one")
-    return rows.iloc[1:].reset_index(drop=True).set_axis(names, axis=1)
-
-
-def check_columns(path: Path, table: pd.DataFrame, names: Iterable[str]) -> None:
-    """Raises `ValueError` for columns that a table lacks."""
-    missing = [name for name in names if name not in table.columns]
-    if missing:
-        raise ValueError(f"{path.name} has no column {', '.join(missing)}")
-
-
-def numbers_of(path: Path, table: pd.DataFrame, column: str) -> np.ndarray:
-    """A column as numbers, NaN where nothing is given.
-
-    **Raises:** `ValueError` for text that is no number, with its row.
-    """
-    text = table[column].str.strip()
-    parsed = pd.to_numeric(text.replace("", "nan"), errors="coerce")
-    numbers = np.asarray(parsed, dtype=float)
-    bad = np.isnan(numbers) & ~text.str.lower().isin(("", "nan", "na")).to_numpy()
-    if bad.any():
-        first = int(np.argmax(bad))
-        raise ValueError(
-            f"{path.name}: {column} is {text.iloc[first]!r} in row {first + 1}; "
-            "expected a number"
-        )
-    return numbers
-
-
-def _database(path, table, soil_carbon, mean_rates):
-    check_columns(path, table, _SIDB_ALSO)
-    columns = ("time_d", "value_std", "soil_c_mg_g")
-    table = table.assign(**{n: numbers_of(path, table, n) for n in columns})
+    of_database = set(_SIDB) <= set(table.columns)
+    if of_database:
+        table = with_columns(path, table, _WANTED, _SIDB_NUMBERS)
+        table = table.assign(hours=TIMES["d"] * table.time_d)
+    else:
+        table = _own(path, table, unit, time_unit)
     series, left_out = [], {}
     for name, rows in table.groupby("series_id", sort=False):
-        first = rows.iloc[0]
-        carbon = first.soil_c_mg_g if first.soil_c_mg_g > 0 else soil_carbon
-        hours, values = TIMES["d"] * rows.time_d.to_numpy(), rows.value_std.to_numpy()
         try:
-            _check_wanted(first)
-            given = (hours, values, first.units_std, carbon, mean_rates)
-            series.append(_series(str(name), *given, study=first.entry))
+            if of_database:
+                check_texts(rows.iloc[0], _WANTED)
+            series.append(_series(str(name), rows, soil_carbon, mean_rates))
         except ValueError as error:
+            if not of_database:
+                raise
             left_out[str(name)] = str(error)
     return Collection(tuple(series), left_out)
 
 
-def _check_wanted(first):
-    for column, wanted in _WANTED.items():
-        if first[column] not in wanted:
-            raise ValueError(f"its {column} is {first[column] or 'not given'!r}")
+def check_texts(row: Any, known: Mapping[str, tuple[str, ...]]) -> None:
+    """Raises `ValueError` for a text of a row that is none of those known."""
+    for column, texts in known.items():
+        check_option(column, row[column], texts)
 
 
-def _series(
-    name, times, values, unit, soil_carbon, mean_rates, *, study="", deviation=None
-):
-    meant = respiration_unit(unit)
-    factor = meant.factor
-    if meant.per_carbon:
-        if soil_carbon is None:
-            raise ValueError(
-                f"{name}: {unit!r} is per soil carbon: give the carbon of the soil"
-            )
-        factor = factor * soil_carbon * 1e-3
-    if mean_rates and not meant.rate:
-        raise ValueError(f"{name}: mean rates are asked for, but {unit!r} is no rate")
-    rate = "mean_rate" if mean_rates else "respiration"
-    return Respiration(
-        times,
-        factor * values,
-        rate if meant.rate else "co2",
-        None if deviation is None else factor * deviation,
-        None if soil_carbon is None else float(soil_carbon),
-        name,
-        study,
-        unit,
-    )
-
-
-def _own(path, table, unit, time_unit, soil_carbon, mean_rates):
-    headings = {}
+def _own(path, table, unit, time_unit):
+    """A table of one's own by the names of the database."""
+    headings: dict[str, tuple[str, str]] = {}
     for column in table.columns:
         [(name, inner)] = _HEADING.findall(column)
         if name and name.lower() in headings:
             both = headings[name.lower()][0], column
             raise ValueError(f"{path.name} has two columns for {name}: {both}")
         headings[name.lower()] = (column, inner)
-    for short, long in (("time_d", "d"), ("time_h", "h")):
-        if short in headings:
-            headings.setdefault("time", (headings[short][0], long))
-    time, time_unit_found = _column(path, headings, ("time",))
-    value, unit_found = _column(path, headings, _VALUES)
-    hours = _hours(path, time_unit or time_unit_found)
-    unit = unit or unit_found
-    if not unit:
-        raise ValueError(
-            f"{path.name}: the unit of {value!r} is not given; write it behind the "
-            "name, as in 'respiration (ugC/g/d)'"
-        )
+    read: dict[str, str] = {}
+    units = {"time_d": "d", "time_h": "h"}
+    for meaning, names in _HEADINGS.items():
+        known = next((name for name in names if name in headings), None)
+        if known is not None:
+            read[meaning], inner = headings[known]
+            units[meaning] = units.get(known, inner)
+        elif meaning in ("time", "value_std"):
+            found = ", ".join(column for column, _ in headings.values()) or "nothing"
+            expected = " or ".join(names)
+            raise ValueError(f"{path.name} has no column {expected}: found {found}")
+    time_unit, unit = time_unit or units["time"], unit or units["value_std"]
+    for meaning, given in (("time", time_unit), ("value_std", unit)):
+        if not given:
+            raise ValueError(
+                f"{path.name}: the unit of {read[meaning]!r} is not given; write it "
+                "behind the name, as in 'time (d)' or 'respiration (ugC/g/d)'"
+            )
+    check_option("units of time", time_unit, TIMES)
     respiration_unit(unit)
+    named = "series_id" in read
+    name = table[read.pop("series_id")] if named else path.name.split(".")[0]
+    numbers = {what: numbers_of(path, table[column]) for what, column in read.items()}
+    hours = TIMES[time_unit] * numbers.pop("time")
+    said = {"series_id": name, "entry": "", "units_std": unit}
+    return pd.DataFrame({"hours": hours, **numbers, **said})
 
-    def numbers(*names):
-        columns = [headings[name][0] for name in names if name in headings]
-        return numbers_of(path, table, columns[0]) if columns else None
 
-    times = hours * numbers_of(path, table, time)
-    values = numbers_of(path, table, value)
-    deviations, carbons = numbers("sd", "deviation"), numbers("soil_c_mg_g")
-    identity = headings.get("series_id")
-    names = table[identity[0]] if identity else path.name.split(".")[0]
-    groups = table.assign(name=names).groupby("name", sort=False).indices
-    series = tuple(
-        _series(
-            str(name),
-            times[rows],
-            values[rows],
-            unit,
-            soil_carbon if carbons is None else carbons[rows[0]],
-            mean_rates,
-            deviation=None if deviations is None else deviations[rows],
-        )
-        for name, rows in groups.items()
+def _series(name, rows, soil_carbon, mean_rates):
+    first, unit = rows.iloc[0], rows.units_std.iloc[0]
+    carbon = first.get("soil_c_mg_g", np.nan)
+    carbon = soil_carbon if np.isnan(carbon) else carbon
+    meant = respiration_unit(unit)
+    factor = meant.factor
+    if meant.per_carbon:
+        if carbon is None:
+            raise ValueError(
+                f"{name}: {unit!r} is per soil carbon: give the carbon of the soil"
+            )
+        factor = factor * carbon * 1e-3
+    if mean_rates and not meant.rate:
+        raise ValueError(f"{name}: mean rates are asked for, but {unit!r} is no rate")
+    rate = "mean_rate" if mean_rates else "respiration"
+    return Respiration(
+        rows.hours,
+        factor * rows.value_std,
+        rate if meant.rate else "co2",
+        factor * rows.deviation if "deviation" in rows else None,
+        None if carbon is None else float(carbon),
+        name,
+        first.entry,
+        unit,
     )
-    return Collection(series, {})
-
-
-def _column(path, headings, names):
-    for name in names:
-        if name in headings:
-            return headings[name]
-    found = ", ".join(column for column, _ in headings.values()) or "nothing"
-    raise ValueError(f"{path.name} has no column {' or '.join(names)}: found {found}")
-
-
-def _hours(path, unit):
-    if not unit:
-        raise ValueError(
-            f"{path.name}: the unit of time is not given; write it behind the name, as "
-            "in 'time (d)'"
-        )
-    if unit not in TIMES:
-        raise ValueError(
-            f"unknown units of time {unit!r}: expected one of {', '.join(TIMES)}"
-        )
-    return TIMES[unit]

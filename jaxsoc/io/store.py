@@ -30,16 +30,11 @@ _CODECS = ZstdCodec(), Crc32cCodec()
 class MemberStore:
     """Arrays with an axis `member`, in chunks of so many of them.
 
-    **Arguments:** `path`: of the store; `begun`: whether it is there.
+    **Arguments:** `path`: of the store.
     """
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
-
-    @property
-    def begun(self) -> bool:
-        """Whether there is anything at the path."""
-        return self.path.exists()
 
     def about(self) -> dict[str, Any]:
         """What the store says of itself.
@@ -70,9 +65,8 @@ class MemberStore:
             make = partial(group.create_array, compressors=_CODECS)
             for name, (dims, values, said) in empty.variables.items():
                 sizes = dict(zip(dims, values.shape, strict=True)) | {"member": chunk}
-                chunks = tuple(sizes[dim] for dim in dims)
-                options = {"chunks": chunks, "fill_value": np.nan}
-                options |= {"dtype": "float64", "dimension_names": dims}
+                options = {"chunks": tuple(sizes.values()), "dimension_names": dims}
+                options |= {"dtype": "float64", "fill_value": np.nan}
                 make(name, shape=values.shape, attributes=said, **options)
             dim, days, said = empty.coordinates["time"]
             make("time", data=days, dimension_names=(dim,), attributes=said)

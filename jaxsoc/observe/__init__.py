@@ -2,7 +2,6 @@
 
 from .operators import QUANTITIES as QUANTITIES
 from .operators import Observed as Observed
-from .operators import observed as observed
 from .respiration import Respiration as Respiration
 from .respiration import compared as compared
 from .respiration import mean_rates as mean_rates

@@ -12,30 +12,32 @@ from jaxtyping import Array, Float
 from jaxsoc.physics.options import check_option
 from jaxsoc.physics.safe import ratio
 
-_CARBON, _FLUX = "mgC g-1", "mgC g-1 h-1"
 QUANTITIES: Mapping[str, str] = MappingProxyType(
     {
-        "substrate": _CARBON,
-        "biomass": _CARBON,
-        "co2": _CARBON,
-        "respiration": _FLUX,
-        "mean_rate": _FLUX,
+        **dict.fromkeys(("substrate", "biomass", "co2"), "mgC g-1"),
+        **dict.fromkeys(("respiration", "mean_rate"), "mgC g-1 h-1"),
     }
 )
 """What can be compared with data and its unit, in the order of the columns of a
 prediction; `mean_rate` is the mean of respiration since the point before."""
 
 
+def _index(quantity):
+    check_option("quantity", quantity, QUANTITIES)
+    return jnp.asarray(list(QUANTITIES).index(quantity))
+
+
 class Observed(eqx.Module):
-    """When and what was measured.
+    """When and what was measured: `Observed(times, "respiration")`.
 
     **Arguments:** `times`: h, the first being that of the initial pools; the points of
-    the data are the others, or all of them with `at_start`; `quantity`: index in
-    `QUANTITIES`, an array, so that one compilation serves all.
+    the data are the others, or all of them with `at_start`; `quantity`: one of
+    `QUANTITIES`, held as its index, an array, so that one compilation serves all.
+    **Raises:** `ValueError` for a quantity that is not known.
     """
 
-    times: Any
-    quantity: Any
+    times: Any = eqx.field(converter=lambda t: jnp.asarray(np.asarray(t, dtype=float)))
+    quantity: Any = eqx.field(converter=_index)
     at_start: bool = eqx.field(static=True, default=False)
 
     @property
@@ -53,16 +55,3 @@ class Observed(eqx.Module):
         columns = jnp.stack([*pools, respiration, mean_rate])
         found = columns[self.quantity]
         return found if self.at_start else found[1:]
-
-
-def observed(times: Any, quantity: str, *, at_start: bool = False) -> Observed:
-    """`Observed` from a quantity's name.
-
-    **Raises:** `ValueError` for a quantity that is not known.
-    """
-    check_option("quantity", quantity, QUANTITIES)
-    return Observed(
-        jnp.asarray(np.asarray(times, dtype=float)),
-        jnp.asarray(list(QUANTITIES).index(quantity)),
-        at_start,
-    )

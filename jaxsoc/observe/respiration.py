@@ -1,6 +1,6 @@
 """A measured respiration series, and which series of a collection are fitted."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -44,45 +44,39 @@ class Respiration(eqx.Module):
 
     def __check_init__(self):
         check_option("quantity", self.quantity, MEASURED)
-        times, values, deviation = self.times, self.values, self.deviation
+        times, values = self.times, self.values
+        deviation, carbon = self.deviation, self.soil_carbon
         refuse = partial(_refuse, self.name)
         refuse(
             times.ndim != 1 or values.shape != times.shape,
-            lambda _: (
-                f"one value per time is needed, got {times.shape} times and "
-                f"{values.shape} values"
-            ),
+            f"one value per time is needed, got {times.shape} times and "
+            f"{values.shape} values",
         )
         refuse(
             times.size < FEWEST_POINTS,
-            lambda _: f"at least {FEWEST_POINTS} points are needed, got {times.size}",
+            f"at least {FEWEST_POINTS} points are needed, got {times.size}",
         )
-        refuse(~np.isfinite(times), lambda i: f"time is {times[i]} at position {i}")
-        refuse(~np.isfinite(values), lambda i: f"value is {values[i]} at position {i}")
-        refuse(times < 0, lambda i: f"times must not be negative, got {times[i]:g} h")
+        refuse(~np.isfinite(times), "time is {} at position {place}", times)
+        refuse(~np.isfinite(values), "value is {} at position {place}", values)
+        refuse(times < 0, "times must not be negative, got {:g} h", times)
         refuse(
-            np.diff(times) <= 0,
-            lambda i: (
-                f"times must increase, got {times[i]:g} h followed by "
-                f"{times[i + 1]:g} h at position {i + 1}"
-            ),
+            np.diff(times, prepend=-np.inf) <= 0,
+            "times must increase, got {:g} h followed by {:g} h at position {place}",
+            *(np.roll(times, 1), times),
         )
         refuse(
             (values < 0) & (self.quantity == "co2"),
-            lambda i: (
-                f"cumulative CO2 must not be negative, got {values[i]:g} mgC/g "
-                f"at position {i}"
-            ),
+            "cumulative CO2 must not be negative, got {:g} mgC/g at position {place}",
+            values,
         )
-        if deviation is not None:
-            refuse(
-                deviation.shape != times.shape or not (deviation > 0).all(),
-                lambda _: "one positive standard deviation per point is needed",
-            )
-        carbon = self.soil_carbon
+        refuse(
+            deviation is not None
+            and not (deviation.shape == times.shape and (deviation > 0).all()),
+            "one positive standard deviation per point is needed",
+        )
         refuse(
             carbon is not None and not 0 < carbon < np.inf,
-            lambda _: f"soil carbon must be positive, got {carbon:g} mgC/g",
+            f"soil carbon must be positive, got {carbon} mgC/g",
         )
 
     @property
@@ -97,10 +91,15 @@ class Respiration(eqx.Module):
         return float(np.trapezoid(rates, times))
 
 
-def _refuse(name: str, bad: Any, say: Callable[[int], str]) -> None:
-    """Raises with what is said of the first place that is bad, if there is one."""
+def _refuse(name: str, bad: Any, words: str, *arrays: np.ndarray) -> None:
+    """Raises with the words, filled with the first place that is bad and what is there.
+
+    **Arguments:** `bad`: one, or by place; `arrays`: whose numbers fill the braces.
+    """
     if np.any(bad):
-        raise ValueError(f"{name}: {say(int(np.argmax(bad)))}")
+        place = int(np.argmax(bad))
+        there = (array[place] for array in arrays)
+        raise ValueError(f"{name}: {words.format(*there, place=place)}")
 
 
 def mean_rates(series: Respiration) -> Respiration:
@@ -148,11 +147,10 @@ def compared(
     _refuse(
         series.name,
         np.diff(known) <= 0,
-        lambda i: (
-            "standard deviations of cumulative CO2 must grow, since each value holds "
-            f"the errors before it, got {known[i]:g} followed by {known[i + 1]:g} "
-            "mgC/g; give independent_errors if they do not"
-        ),
+        "standard deviations of cumulative CO2 must grow, since each value holds the "
+        "errors before it, got {:g} followed by {:g} mgC/g; give independent_errors if "
+        "they do not",
+        *(known, known[1:]),
     )
     return rates, intervals / np.sqrt(np.diff(known**2))
 

@@ -185,9 +185,7 @@ def _refuse_outside_unit(declared, unit):
             f"shape {unit.shape}"
         )
     for d, place in zip(declared, unit, strict=True):
-        _refuse_outside(
-            f"the place of {d.name} in its prior range", SHARE, "", np.asarray(place)
-        )
+        check_within(f"the place of {d.name} in its prior range", place, SHARE)
 
 
 def _check(declared: Declaration, value: Any) -> None:
@@ -204,10 +202,12 @@ def _check(declared: Declaration, value: Any) -> None:
         return
     unit = "" if declared.unit == "1" else f" {declared.unit}"
     what = f"{declared.name} ({declared.meaning})"
-    _refuse_outside(what, declared.bounds, unit, numbers)
+    check_within(what, numbers, declared.bounds, unit)
 
 
-def _refuse_outside(what, bounds, unit, numbers):
+def check_within(what: str, value: Any, bounds: Interval, unit: str = "") -> None:
+    """Raises `ValueError` for a number, or any of several, outside of an interval."""
+    numbers = np.asarray(value, dtype=float)
     outside = ~bounds.contains(numbers)
     if outside.any():
         where = f" in {outside.sum()} of {numbers.size} cells" if numbers.ndim else ""

@@ -28,7 +28,7 @@ class Transform(eqx.Module):
     high: Any
     ends: tuple[bool, bool] = eqx.field(static=True)
 
-    def to_line(self, value: Cells) -> Float[Array, "..."]:
+    def unconstrained(self, value: Cells) -> Float[Array, "..."]:
         """The value, unconstrained; its own unit in, none out."""
         match self.ends:
             case (True, True):
@@ -39,7 +39,7 @@ class Transform(eqx.Module):
                 return -jnp.log(self.high - value)
         return jnp.asarray(value)
 
-    def from_line(self, z: Cells) -> Float[Array, "..."]:
+    def constrained(self, z: Cells) -> Float[Array, "..."]:
         """The value of an unconstrained number."""
         match self.ends:
             case (True, True):

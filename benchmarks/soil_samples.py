@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
+from jaxsoc.io.reading import read_table, with_columns
+from jaxsoc.io.respiration import check_texts
 from jaxsoc.observe import Respiration
-
-from .respiration import check_columns, numbers_of, read_table
 
 _SECONDS_PER_HOUR = 3600.0
 _NAMES = {
@@ -19,7 +17,7 @@ _NAMES = {
 _NUMBERS = ("time_h", "co2c_rate_mg_gsoil_s")
 
 
-class Core(NamedTuple):
+class SoilSample(NamedTuple):
     """A core's respiration and treatments.
 
     `number`: an intact and a homogenised core may share it; `intact`; `treatment`:
@@ -33,7 +31,7 @@ class Core(NamedTuple):
     zeros: int
 
 
-def load_cores(path: Path | str, *, keep_zeros: bool = False) -> tuple[Core, ...]:
+def load_cores(path: Path | str) -> tuple[SoilSample, ...]:
     """Cores of Patel et al. (2021) from a .csv file, in mgC/g/h and h since wetting.
 
     Rates are those at a moment. A rate of exactly zero is no slope that was measured,
@@ -44,34 +42,26 @@ def load_cores(path: Path | str, *, keep_zeros: bool = False) -> tuple[Core, ...
 
     **Arguments:** `path`: columns `core`, `time_h`, `homogenization`,
     `antecedent_moisture`, `wetting`, `amendment` and `co2c_rate_mg_gsoil_s` (mgC per g
-    soil per s); `keep_zeros`: keep the exact zeros.
+    soil per s).
     **Raises:** `ValueError` for a file that cannot be read, a missing column, an
     unknown treatment, and as `Respiration`.
     Source: Patel et al. (2021), doi:10.1016/j.soilbio.2021.108427.
     """
     path = Path(path)
-    table = read_table(path)
-    check_columns(path, table, ("core", *_NAMES, *_NUMBERS))
-    table = table.assign(**{n: numbers_of(path, table, n) for n in _NUMBERS})
+    table = with_columns(path, read_table(path), ("core", *_NAMES), _NUMBERS)
     return tuple(
-        _core(str(name), rows, keep_zeros)
-        for name, rows in table.groupby("core", sort=False)
+        _core(str(name), rows) for name, rows in table.groupby("core", sort=False)
     )
 
 
-def _core(name, rows, keep_zeros):
+def _core(name, rows):
     first = rows.iloc[0]
-    for column, known in _NAMES.items():
-        if first[column] not in known:
-            raise ValueError(
-                f"{name}: unknown {column} {first[column]!r}: expected one of "
-                f"{', '.join(known)}"
-            )
+    check_texts(first, _NAMES)
     number = name.split("_")[0]
     if not number.isdigit():
         raise ValueError(f"core must start with its number, got {name!r}")
     rates = rows.co2c_rate_mg_gsoil_s.to_numpy()
-    kept = np.ones(rates.size, bool) if keep_zeros else rates != 0
+    kept = rates != 0
     treatment = (first.antecedent_moisture, first.wetting, first.amendment)
     series = Respiration(
         rows.time_h.to_numpy()[kept],
@@ -80,7 +70,7 @@ def _core(name, rows, keep_zeros):
         study=" ".join(treatment),
         unit="mgC/gsoil/h",
     )
-    return Core(
+    return SoilSample(
         series,
         int(number),
         first.homogenization == "Intact",
