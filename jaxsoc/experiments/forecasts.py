@@ -93,9 +93,8 @@ def _forecast(made: Any, cores: Examples) -> dict[str, Any]:
     if isinstance(made, FittedClosure):
         _warn_of_furthest(made, cores)
         made = made.closure
-    found, non_negative = _predicted(
-        made, cores.state, cores.params, jnp.asarray(cores.times)
-    )
+    times = jnp.asarray(cores.times)
+    found, non_negative = _predicted(made, cores.state, cores.params, times)
     left = np.asarray(found.left)
     after = np.asarray(cores.times)[None] >= left[:, None]
     respiration = np.where(after, np.nan, np.asarray(found.fluxes.respiration))

@@ -139,9 +139,8 @@ def _constants(law, substrate, biomass, decomposed, series):
     trial = law.constants(**known)
     pools = [jnp.asarray(x, dtype=float) for x in (substrate, biomass)]
     speed = float(law.law(*pools, jax.tree.map(jnp.asarray, trial)))
-    wanted = decomposed / float(series.times[-1])
     if "rate" in known and speed > 0:
-        known["rate"] *= wanted / speed
+        known["rate"] *= decomposed / float(series.times[-1]) / speed
     return law.constants(**known)
 
 

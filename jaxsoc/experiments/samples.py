@@ -238,13 +238,6 @@ class SampleSeries(eqx.Module):
             respiration = sample.whole(tendency(t, state, params)).co2
             return sample.whole(state), respiration
 
-        run = integrate(
-            tendency,
-            jax.tree.map(jnp.asarray, state),
-            params,
-            seen.times,
-            save=save,
-            method=self.method,
-            throw=False,
-        )
+        begun = tendency, jax.tree.map(jnp.asarray, state), params, seen.times
+        run = integrate(*begun, save=save, method=self.method, throw=False)
         return jnp.where(run.sound, seen.series(*run.values), jnp.nan)

@@ -107,8 +107,7 @@ def examples(
             f"the run of member {members[int((~finite).argmax())]} left the finite "
             "numbers"
         )
-    state, params = soils
-    return Examples(state, params, only.times, respiration)
+    return Examples(*soils, only.times, respiration)
 
 
 # Compiled once for all cores of a model, whatever their correlation.
