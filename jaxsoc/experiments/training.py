@@ -107,7 +107,8 @@ def examples(
             f"the run of member {members[int((~finite).argmax())]} left the finite "
             "numbers"
         )
-    return Examples(*soils, only.times, respiration)
+    state, params = soils
+    return Examples(state, params, only.times, respiration)
 
 
 # Compiled once for all cores of a model, whatever their correlation.
