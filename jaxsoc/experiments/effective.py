@@ -109,7 +109,9 @@ def effective_kinetics(
         # Of the cells where these obey the law.
         of = train.params.decomposition if law == kinetics else design.nominal(law)
         logs = jnp.log(jnp.asarray([float(np.mean(x)) for x in jax.tree.leaves(of)]))
-        start = EffectiveKinetics(model, varying, law, logs, dead)
+        start = EffectiveKinetics(
+            model, varying, kinetics=law, log_constants=logs, dead=dead
+        )
         made, _ = fit_closure(
             start,
             train,

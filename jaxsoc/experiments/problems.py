@@ -41,7 +41,7 @@ def known_kinetics(kinetics: str | Kinetics) -> Kinetics:
 
 def kinetics_problem(
     kinetics: str | Kinetics,
-    target: str | Kinetics | np.ndarray = "michaelis_menten",
+    target: Any = "michaelis_menten",
     *,
     to: str = "biomass",
     sample: SoilSample | None = None,

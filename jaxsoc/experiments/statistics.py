@@ -32,8 +32,8 @@ class MemberStatistics:
         self.count = 0
         self.mean: dict[str, Any] = defaultdict(float)
         self.square: dict[str, Any] = defaultdict(float)
-        self.worst: dict[str, np.ndarray] = {}
-        self.kept: dict[str, np.ndarray] = {}
+        self.worst: dict[str, Any] = {}
+        self.kept: dict[str, Any] = {}
         self.ranks = np.zeros(0)
 
     def add(self, values: Mapping[str, np.ndarray]) -> None:
