@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsoc.experiments import SHIFTS
 from jaxsoc.upscale import Examples, errors, predict, state_count
 
-from .closure_cases import EVERY, Case, Drawn
+from .closure_cases import EVERY, SHIFTS, Case, Drawn
 
 STEPS = 3
 """Equal steps of a closure between two times."""

@@ -76,9 +76,9 @@ FILES = {
         catalogue supplied""",
     "observe": "operators respiration",
     "infer": "problem result curvature least_squares scores fits",
-    "experiments": """objectives scenarios design soil_series kinetics incubation
-        heterogeneous held_out steady series soils run statistics summary cost budget
-        sensitivity hyper training sweep ensemble stream forecasts effective""",
+    "experiments": """objectives scenarios design samples problems held_out steady
+        series soils run statistics cost budget sensitivity hyper training sweep
+        ensemble forecasts effective""",
     "io": """atomic labels reading store fields cesm columns forcing closures
         respiration""",
     "plots": "style figures fits budget sensitivity closures columns",

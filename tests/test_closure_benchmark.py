@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks.closure_cases import CASES, Case
+from benchmarks.closure_cases import CASES, SHIFTS, Case, Drawn, Shift
 from benchmarks.closure_errors import Result
 from benchmarks.closure_fits import FITTED, closures_of, stored
 from benchmarks.closures import over_null, scale_invariance, summary
-from jaxsoc.experiments import SHIFTS, Design, Shift, draw_members, examples
+from jaxsoc.experiments import Design, draw_members, examples
 from jaxsoc.models import TwoPool
 from jaxsoc.physics.grids import CellGrid
 from jaxsoc.physics.kinetics import KINETICS
@@ -91,10 +91,9 @@ def test_a_core_does_not_depend_on_the_others():
 
 
 def test_shifts_are_what_they_say():
-    drawn = draw_members(SMALL, [3])
-    case = ("multiplicative", "biophysical", "positive")
-    plain = examples(SMALL, *case, [3], drawn=drawn)
-    moved = examples(SMALL, *case, [3], drawn=drawn, shift=Shift(2.0, 3.0))
+    case = Case("multiplicative", "biophysical", "positive")
+    drawn = Drawn(SMALL, draw_members(SMALL, range(1)), {}, 1)
+    plain, moved = drawn.run(case), drawn.run(case, Shift(2.0, 3.0))
     np.testing.assert_allclose(moved.state.substrate, 2 * plain.state.substrate)
     np.testing.assert_allclose(moved.params.input, 3 * plain.params.input)
     np.testing.assert_array_equal(moved.state.biomass, plain.state.biomass)

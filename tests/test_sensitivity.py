@@ -342,7 +342,6 @@ def test_gradients_by_hyper_parameters_are_differences_in_both_modes(patterns):
     of = peak_respiration
     options = {"of": of, "patterns": patterns, "method": METHOD, "edge": 0.2}
     forward = hyper_sensitivity(SMALL, HERE, **options)
-    backward = hyper_sensitivity(SMALL, HERE, reverse=True, **options)
 
     @jax.jit
     def value(heterogeneity):
@@ -350,10 +349,11 @@ def test_gradients_by_hyper_parameters_are_differences_in_both_modes(patterns):
         run = objective_of(soil.model, METHOD, SMALL.times, of)
         return run(soil.state, jax.tree.map(jnp.asarray, soil.params))
 
-    point = jax.tree.map(jnp.asarray, HERE)
+    point = jax.tree.map(lambda x: jnp.asarray(x, float), HERE)
+    backward = jax.grad(value)(point)
     assert forward.value == pytest.approx(float(value(point)), rel=1e-12)
     for name, got in forward.gradient.items():
-        assert float(backward.gradient[name]) == pytest.approx(float(got), rel=1e-10)
+        assert float(getattr(backward, name)) == pytest.approx(float(got), rel=1e-10)
         at = lambda h, name=name: float(
             value(dataclasses.replace(point, **{name: getattr(point, name) + h}))
         )

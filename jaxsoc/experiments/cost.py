@@ -1,7 +1,7 @@
 """What a design would cost, measured on this machine in a second or two."""
 
 import math
-import time
+from timeit import timeit
 from typing import NamedTuple
 
 import jax
@@ -21,13 +21,12 @@ _ARRAYS_ALIVE = 24  # stages of a step, rates and moments, each as large as a po
 
 
 class Cost(NamedTuple):
-    """Cases that differ, cells of each, steps of all cells, seconds and bytes."""
+    """Cases that differ, cells of each, steps of all cells, and seconds."""
 
     cases: int
     cells: int
     steps: float
     seconds: float
-    bytes: int
 
 
 def memory_of_run(design: Design, supplied: Supplied | None = None) -> int:
@@ -35,9 +34,7 @@ def memory_of_run(design: Design, supplied: Supplied | None = None) -> int:
 
     **Raises:** as `run`, for choices that do not fit.
     """
-    cases = math.prod(map(len, case_axes(design, supplied).values()))
-    kept = _COPIES * len(SERIES) * len(design.times) * cases * design.members
-    return 8 * (_cells_alive(design, supplied) + kept)
+    return _bytes(design, supplied, len(SERIES) * design.members)
 
 
 def memory_of_budgets(
@@ -47,40 +44,38 @@ def memory_of_budgets(
 
     **Raises:** as `budgets`, for choices that do not fit.
     """
-    cases = math.prod(map(len, case_axes(design, supplied).values()))
     constants = max(len(design.distributions_of(k)) for k in design.kinetics)
     # Substrate, biomass and constants, up to the power of the order; their derivative,
     # moment and contribution.
-    terms = math.comb(2 + constants + order, order)
-    kept = 3 * _COPIES * terms * len(design.times) * cases
-    return 8 * (_cells_alive(design, supplied) + kept)
+    return _bytes(design, supplied, 3 * math.comb(2 + constants + order, order))
 
 
-def _cells_alive(design, supplied):
+def _bytes(design, supplied, series):
+    """Of one soil at work, and of so many series of each case."""
+    cases = math.prod(map(len, case_axes(design, supplied).values()))
     cells = design.grid.cells if supplied is None else supplied.biomass.size
-    return _ARRAYS_ALIVE * cells
+    kept = _COPIES * series * len(design.times) * cases
+    return 8 * (_ARRAYS_ALIVE * cells + kept)
 
 
 def estimate_cost(design: Design, supplied: Supplied | None = None) -> Cost:
-    """Time and memory that `run` would take, from a short timed piece of it.
+    """Time that `run` would take, from a short timed piece of it.
 
     **Raises:** as `run`, for choices that do not fit.
     """
     require_x64("an experiment")
-    axes = case_axes(design, supplied)
-    cases = list(soils(design, draw_member(design, 0, supplied), axes))
-    distinct = {key: soil for _, key, soil in cases}.values()
+    axes, member = case_axes(design, supplied), draw_member(design, 0, supplied)
+    distinct = {key: soil for _, key, soil in soils(design, member, axes)}.values()
     largest = max(distinct, key=lambda soil: soil.state.substrate.size)
     speed = _seconds_per_cell_step(largest)
     # The error estimate adds half the steps; one saved time costs about one step.
-    work = sum(1.5 * _cell_steps(design, soil) for soil in distinct)
+    work = design.members * sum(1.5 * _cell_steps(design, soil) for soil in distinct)
     kinds = len(design.kinetics) * len(design.heterogeneity)
     return Cost(
         len(distinct) * design.members,
         largest.state.substrate.size,
-        design.members * work,
-        _COMPILE_SECONDS * kinds + design.members * work * speed,
-        memory_of_run(design, supplied),
+        work,
+        _COMPILE_SECONDS * kinds + work * speed,
     )
 
 
@@ -90,11 +85,8 @@ def _seconds_per_cell_step(soil: Soil) -> float:
     work = lambda: jax.block_until_ready(
         integrate(model, state, params, times, method=Steps(1e-3)).final
     )
-    work()
-    started = time.perf_counter()
-    work()
-    elapsed = time.perf_counter() - started
-    return elapsed / (_STEPS_TIMED * state.substrate.size)
+    work()  # compiled
+    return timeit(work, number=1) / (_STEPS_TIMED * state.substrate.size)
 
 
 def _cell_steps(design: Design, soil: Soil) -> float:

@@ -3,15 +3,16 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsoc.physics.kinetics import KINETICS
+from jaxsoc.physics.options import check_option
 from jaxsoc.physics.transforms import leaves_by_name
 from jaxsoc.solve import require_x64
 from jaxsoc.upscale.learned import EffectiveKinetics
-from jaxsoc.upscale.training import Examples, errors, fit_closure, respiration
+from jaxsoc.upscale.training import errors, fit_closure, respiration
 
 from .design import Design
 from .soils import model_of
@@ -94,16 +95,23 @@ def effective_kinetics(
     """
     require_x64("a fit of effective kinetics")
     laws = tuple(laws) if kinetics in laws else (kinetics, *laws)
+    for law in laws:
+        check_option("kinetics", law, KINETICS)
     varying = varying_of(kinetics, heterogeneity, design)
     model = model_of(design, kinetics)
-    starts = {law: EffectiveKinetics.nominal(model, law, varying, dead) for law in laws}
     train = examples(design, kinetics, heterogeneity, correlation, members)
     judged = examples(design, kinetics, heterogeneity, correlation, unseen)
-    names, rows = [], []
+    names = tuple(tuple(leaves_by_name(design.nominal(law))) for law in laws)
+    micro, constants = np.full((2, len(laws), max(map(len, names))), np.nan)
+    nominal, fitted = np.empty((2, len(laws)))
     for number, law in enumerate(laws):
         progress(number, len(laws), law)
-        micro = _micro(design, law, train if law == kinetics else None)
-        start = _with_constants(starts[law], list(micro.values()))
+        # Of the cells where these obey the law.
+        of = train.params.decomposition if law == kinetics else design.nominal(law)
+        logs = jnp.log(jnp.asarray([float(np.mean(x)) for x in jax.tree.leaves(of)]))
+        start = EffectiveKinetics(
+            model, varying, kinetics=law, log_constants=logs, dead=dead
+        )
         made, _ = fit_closure(
             start,
             train,
@@ -113,34 +121,12 @@ def effective_kinetics(
             learning_rate=learning_rate,
             solver_steps=_SOLVER_STEPS,
         )
-        names.append(tuple(micro))
         assert isinstance(made, EffectiveKinetics)
-        own = [np.exp(np.asarray(x.log_constants)) for x in (start, made)]
-        rows.append((_error(start, judged), _error(made, judged), *own))
+        nominal[number], fitted[number] = _error(start, judged), _error(made, judged)
+        micro[number, : logs.size] = np.exp(np.asarray(logs))
+        constants[number, : logs.size] = np.exp(np.asarray(made.log_constants))
     progress(len(laws), len(laws), "")
-    nominal, fitted, before, after = zip(*rows, strict=True)
-    return Effective(
-        kinetics,
-        laws,
-        np.asarray(nominal),
-        np.asarray(fitted),
-        tuple(names),
-        _table(before),
-        _table(after),
-    )
-
-
-def _micro(design, law, cores: Examples | None):
-    """Constants of a law by name, of the cells where these obey it."""
-    constants = design.nominal(law) if cores is None else cores.params.decomposition
-    values = jax.tree.leaves(constants)
-    names = leaves_by_name(constants)
-    return {name: float(np.mean(x)) for name, x in zip(names, values, strict=True)}
-
-
-def _with_constants(start: EffectiveKinetics, values) -> EffectiveKinetics:
-    logs = jnp.log(jnp.asarray(values, float))
-    return eqx.tree_at(lambda c: c.log_constants, start, logs)
+    return Effective(kinetics, laws, nominal, fitted, names, micro, constants)
 
 
 def _error(made, cores):
@@ -148,8 +134,3 @@ def _error(made, cores):
     found = jax.jit(jax.vmap(one))(cores.state, cores.params)
     off = np.asarray(errors(found, cores.respiration))
     return float(np.median(np.where(np.isfinite(off), off, np.inf)))
-
-
-def _table(rows):
-    width = max(map(len, rows))
-    return np.stack([np.append(r, np.full(width - len(r), np.nan)) for r in rows])

@@ -1,7 +1,11 @@
-"""Any number of members: chunk by chunk, each drawn from its key and forgotten."""
+"""Any number of members: chunk by chunk into a store, each drawn from its key.
+
+Run, continued, summed up; memory does not grow with their number.
+"""
 
 from collections.abc import Callable
 from functools import cache
+from importlib.metadata import version
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -10,36 +14,46 @@ import numpy as np
 
 from jaxsoc.solve import IntegrationError, Steps, integrate, map_members, require_x64
 from jaxsoc.solve.methods import COURANT
+from jaxsoc.tables import Table, time_axis
 from jaxsoc.upscale.fields import Fields, Generator
 
-from .design import Design, case_axes, checked_correlations
+from .design import Design, case_axes, checked_correlations, described
 from .run import gathered
-from .series import SERIES, outcome_of, saver
+from .series import SERIES, labelled, outcome_of, saver, warn_of_large_cells
 from .soils import Member, case, follow_member, member_source
+from .statistics import MemberStatistics
 
 # Members of a chunk at most: often enough saved, and long enough to be worth a file.
 _LARGEST_CHUNK = 64
 _ARRAYS_ALIVE = 40  # of a device: stages of a step, noise and spectra of a draw
 _PROGRAMS = 256 * 2**20  # compiled programs, libraries
 _NAME = "field"  # of the one substrate field that a program sees
+# Checks that an ensemble makes for every member.
+_CHECKED = (
+    "carbon_balance_error",
+    "largest_damkohler",
+    "share_not_well_mixed",
+    "smallest_pool",
+)
 
 Progress = Callable[[int, int, str], None]
+_SILENT: Progress = lambda done, total, case: None
 
 
 class Plan(NamedTuple):
     """How an ensemble is cut: `chunk` members at a time; steps of each case.
 
-    `courant`: by `(kinetics, heterogeneity)`, found with the first member; `error`:
-    estimated relative error of its respiration, likewise.
+    `courant`: by kinetics and heterogeneity, a blank between them, found with the first
+    member; `error`: estimated relative error of its respiration, likewise.
     """
 
     chunk: int
-    courant: dict[tuple[str, str], float]
-    error: dict[tuple[str, str], float]
+    courant: dict[str, float]
+    error: dict[str, float]
 
 
 def plan_ensemble(
-    design: Design, *, memory: float = 2.0 * 2**30, progress: Progress | None = None
+    design: Design, *, memory: float = 2.0 * 2**30, progress: Progress = _SILENT
 ) -> Plan:
     """Chunk that fits the memory, and steps that keep the tolerance.
 
@@ -53,9 +67,9 @@ def plan_ensemble(
     courant, error = {}, {}
     kinds = list(product(design.kinetics, design.heterogeneity))
     for done, kind in enumerate(kinds):
-        if progress is not None:
-            progress(done, len(kinds), f"steps of {' '.join(kind)}")
-        courant[kind], error[kind] = _courant(design, first, kind, correlation)
+        name = " ".join(kind)
+        progress(done, len(kinds), f"steps of {name}")
+        courant[name], error[name] = _courant(design, first, kind, correlation)
     return Plan(chunk, courant, error)
 
 
@@ -119,7 +133,7 @@ def _courant(design, member, kind: tuple[str, str], correlation):
 
 
 def chunk_runner(
-    design: Design, plan: Plan, *, progress: Progress = lambda done, total, case: None
+    design: Design, plan: Plan, *, progress: Progress = _SILENT
 ) -> Callable[[int], dict[str, np.ndarray]]:
     """Runs the members of a design chunk by chunk.
 
@@ -131,21 +145,45 @@ def chunk_runner(
     heterogeneity, correlation, member and, if a series, time.
     **Raises:** as `run`.
     """
-    require_x64("an ensemble")
     axes, source = case_axes(design), member_source(design)
-    program = cache(lambda *kind: _program(design, plan, *kind))
+    generated = isinstance(design.generator, Generator)
+
+    @cache
+    def program(kinetics, heterogeneity):
+        """One for all correlations and chunks of a kind of soil."""
+        courant = plan.courant[f"{kinetics} {heterogeneity}"]
+
+        def one(member):
+            soil = case(design, member, kinetics, heterogeneity, _NAME)
+            save = saver(soil.model, design.grid.edge)
+            return follow_member(soil, design.times, save, courant)
+
+        return jax.jit(lambda members: map_members(one, members))
 
     def run_chunk(number):
         first = number * plan.chunk
         members = source(first + np.arange(plan.chunk))
-        by_key: dict[Any, Any] = {}
+
+        @cache
+        def outcome(kinetics, heterogeneity, correlation):
+            substrate = {_NAME: members.fields.substrate[correlation]}
+            fields = Fields(members.fields.biomass, substrate)
+            alone = Member(fields, {kinetics: members.constants[kinetics]})
+            saved, finite = jax.device_get(program(kinetics, heterogeneity)(alone))
+            if not finite.all():
+                raise IntegrationError(
+                    f"{kinetics} {heterogeneity} {correlation}: the run of member "
+                    f"{int((~finite).argmax())} of the chunk left the finite numbers"
+                )
+            return outcome_of(design, saved)
+
         found = []
         for names in product(*axes.values()):
             progress(first, design.members, " ".join(names))
-            key = names[:2] if _same_for_all(design, names[1]) else names
-            if key not in by_key:
-                by_key[key] = _results(design, program(*names[:2]), members, names)
-            found.append(by_key[key])
+            # Generated totals are equal, so soils that start uniform are alike.
+            if generated and names[1] in ("homogeneous", "biochemical"):
+                names = (*names[:2], axes["correlation"][0])
+            found.append(outcome(*names))
         values = gathered(found, tuple(map(len, axes.values())))
         # The last chunk is filled up with members that are thrown away.
         wanted = chunk_members(design, plan, number)
@@ -159,34 +197,93 @@ def chunk_members(design: Design, plan: Plan, number: int) -> int:
     return min(plan.chunk, design.members - number * plan.chunk)
 
 
-def _same_for_all(design, heterogeneity):
-    """Whether soils start alike for all correlations: generated totals are equal."""
-    uniform = heterogeneity in ("homogeneous", "biochemical")
-    return uniform and isinstance(design.generator, Generator)
+def stream(
+    design: Design,
+    store: Any,
+    *,
+    memory: float = 2.0 * 2**30,
+    quantiles: tuple[float, ...] = (0.05, 0.25, 0.5, 0.75, 0.95),
+    progress: Progress = _SILENT,
+) -> Table:
+    """Runs an ensemble into a store, or what is missing of it, and sums it up.
+
+    Members are drawn from their keys when their turn comes; memory does not grow with
+    their number. A store of the same experiment is continued, also with more members,
+    or with fewer, which are the first ones of the store.
+
+    **Arguments:** `store`: a `jaxsoc.io.MemberStore`; `memory`: bytes, see
+    `plan_ensemble`; `quantiles`: over members, see `MemberStatistics`.
+    **Returns:** mean, standard deviation and quantiles over members of every series.
+    **Raises:** `ValueError` for a limit below one chunk, or a store of something else,
+    damaged, or taken by another run.
+    """
+    chunk_size(design, memory)  # speaks of a limit that is too small
+    if not store.path.exists():
+        plan = plan_ensemble(design, memory=memory, progress=progress)
+        store.create(_empty(design, plan))
+    statistics = MemberStatistics(design, quantiles)
+    with store.locked():
+        plan = _begun(store, design, memory)
+        run_chunk = chunk_runner(design, plan, progress=progress)
+        chunks = -(-design.members // plan.chunk)
+        for number, held in enumerate(store.marks()[:chunks]):
+            wanted = chunk_members(design, plan, number)
+            if held < wanted:
+                values = run_chunk(number)
+                store.write(number, values)
+            else:
+                values = store.read(number, wanted)
+            statistics.add(values)
+    progress(design.members, design.members, "")
+    warn_of_large_cells(design, case_axes(design), statistics.worst)
+    results = statistics.table()
+    kinds = product(design.kinetics, design.heterogeneity)
+    error = [plan.error[" ".join(kind)] for kind in kinds]
+    by_kind = np.reshape(error, (len(design.kinetics), -1))
+    found = labelled({"respiration_error_estimate": by_kind})
+    found["respiration_error_estimate"][2]["long_name"] += ", first member"
+    results.variables.update(found)
+    results.about["courant_numbers"] = plan.courant
+    return results
 
 
-def _program(design, plan, kinetics, heterogeneity):
-    """One compiled program for all correlations and chunks of a kind of soil."""
+def _empty(design: Design, plan: Plan) -> Table:
+    """What a store of an ensemble holds, without values, and says of itself."""
+    axes = case_axes(design)
+    shape = (*map(len, axes.values()), design.members)
+    whole = dict.fromkeys(SERIES, (*shape, len(design.times)))
+    whole |= dict.fromkeys(_CHECKED, shape)
+    values = {name: np.broadcast_to(np.nan, sizes) for name, sizes in whole.items()}
+    about = {"experiment": _experiment(design), "members": design.members}
+    about |= plan._asdict() | axes
+    return Table(labelled(values), {"time": time_axis(design.times)}, about)
 
-    def one(member):
-        soil = case(design, member, kinetics, heterogeneity, _NAME)
-        save, courant = saver(soil.model, design.grid.edge), plan.courant
-        return follow_member(soil, design.times, save, courant[kinetics, heterogeneity])
 
-    return jax.jit(lambda members: map_members(one, members))
-
-
-def _results(design, program, members, names):
-    kinetics, _, correlation = names
-    fields = Fields(
-        members.fields.biomass, {_NAME: members.fields.substrate[correlation]}
-    )
-    saved, finite = jax.device_get(
-        program(Member(fields, {kinetics: members.constants[kinetics]}))
-    )
-    if not finite.all():
-        raise IntegrationError(
-            f"{' '.join(names)}: the run of member {int((~finite).argmax())} of the "
-            "chunk left the finite numbers"
+def _begun(store, design, memory) -> Plan:
+    """The plan that a store of this experiment was begun with."""
+    known = store.about()
+    chunk, held, path = known["chunk"], known["members"], repr(str(store.path))
+    found, wanted = known["experiment"], _experiment(design)
+    for name in sorted(found.keys() | wanted.keys()):
+        if found.get(name) != wanted.get(name):
+            raise ValueError(
+                f"{path} holds another experiment ({name} {found.get(name)}, asked for "
+                f"{wanted.get(name)}): name another folder, or remove it"
+            )
+    if memory < (needed := memory_needed(design, chunk)):
+        raise ValueError(
+            f"{path} has chunks of {chunk} members, which need "
+            f"{needed / 2**30:.3g} GiB, more than the memory limit of "
+            f"{memory / 2**30:.3g} GiB: raise the limit, or name another folder"
         )
-    return outcome_of(design, saved)
+    if held < design.members:
+        store.grow(design.members)
+    return Plan(chunk, known["courant"], known["error"])
+
+
+def _experiment(design: Design) -> dict[str, str]:
+    """What makes two ensembles the same, up to their number of members."""
+    known = described(design)
+    known.pop("members")
+    # Another release of either may draw other numbers from the same keys.
+    return known | {name: version(name) for name in ("jaxsoc", "jax")}

@@ -64,40 +64,11 @@ def forecasts(
     for done, (name, one) in enumerate(made.items()):
         progress(done, len(made), f"predicting with {name}")
         rows.append(_forecast(one, cores))
-    return _table(design, made, rows, cores, names, training)
-
-
-def _forecast(made: Any, cores: Examples) -> dict[str, Any]:
-    """Values of `_VARIABLES` of one closure."""
-    if isinstance(made, FittedClosure):
-        _warn_of_furthest(made, cores)
-        made = made.closure
-    found = _predicted(made, cores.state, cores.params, jnp.asarray(cores.times))
-    left = np.asarray(found.left)
-    after = np.asarray(cores.times)[None] >= left[:, None]
-    respiration = np.where(after, np.nan, np.asarray(found.fluxes.respiration))
-    off = np.asarray(errors(respiration, cores.respiration))
-    first = jax.tree.map(jnp.asarray, _one((cores.state, cores.params), 0))
-    core, given = jax.eval_shape(made.initial, *first)
-    read = made.numbers_read(given.quantities.pools)
-    return {
-        "respiration": respiration,
-        "error": _finite(np.where(np.isfinite(left), np.inf, off)),
-        "left": _finite(left) / HOURS_PER_DAY,
-        "states": state_count(core),
-        "numbers_read": np.nan if read is None else float(read),
-        "track": "field" if read is None else "statistics",
-        "reason": complaint(made, _one(found, int(np.argmin(left)))),
-    }
-
-
-def _table(design, made, rows, cores, names, training) -> Table:
     values = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     values["distributed"] = cores.respiration
     if training is not None:
         values["null"] = np.asarray(training.respiration).mean(axis=0)
-        null = np.broadcast_to(values["null"], np.shape(cores.respiration))
-        values["null_error"] = np.asarray(errors(null, cores.respiration))
+        values["null_error"] = errors(values["null"][None], cores.respiration)
     variables = {
         name: variable(dims, values[name], *said)
         for name, (dims, *said) in _VARIABLES.items()
@@ -115,6 +86,30 @@ def _table(design, made, rows, cores, names, training) -> Table:
         for name in ("kinetics", "heterogeneity", "correlation")
     }
     return Table(variables, coordinates, about)
+
+
+def _forecast(made: Any, cores: Examples) -> dict[str, Any]:
+    """Values of `_VARIABLES` of one closure."""
+    if isinstance(made, FittedClosure):
+        _warn_of_furthest(made, cores)
+        made = made.closure
+    found = _predicted(made, cores.state, cores.params, jnp.asarray(cores.times))
+    left = np.asarray(found.left)
+    after = np.asarray(cores.times)[None] >= left[:, None]
+    respiration = np.where(after, np.nan, np.asarray(found.fluxes.respiration))
+    off = np.asarray(errors(respiration, cores.respiration))
+    first = _one((cores.state, cores.params), 0)
+    core, given = jax.eval_shape(made.initial, *first)
+    read = made.numbers_read(given.quantities.pools)
+    return {
+        "respiration": respiration,
+        "error": _finite(np.where(np.isfinite(left), np.inf, off)),
+        "left": _finite(left) / HOURS_PER_DAY,
+        "states": state_count(core),
+        "numbers_read": np.nan if read is None else float(read),
+        "track": "field" if read is None else "statistics",
+        "reason": complaint(made, _one(found, int(np.argmin(left)))),
+    }
 
 
 def _finite(values):

@@ -13,9 +13,7 @@ The rules, the same for every model and set before any series was looked at:
   Student's density with n - p' degrees of freedom.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -28,51 +26,25 @@ from jaxsoc.models import TwoPool
 from jaxsoc.observe import Respiration, mean_rates
 from jaxsoc.physics.kinetics import Kinetics
 from jaxsoc.physics.options import check_option
-from jaxsoc.solve import Method, Steps, rodas3
+from jaxsoc.solve import Steps, rodas3
 
-from .heterogeneous import PatchyCore, PatchySeries, SecondPoolCore, SecondPoolSeries
-from .incubation import INCUBATION, Incubation, filled_problem
-from .kinetics import known_kinetics
-from .soil_series import AbstractSeries, SoilCore, TwoPoolSeries
+from .problems import INCUBATION, Incubation, filled_problem, known_kinetics
+from .samples import RIVALS, Rival, SampleSeries
 
-STEPS = 16
-"""Steps of the integration between two points."""
+_STEPS = 16  # of the integration between two points
 _SMALL = 0.1  # share of the mean size below which errors are absolute
 _PRIOR = 2.0  # standard deviation of the prior, on the line
 _NOISE = 0.1  # noise at which the prior is weighed in the search
 _LEAST = 0.01  # noise below which no series of respiration is believed
 
 
-class Rival(NamedTuple):
-    """A model to compare: its prediction, its parameters around a core, what is free.
-
-    `series`: `(TwoPool, Method) -> prediction`; `around`: `SoilCore -> parameters`;
-    `extra`: names of the constants that it adds.
-    """
-
-    series: Callable[[TwoPool, Method], AbstractSeries]
-    around: Callable[[SoilCore], Any]
-    extra: tuple[str, ...] = ()
-
-
-RIVALS: Mapping[str, Rival] = MappingProxyType(
-    {
-        "homogeneous": Rival(TwoPoolSeries, lambda core: core),
-        "second_pool": Rival(
-            SecondPoolSeries, SecondPoolCore, ("second_share", "second_pace")
-        ),
-        "patchy": Rival(PatchySeries, PatchyCore, ("rate_spread", "biomass_slope")),
-    }
-)
-
-
 class HeldOut(NamedTuple):
     """A series, what a model made of it, and how well it predicts the last third.
 
     `fit`: of the compressed rates; `size`: c, mgC/g/h; `compressed`: by point,
-    arsinh(y / c); `predicted`: the same of the model; `scale`, `freedom`: of Student's
-    density of the last points; `log_density`: of each of these; `fitted`: how many
-    points were; `noise`: σ; `used`: constants that the data use.
+    arsinh(y / c); `predicted`: the same of the model; `scale`: of Student's density of
+    the last points; `log_density`: of each of these; `fitted`: how many points were;
+    `noise`: σ; `used`: constants that the data use.
     """
 
     fit: Fit
@@ -80,7 +52,6 @@ class HeldOut(NamedTuple):
     compressed: np.ndarray
     predicted: np.ndarray
     scale: np.ndarray
-    freedom: float
     log_density: np.ndarray
     fitted: int
     noise: float
@@ -98,14 +69,8 @@ class HeldOut(NamedTuple):
         return float(np.sqrt(np.mean(off**2)))
 
 
-class _Compressed(eqx.Module):
-    """arsinh of a prediction over a size."""
-
-    series: AbstractSeries
-    size: Any
-
-    def __call__(self, params, seen):
-        return jnp.arcsinh(self.series(params, seen) / self.size)
+def _compressed(series, size, params, seen):
+    return jnp.arcsinh(series(params, seen) / size)
 
 
 def predict_held_out(
@@ -114,8 +79,6 @@ def predict_held_out(
     kinetics: str | Kinetics = "multiplicative",
     *,
     incubation: Incubation = INCUBATION,
-    points: int | None = None,
-    steps: int = STEPS,
     starts: int = 4,
     **options: Any,
 ) -> HeldOut:
@@ -126,14 +89,15 @@ def predict_held_out(
     **Arguments:** `series`: mgC/g and h, more points in its first two thirds than
     there are free constants; `model`: a name in `RIVALS`, or one's own; `kinetics`: by
     name or a user's own, with a constant `rate`; `incubation`: what is assumed and free
-    beside the constants of decomposition; `points`: length to fill up to, so that
-    series share a compilation; `steps`: of the integration between two points, even;
-    `starts`, `options`: see `fit`.
+    beside the constants of decomposition; `starts`, `options`: see `fit`.
 
     **Raises:** `ValueError` for names or series that do not fit, among them too few
     points.
     """
-    law, rival, series = known_kinetics(kinetics), _known(model), mean_rates(series)
+    if isinstance(model, str):
+        check_option("model", model, RIVALS)
+        model = RIVALS[model]
+    law, series = known_kinetics(kinetics), mean_rates(series)
     count = series.times.size
     kept = count - count // 3
     # The part of the series that may be looked at.
@@ -143,15 +107,17 @@ def predict_held_out(
     if not size > 0:
         raise ValueError(f"{series.name}: every fitted rate is zero")
     compressed = np.arcsinh(series.values / size)
-    soil = rival.series(TwoPool(law.law), _implicit(series, steps))
+    # As many between any two points, implicit since some cells are stiff; an array, so
+    # that one compilation serves every length of step.
+    dt = jnp.asarray(np.diff(series.times, prepend=0.0).max() / _STEPS)
+    method = eqx.tree_at(lambda m: m.dt, Steps(1.0, stepper=rodas3), dt)
+    soil = SampleSeries(TwoPool(law.law), method)
     problem = filled_problem(
-        _Compressed(soil, jnp.asarray(size)),
-        rival.around(incubation.core(law, first)),
+        eqx.Partial(_compressed, soil, jnp.asarray(size)),
+        model(incubation.sample(law, first)),
         replace(series, values=compressed),
         (np.arange(count) < kept).astype(float),
         incubation,
-        points,
-        extra=rival.extra,
         priors=_PRIOR,
         noise=_NOISE,
         name=series.name,
@@ -160,39 +126,17 @@ def predict_held_out(
     # the program that the search compiled
     place = jnp.asarray(problem.on_lines(found.params))
     predicted, slopes = (np.asarray(x)[:count] for x in evaluate(problem, place))
-    return _judged(found, size, compressed, predicted, slopes, kept)
-
-
-def _implicit(series, steps):
-    """Equal implicit steps, as many between any two points: some cells are stiff."""
-    longest = np.diff(series.times, prepend=0.0).max()
-    # an array, so that one compilation serves every length of step
-    method = Steps(1.0, stepper=rodas3)
-    return eqx.tree_at(lambda m: m.dt, method, jnp.asarray(longest / steps))
-
-
-def _known(model):
-    if isinstance(model, Rival):
-        return model
-    check_option("model", model, RIVALS)
-    return RIVALS[model]
-
-
-def _judged(found, size, compressed, predicted, slopes, kept):
     J, later = slopes[:kept], slopes[kept:]
-    residuals = (compressed - predicted)[:kept]
-    one = np.eye(J.shape[1])
-    used = float(
-        np.trace(np.linalg.solve(J.T @ J + (_NOISE / _PRIOR) ** 2 * one, J.T @ J))
-    )
+    residuals, one = (compressed - predicted)[:kept], np.eye(J.shape[1])
+    pull = (_NOISE / _PRIOR) ** 2 * one
+    used = float(np.trace(np.linalg.solve(J.T @ J + pull, J.T @ J)))
     freedom = kept - used
     noise = max(float(np.sqrt(residuals @ residuals / freedom)), _LEAST)
     covariance = np.linalg.inv(J.T @ J / noise**2 + one / _PRIOR**2)
     spread = np.einsum("pi,ij,pj->p", later, covariance, later)
     scale = np.sqrt(noise**2 + np.maximum(spread, 0.0))
-    density = log_predictive_density(
-        compressed[kept:], predicted[kept:], scale, freedom
-    )
+    coming = (compressed[kept:], predicted[kept:], scale)
+    density = log_predictive_density(*coming, freedom)
     return HeldOut(
-        found, size, compressed, predicted, scale, freedom, density, kept, noise, used
+        found, size, compressed, predicted, scale, density, kept, noise, used
     )

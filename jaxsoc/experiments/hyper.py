@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsoc.models import Pools
 from jaxsoc.physics.parameters import declarations
 from jaxsoc.solve import Method, Steps, require_x64
-from jaxsoc.upscale.fields import Fields
 from jaxsoc.upscale.hyper import (
     SOFT_EDGE,
     Heterogeneity,
@@ -23,9 +23,8 @@ from jaxsoc.upscale.spectral import check_shape
 from .design import Design
 from .objectives import Objective, peak_respiration
 from .sensitivity import Sensitivity, objective_of, resolved_step
-from .soils import Member, Soil, case, initial_means
+from .soils import Soil, initial_means, model_of
 
-_NAME = "patchy"
 _DEFAULT = Heterogeneity()
 
 
@@ -53,9 +52,8 @@ def patchy_soil(
         mean_rate=nominal.rate,
         edge=edge,
     )
-    constants = {kinetics: dataclasses.replace(nominal, rate=rate)}
-    member = Member(Fields(B, {_NAME: S}), constants)
-    return case(design, member, kinetics, "full", _NAME)
+    params = design.parameters(dataclasses.replace(nominal, rate=rate))
+    return Soil(model_of(design, kinetics), Pools(S, B, jnp.zeros_like(S)), params)
 
 
 def hyper_sensitivity(
@@ -67,18 +65,17 @@ def hyper_sensitivity(
     patterns: Patterns | None = None,
     edge: float = SOFT_EDGE,
     method: Method | None = None,
-    reverse: bool = False,
 ) -> Sensitivity:
     """Gradient of an objective by amplitude, correlation, dead fraction and width.
 
     ∂J/∂h through fields made from fixed noise, in forward mode, since the numbers are
-    few; reverse mode gives the same to rounding.
+    few.
 
     **Arguments:** `design`: times, means, constants, and the seed and grid of the
     patterns; `heterogeneity`: where the gradient is taken; `of`: the objective;
     `patterns`: in place of those drawn from the seed; `edge`: of dead zones, the
     gradient by the dead fraction is an average over so many cells; `method`, by
-    default, and errors as in `sensitivity_map`; `reverse`: take reverse mode.
+    default, and errors as in `sensitivity_map`.
 
     **Raises:** `ValueError` for a CV of substrate that would make a cell negative.
     """
@@ -93,16 +90,13 @@ def hyper_sensitivity(
             f"a CV of substrate of {heterogeneity.variation:g} makes cells negative: "
             f"at most {largest:.4g} for these patterns"
         )
+    soil_of = eqx.Partial(patchy_soil, design, patterns, kinetics=kinetics, edge=edge)
+    times = tuple(map(float, design.times))
     if method is None:
-        soil = patchy_soil(
-            design, patterns, heterogeneity, kinetics=kinetics, edge=edge
-        )
-        dt = resolved_step(soil, design.times, tolerance=design.tolerance)
-        method = Steps(dt)
+        soil = soil_of(heterogeneity)
+        method = Steps(resolved_step(soil, times, tolerance=design.tolerance))
     at = jax.tree.map(lambda x: jnp.asarray(x, dtype=float), heterogeneity)
-    value, gradient = _gradient(
-        of, design, method, reverse, patterns, at, kinetics, edge
-    )
+    value, gradient = _gradient(of, soil_of, method, times, at)
     units = {d.name: d.unit for d in declarations(Heterogeneity)}
     named = lambda h: {name: np.asarray(getattr(h, name)) for name in units}
     return Sensitivity(
@@ -111,17 +105,12 @@ def hyper_sensitivity(
 
 
 @eqx.filter_jit
-def _gradient(of, design, method, reverse, patterns, at, kinetics, edge):
+def _gradient(of, soil_of, method, times, at):
     def function(heterogeneity):
-        soil = patchy_soil(
-            design, patterns, heterogeneity, kinetics=kinetics, edge=edge
-        )
-        run = objective_of(soil.model, method, design.times, of)
-        params = jax.tree.map(jnp.asarray, soil.params)
-        return run(soil.state, params)
+        model, state, params = soil_of(heterogeneity)
+        run = objective_of(model, method, times, of)
+        value = run(state, jax.tree.map(jnp.asarray, params))
+        return value, value
 
-    if reverse:
-        return jax.value_and_grad(function)(at)
-    kept = lambda heterogeneity: (function(heterogeneity),) * 2
-    gradient, value = jax.jacfwd(kept, has_aux=True)(at)
+    gradient, value = jax.jacfwd(function, has_aux=True)(at)
     return value, gradient

@@ -1,8 +1,8 @@
-"""Statistics over the members of an ensemble, gathered chunk by chunk."""
+"""Statistics over members, gathered chunk by chunk, and what a reader asks first."""
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,8 +32,8 @@ class MemberStatistics:
         self.count = 0
         self.mean: dict[str, Any] = defaultdict(float)
         self.square: dict[str, Any] = defaultdict(float)
-        self.worst: dict[str, np.ndarray] = {}
-        self.kept: dict[str, np.ndarray] = {}
+        self.worst: dict[str, Any] = {}
+        self.kept: dict[str, Any] = {}
         self.ranks = np.zeros(0)
 
     def add(self, values: Mapping[str, np.ndarray]) -> None:
@@ -49,9 +49,8 @@ class MemberStatistics:
             self.square[name] = self.square[name] + within + between
         for name in sorted(values.keys() - SERIES):
             pick = np.min if name == "smallest_pool" else np.max
-            most = [pick(values[name], axis=3)]
-            most += [self.worst[name]] if name in self.worst else []
-            self.worst[name] = pick(most, axis=0)
+            worst = pick(values[name], axis=3)
+            self.worst[name] = pick([worst, self.worst.get(name, worst)], axis=0)
         self._keep(values, members)
         self.count = total
 
@@ -63,8 +62,8 @@ class MemberStatistics:
         chosen = np.sort(np.argsort(ranks)[: max(_KEPT // size, 16)])
         for name in _MAIN:
             new = np.moveaxis(values[name], 3, 0)
-            pool = [self.kept[name], new] if name in self.kept else [new]
-            self.kept[name] = np.concatenate(pool)[chosen]
+            known = self.kept.get(name, new[:0])
+            self.kept[name] = np.concatenate([known, new])[chosen]
         self.ranks = ranks[chosen]
 
     def table(self) -> Table:
@@ -72,25 +71,69 @@ class MemberStatistics:
         dims = (*DIMENSIONS[:3], "time")
         variables: dict[str, Variable] = {}
 
-        def keep(name, dims, values, said, words):
-            unit, long_name = said
-            variables[name] = variable(dims, values, unit, f"{long_name}, {words}")
+        def keep(of, dims, values, words, ending=""):
+            unit, long_name = SAID[of]
+            variables[of + ending] = variable(
+                dims, values, unit, f"{long_name}, {words}"
+            )
 
         for name in SERIES:
             spread = np.sqrt(self.square[name] / max(self.count - 1, 1))
-            keep(name, dims, self.mean[name], SAID[name], "mean over members")
-            words = "standard deviation over members"
-            keep(f"{name}_sd", dims, spread, SAID[name], words)
+            keep(name, dims, self.mean[name], "mean over members")
+            keep(name, dims, spread, "standard deviation over members", "_sd")
         for name in _MAIN:
             values = np.quantile(self.kept[name], self.quantiles, axis=0)
-            place, words = ("quantile", *dims), "quantiles over members"
-            keep(f"{name}_quantile", place, values, SAID[name], words)
-            variables[f"{name}_quantile"][2]["quantile_members"] = len(self.ranks)
+            words, ending = "quantiles over members", "_quantile"
+            keep(name, ("quantile", *dims), values, words, ending)
+            variables[name + ending][2]["quantile_members"] = len(self.ranks)
         for name, values in self.worst.items():
-            keep(name, dims[:3], values, SAID[name], "worst member")
+            keep(name, dims[:3], values, "worst member")
         coordinates = case_axes(self.design) | {
             "quantile": list(self.quantiles),
             "time": time_axis(self.design.times),
         }
         about = design_provenance(self.design) | {"members": self.count}
         return Table(variables, coordinates, about)
+
+
+class Summary(NamedTuple):
+    """One case: peak of R on the saved times, its ratio to the homogeneous soil.
+
+    `peak_ratio` is NaN if the design has no homogeneous soil.
+    """
+
+    kinetics: str
+    heterogeneity: str
+    correlation: str
+    peak_day: float
+    peak_respiration: float
+    peak_ratio: float
+    final_substrate: float
+
+
+def summarise(results: Table) -> list[Summary]:
+    """Summary of every case, means over members of each number.
+
+    **Arguments:** `results`: of `run` or `stream`.
+    """
+    axes = [list(map(str, results.values(axis))) for axis in DIMENSIONS[:3]]
+    R = results.values("respiration")
+    peaks = R.max(axis=-1)
+    days = results.values("time")[R.argmax(axis=-1)]
+    final = results.values("substrate")[..., -1]
+    ratio = np.full_like(peaks, np.nan)  # where the control respires nothing
+    if "homogeneous" in axes[1]:
+        control = peaks[:, axes[1].index("homogeneous"), None]
+        np.divide(peaks, control, out=ratio, where=control > 0)
+    rows = []
+    for k, h, c in np.ndindex(peaks.shape[:3]):
+        kinetics, heterogeneity, correlation = axes[0][k], axes[1][h], axes[2][c]
+        # A soil that starts uniform is the same for every correlation of its totals.
+        uniform = heterogeneity in ("homogeneous", "biochemical")
+        if uniform and (R[k, h] == R[k, h, :1]).all():
+            if c:
+                continue
+            correlation = ""
+        means = [float(x[k, h, c].mean()) for x in (days, peaks, ratio, final)]
+        rows.append(Summary(kinetics, heterogeneity, correlation, *means))
+    return rows

@@ -1,28 +1,19 @@
 """Cores to fit closures on and to judge them by: fields, and how they respired."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxsoc.solve import (
-    AbstractStatistic,
-    IntegrationError,
-    map_members,
-    reductions,
-    require_x64,
-)
-from jaxsoc.solve.statistics import merge_means
-from jaxsoc.upscale.fields import Generator
+from jaxsoc.solve import IntegrationError, map_members, reductions, require_x64
+from jaxsoc.solve.statistics import AbstractStatistic, merge_means
 from jaxsoc.upscale.training import Examples
 
 from .design import Design
-from .soils import Member, Soil, case, follow_member, member_source
+from .soils import Member, Soil, case, follow_member, member_source, model_of
 
 # Cores that are run at a time: their fields and stages fit the memory of a laptop.
 _AT_A_TIME = 20
@@ -40,31 +31,6 @@ class MeanRespiration(AbstractStatistic):
         return merge_means(values, shares)
 
 
-class Shift(NamedTuple):
-    """How soils differ from those that a closure was fitted on.
-
-    `substrate`, `input`: factors of the initial substrate and of the input; `dead`:
-    added to the share of dead cells.
-    """
-
-    substrate: float = 1.0
-    input: float = 1.0
-    dead: float = 0.0
-
-
-SHIFTS: Mapping[str, Shift] = MappingProxyType(
-    {
-        "substrate x 0.5": Shift(substrate=0.5),
-        "substrate x 2": Shift(substrate=2.0),
-        "input x 0": Shift(input=0.0),
-        "input x 3": Shift(input=3.0),
-        "dead - 15 points": Shift(dead=-0.15),
-        "dead + 15 points": Shift(dead=0.15),
-    }
-)
-_NONE = Shift()
-
-
 def varying_of(kinetics: str, heterogeneity: str, design: Design) -> tuple[str, ...]:
     """Dotted names of the parameters that differ between cells."""
     if heterogeneity not in ("biochemical", "full"):
@@ -73,21 +39,11 @@ def varying_of(kinetics: str, heterogeneity: str, design: Design) -> tuple[str, 
     return tuple(f"decomposition.{name}" for name in names)
 
 
-def draw_members(
-    design: Design, members: Sequence[int], shift: Shift = _NONE
-) -> Member:
+def draw_members(design: Design, members: Sequence[int]) -> Member:
     """Fields of some members, leaves leading by member, for every case of a design.
 
-    **Arguments:** `shift`: of the share of dead cells.
     **Raises:** `ValueError` if no field of a member is accepted.
     """
-    if shift.dead:
-        generator = design.generator
-        if not isinstance(generator, Generator):
-            raise ValueError("a shift of dead cells needs jaxsoc's own generator")
-        share = generator.dead_shift + shift.dead
-        moved = dataclasses.replace(generator, dead_shift=share)
-        design = dataclasses.replace(design, generator=moved)
     source, numbers = member_source(design), np.asarray(members, dtype=int)
     return _in_parts(lambda rows: source(numbers[rows]), numbers.size)
 
@@ -110,16 +66,15 @@ def examples(
     correlation: str,
     members: Sequence[int],
     *,
-    shift: Shift = _NONE,
     drawn: Member | None = None,
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
 ) -> Examples:
     """Runs distributed cores of one case, to fit a closure on or to judge it by.
 
     **Arguments:** `design`: with the times, seed and grid; `members`: numbers of the
-    draws, which do not depend on each other; `shift`: see `Shift`; `drawn`: what
-    `draw_members` gave for these members and this shift, if known; `progress`:
-    called with cores done, cores in all, and the case.
+    draws, which do not depend on each other; `drawn`: what `draw_members` gave for
+    these members, if known; `progress`: called with cores done, cores in all, and the
+    case.
     **Raises:** `ValueError` for no members, or choices that are not known;
     `IntegrationError` for a run that fails.
     """
@@ -134,12 +89,11 @@ def examples(
         members=1,
     )
     if drawn is None:
-        drawn = draw_members(only, members, shift)
-    one = lambda member: case(only, member, kinetics, heterogeneity, correlation)
-    first_member = jax.tree.map(lambda x: x[0], drawn)
-    model, total = one(first_member).model, len(members)
-    soils = eqx.filter_vmap(lambda member: one(member)[1:])(drawn)
-    soils = jax.device_get(_shifted(soils, shift, total))
+        drawn = draw_members(only, members)
+    model, total = model_of(design, kinetics), len(members)
+    starts = lambda one: case(only, one, kinetics, heterogeneity, correlation)[1:]
+    in_a_row = lambda x: x.reshape(total, -1) if x.ndim > 1 else x
+    soils = jax.device_get(jax.tree.map(in_a_row, jax.vmap(starts)(drawn)))
     times = tuple(map(float, only.times))
 
     def run(rows):
@@ -157,17 +111,7 @@ def examples(
     return Examples(state, params, only.times, respiration)
 
 
-def _shifted(soils, shift, count):
-    state, params = soils
-    state = state._replace(substrate=shift.substrate * state.substrate)
-    params = eqx.tree_at(lambda p: p.input, params, shift.input * params.input)
-    lead = lambda x: (
-        x.reshape(count, -1) if jnp.ndim(x) > 1 else jnp.broadcast_to(x, count)
-    )
-    return jax.tree.map(lead, (state, params))
-
-
-# Compiled once for all cores of a model, whatever their correlation and shift.
+# Compiled once for all cores of a model, whatever their correlation.
 @eqx.filter_jit
 def _run(model, times, soils):
     save = MeanRespiration(model.fluxes)

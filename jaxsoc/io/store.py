@@ -23,7 +23,7 @@ from .atomic import beside
 
 _DONE = "chunk_finished"
 _LOCK = "lock"
-_FORMAT = 2
+_FORMAT = 3
 _CODECS = ZstdCodec(), Crc32cCodec()
 
 
