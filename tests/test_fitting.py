@@ -11,11 +11,11 @@ from slow_cases import slow_but
 from jaxsoc.experiments import (
     Incubation,
     SoilCore,
-    TwoPoolSeries,
     kinetics_problem,
     respiration_problem,
     respiration_problems,
 )
+from jaxsoc.experiments.soil_series import TwoPoolSeries
 from jaxsoc.infer import Outcome, Problem, fit, fit_all
 from jaxsoc.models import TwoPool, TwoPoolParameters
 from jaxsoc.observe import Respiration, compared, observed, standard_choice
@@ -467,7 +467,7 @@ def test_one_compilation_serves_series_of_all_lengths():
     assert len(traced) - before == 2
 
 
-def test_equal_steps_are_another_road_to_the_same_series():
+def test_equal_steps_are_another_way_to_the_same_series():
     core = SoilCore(TwoPoolParameters(KINETICS["multiplicative"].constants()))
     core = jax.tree.map(lambda x: jnp.asarray(x, float), core)
     seen = observed(np.array([0.0, 100.0, 700.0, 700.0]), "co2")

@@ -8,17 +8,15 @@ import numpy as np
 import pytest
 
 from benchmarks import incubations
-from jaxsoc.experiments import (
-    RIVALS,
+from jaxsoc.experiments import RIVALS, SoilCore, predict_held_out
+from jaxsoc.experiments.heterogeneous import (
     PatchyCore,
     PatchySeries,
     SecondPoolCore,
     SecondPoolSeries,
-    SoilCore,
-    TwoPoolSeries,
-    predict_held_out,
     representative_cells,
 )
+from jaxsoc.experiments.soil_series import TwoPoolSeries
 from jaxsoc.infer import log_predictive_density, paired_differences
 from jaxsoc.io import load_cores
 from jaxsoc.models import TwoPool, TwoPoolParameters

@@ -12,9 +12,9 @@ from jaxsoc.solve import IntegrationError, Steps, integrate, map_members, requir
 from jaxsoc.solve.methods import COURANT
 from jaxsoc.upscale.fields import Fields, Generator
 
-from .design import Design, case_axes, checked_correlations
+from .design import Design, case_axes
 from .run import gathered
-from .series import SERIES, outcome_of, saver
+from .series import SERIES, Saver, outcome_of
 from .soils import Member, case, follow_member, member_source
 
 # Members of a chunk at most: often enough saved, and long enough to be worth a file.
@@ -49,7 +49,7 @@ def plan_ensemble(
     """
     chunk = chunk_size(design, memory)
     first = jax.tree.map(lambda x: x[0], member_source(design)(np.arange(chunk)))
-    correlation = checked_correlations(design, None)[0]
+    correlation = case_axes(design)["correlation"][0]
     courant, error = {}, {}
     kinds = list(product(design.kinetics, design.heterogeneity))
     for done, kind in enumerate(kinds):
@@ -88,7 +88,7 @@ def chunk_size(design: Design, memory: float) -> int:
 
 def memory_needed(design: Design, chunk: int) -> int:
     """Bytes that chunks of so many members take, about."""
-    names = checked_correlations(design, None)
+    names = case_axes(design)["correlation"]
     cells = 8 * design.grid.cells
     cases = len(design.kinetics) * len(design.heterogeneity) * len(names)
     fields = cells * (1 + len(names) + 2 * len(design.kinetics))
@@ -100,7 +100,7 @@ def memory_needed(design: Design, chunk: int) -> int:
 def _courant(design, member, kind: tuple[str, str], correlation):
     """The Courant number that keeps the tolerance for the first member."""
     soil = case(design, member, *kind, correlation)
-    save = saver(soil.model, design.grid.edge)
+    save = Saver(soil.model.fluxes, design.grid.edge)
     method = Steps(courant=COURANT, devices=1)
     for _ in range(6):
         solution = integrate(
@@ -170,7 +170,7 @@ def _program(design, plan, kinetics, heterogeneity):
 
     def one(member):
         soil = case(design, member, kinetics, heterogeneity, _NAME)
-        save, courant = saver(soil.model, design.grid.edge), plan.courant
+        save, courant = Saver(soil.model.fluxes, design.grid.edge), plan.courant
         return follow_member(soil, design.times, save, courant[kinetics, heterogeneity])
 
     return jax.jit(lambda members: map_members(one, members))
