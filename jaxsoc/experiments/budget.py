@@ -2,13 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
 import numpy as np
 
-from jaxsoc.models import Pools
 from jaxsoc.models.two_pool import Fluxes
 from jaxsoc.physics.options import check_option
 from jaxsoc.solve import Method, integrate, require_x64
@@ -18,15 +17,6 @@ from jaxsoc.upscale import taylor
 from .design import Design, Supplied, design_provenance
 from .series import CHECKS, DIMENSIONS, FLUX
 from .soils import Soil, over_cases, units_of
-
-
-class _Budget(NamedTuple):
-    """A soil's series by time; units of its moments, by term; how it was run."""
-
-    series: taylor.Expansion
-    units: tuple[str, ...]
-    error: float
-    method: str
 
 
 def budget(
@@ -114,14 +104,30 @@ def checked_choice(order: int, of: str) -> None:
     check_option("flux", of, Fluxes._fields)
 
 
-def _run(soil, times, order, of, **options) -> _Budget:
+def _run(
+    soil: Soil, times: Any, order: int, of: str, **options: Any
+) -> tuple[taylor.Expansion, dict[str, Any]]:
+    """The series of a soil by time, and the values of `_variables` by name."""
     # A module rather than a closure: two equal ones share one compilation.
     save = eqx.Partial(_expand, soil.model.fluxes, of, order)
     run = integrate(*soil, times, save=save, estimate_error=True, **options)
     series = jax.tree.map(np.asarray, run.values)
-    units = units_of(soil)
-    by_term = tuple(_unit([units[name] for name in q]) for q in series.quantities)
-    return _Budget(series, by_term, float(run.relative_error), run.method.name)
+    units, orders = units_of(soil), range(order + 1)
+    of_constants = [not set(q) <= set(soil.state._fields) for q in series.quantities]
+    kept = series.contribution[:, np.asarray(of_constants, bool)]
+    return series, {
+        "exact": series.exact,
+        "mean_field": series.mean_field,
+        "without_pool_moments": series.mean_field + kept.sum(axis=1),
+        "contribution": series.contribution,
+        "derivative": series.derivative,
+        "moment": series.moment,
+        "order_sum": np.stack([series.of_order(n) for n in orders], -1),
+        "remainder": np.stack([series.remainder(n) for n in orders], -1),
+        "moment_unit": [_unit([units[n] for n in q]) for q in series.quantities],
+        "error_estimate": float(run.relative_error),
+        "method": run.method.name,
+    }
 
 
 def _expand(fluxes, of, order, t, state, params) -> taylor.Expansion:
@@ -137,12 +143,12 @@ def _unit(units):
 
 
 def _table(
-    cases: Mapping[tuple[str, ...], _Budget], times, of, order: int, about: dict
+    cases: Mapping[tuple[str, ...], Any], times, of, order: int, about: dict
 ) -> Table:
-    """Budgets by the names of their cases, which have none if there is but one."""
+    """What `_run` gave by the names of its case, which has none if it is the only."""
     order_of: dict[str, int] = {}
-    for one in cases.values():
-        order_of |= zip(one.series.names, one.series.orders, strict=True)
+    for series, _ in cases.values():
+        order_of |= zip(series.names, series.orders, strict=True)
     terms = sorted(order_of, key=lambda name: order_of[name])  # stable: as expanded
     axes = {
         dim: list(dict.fromkeys(names))
@@ -151,14 +157,16 @@ def _table(
     sizes = {dim: len(names) for dim, names in axes.items()}
     sizes |= {"time": len(times), "term": len(terms), "order": order + 1}
     arrays = blank(sizes, _variables(of, tuple(axes)))
-    for names, one in cases.items():
-        at = tuple(axis.index(n) for axis, n in zip(axes.values(), names, strict=True))
-        columns = [terms.index(name) for name in one.series.names]
-        for name in ("contribution", "derivative", "moment"):
-            arrays[name][1][at][:, columns] = getattr(one.series, name)
-        arrays["moment_unit"][1][at[:1]][columns] = one.units
-        for name, value in _by_time(one).items():
-            arrays[name][1][at] = value
+    for names, (series, values) in cases.items():
+        columns = [terms.index(name) for name in series.names]
+        case = dict(zip(axes, names, strict=True))
+        for name, value in values.items():
+            dims, array, _ = arrays[name]
+            place = tuple(axes[dim].index(case[dim]) for dim in dims if dim in case)
+            if "term" in dims:
+                array[place][..., columns] = value
+            else:
+                array[place] = value
     coordinates = axes | {
         "time": time_axis(times),
         "term": variable(
@@ -176,21 +184,6 @@ def _table(
     title = f"Budget of mean {of}: mean field, terms and remainder"
     known = about | {"title": title, "flux": of, "order": order}
     return Table(arrays, coordinates, known)
-
-
-def _by_time(one: _Budget) -> dict[str, Any]:
-    series, orders = one.series, range(one.series.order + 1)
-    of_constants = [not set(Pools._fields) >= set(q) for q in series.quantities]
-    kept = series.contribution[:, np.asarray(of_constants, bool)]
-    return {
-        "exact": series.exact,
-        "mean_field": series.mean_field,
-        "without_pool_moments": series.mean_field + kept.sum(axis=1),
-        "order_sum": np.stack([series.of_order(n) for n in orders], -1),
-        "remainder": np.stack([series.remainder(n) for n in orders], -1),
-        "error_estimate": one.error,
-        "method": one.method,
-    }
 
 
 def _variables(of, case):

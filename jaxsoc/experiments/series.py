@@ -43,10 +43,8 @@ _QUANTITIES = {
 }
 # Which of them go first in a name; moments of all pairs, and one of three, are kept.
 _ORDER = ("rate", "half_saturation", "substrate", "biomass")
-_TOGETHER = (
-    *combinations_with_replacement(_ORDER, 2),
-    ("rate", "substrate", "biomass"),
-)
+_THREE = ("rate", "substrate", "biomass")
+_PAIRS = combinations_with_replacement(_ORDER, 2)
 
 
 class Series(NamedTuple):
@@ -74,28 +72,28 @@ def _moment(*names: str) -> tuple[str, Series]:
         # A uniform quantity has no variance; one that the law does not have, no value.
         nothing = 0.0 if set(ordered) <= known else np.nan
         missing = jnp.full_like(saved.mean.biomass, nothing)
-        return (saved.covariance | saved.third).get(
-            moments.pair_name(*ordered), missing
-        )
+        every = saved.covariance | saved.third
+        return every.get(moments.pair_name(*ordered), missing)
 
     suffix = kind.removeprefix("spatial ").replace(" central ", "_")
     return f"{'_'.join(different)}_{suffix}", Series(unit, f"{kind} of {words}", read)
 
 
-_FLUXES = {
-    "decomposition": "mean decomposition rate",
-    "mortality": "mean microbial mortality",
-    "respiration": "mean respiration rate",
-}
-_POOLS = {
-    "substrate": "mean substrate carbon per soil",
-    "biomass": "mean microbial carbon per soil",
-    "co2": "mean carbon respired since the start per soil",
+# Unit, words, and where it is among the moments.
+_MEANS = {
+    "substrate": (_CARBON, "mean substrate carbon per soil", "mean"),
+    "biomass": (_CARBON, "mean microbial carbon per soil", "mean"),
+    "co2": (_CARBON, "mean carbon respired since the start per soil", "mean"),
+    "decomposition": (FLUX, "mean decomposition rate", "flux"),
+    "mortality": (FLUX, "mean microbial mortality", "flux"),
+    "respiration": (FLUX, "mean respiration rate", "flux"),
 }
 
 SERIES: Mapping[str, Series] = (
-    {n: Series(_CARBON, said, attrgetter(f"mean.{n}")) for n, said in _POOLS.items()}
-    | {n: Series(FLUX, said, attrgetter(f"flux.{n}")) for n, said in _FLUXES.items()}
+    {
+        name: Series(unit, said, attrgetter(f"{where}.{name}"))
+        for name, (unit, said, where) in _MEANS.items()
+    }
     | {
         "respiration_mean_field": Series(
             FLUX,
@@ -119,7 +117,7 @@ SERIES: Mapping[str, Series] = (
             lambda m: ratio(m.flux.respiration, m.mean.biomass),
         ),
     }
-    | dict(_moment(*names) for names in _TOGETHER)
+    | dict(_moment(*names) for names in (*_PAIRS, _THREE))
 )
 """Series of a run by name."""
 
