@@ -77,11 +77,13 @@ _SATURATING = {
     "eca": _MM,
     "quadratic": _MM,
 }
-_CASE_1 = _SATURATING | {
+_CASE_1: Mapping[str, dict[str, Any]] = _SATURATING | {
     "linear": {"rate": _rate("linear", _WIDE)},
     "multiplicative": {"rate": LogUniform(-10.1, -8.56, FGC_PER_CELL)},
 }
-_CASE_2 = {law: _narrowed(law, **wide) for law, wide in _SATURATING.items()} | {
+_CASE_2: Mapping[str, dict[str, Any]] = {
+    law: _narrowed(law, **wide) for law, wide in _SATURATING.items()
+} | {
     "linear": {"rate": _rate("linear", _NARROW)},
     "multiplicative": {"rate": LogUniform(-9.4, -8.9, FGC_PER_CELL)},
 }
