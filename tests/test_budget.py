@@ -76,17 +76,17 @@ def test_mean_field_terms_and_remainder_are_the_distributed_model(small):
     one = of(results, *names)
     np.testing.assert_allclose(one.exact, exact, rtol=1e-12)
     # k S B is a polynomial of degree 3: its series ends there.
-    last = results.remainder.sel(degree=3)
+    last = results.remainder.sel(order=3)
     assert np.all(np.abs(last) <= 1e-12 * results.exact)
     for sums in (
         results.contribution.sum("term"),
-        results.order_sum[..., 1:].sum("degree"),
+        results.order_sum[..., 1:].sum("order"),
     ):
         whole = results.mean_field + sums + last
         np.testing.assert_allclose(whole, results.exact, rtol=1e-12)
-    np.testing.assert_array_equal(results.order_sum.sel(degree=0), results.mean_field)
-    assert not results.order_sum.sel(degree=1).any()
-    assert np.abs(one.remainder.sel(degree=2) / one.exact).max() > 0.01
+    np.testing.assert_array_equal(results.order_sum.sel(order=0), results.mean_field)
+    assert not results.order_sum.sel(order=1).any()
+    assert np.abs(one.remainder.sel(order=2) / one.exact).max() > 0.01
 
 
 def test_terms_are_the_published_ones(small):
@@ -118,13 +118,13 @@ def test_the_biochemical_column_holds_at_the_start_alone(kinetics):
     )
     results = to_dataset(budgets(design, fields(), of="decomposition"))
     one = of(results, kinetics, "biochemical", "positive")
-    assert (one.order == 2).all()
+    assert (one.term_order == 2).all()
     of_pools = one.term.isin(["V_S", "C_SB", "V_B", "C_kS", "C_kB", "C_SK", "C_BK"])
     relative = np.abs(one.contribution / one.mean_field).isel(term=of_pools)
     assert (relative.sel(time=0) < 1e-12).all()
     assert relative.sel(time=20).max() > 0.02
     published = one.without_pool_moments.values
-    series = (one.exact - one.remainder.sel(degree=2)).values
+    series = (one.exact - one.remainder.sel(order=2)).values
     assert published[0] == pytest.approx(series[0], rel=1e-12)
     if kinetics != "linear":  # whose only term is C_kS
         assert abs(published[1] / series[1] - 1) > 0.01
@@ -160,7 +160,7 @@ def test_first_instant_of_figures_a3_and_a4(supplied):
     for name, (second, true) in expected.items():
         one = of(results, MM, "biophysical", name).isel(time=0)
         ratio = one[["order_sum", "exact"]] / one.mean_field
-        assert ratio.order_sum.sel(degree=2) == pytest.approx(second, abs=6e-5)
+        assert ratio.order_sum.sel(order=2) == pytest.approx(second, abs=6e-5)
         assert ratio.exact - 1 == pytest.approx(true, abs=6e-5)
 
 
@@ -183,7 +183,7 @@ def test_what_the_published_biochemical_expressions_give_on_day_20(supplied):
     assert ratio(second)[0] == pytest.approx(1, rel=1e-12)
     assert ratio(second)[-1] == pytest.approx(5.2, abs=0.05)
     assert ratio(third)[-1] == pytest.approx(3.5, abs=0.05)
-    assert np.all(np.abs(third.remainder.sel(degree=3)) <= 1e-12 * third.exact)
+    assert np.all(np.abs(third.remainder.sel(order=3)) <= 1e-12 * third.exact)
 
 
 @pytest.mark.slow
@@ -240,8 +240,9 @@ def test_datasets_have_units_terms_and_provenance(small, tmp_path):
         for name in ("exact", "mean_field", "contribution", "order_sum", "remainder"):
             assert saved[name].attrs["units"] == "mgC g-1 h-1"
         assert saved.contribution.dims[-2:] == ("time", "term")
-        assert saved.order.sel(term="C_SB") == 2 and saved.order.sel(term="M_kSB") == 3
-        assert list(saved.degree.values) == [0, 1, 2, 3]
+        assert saved.term_order.sel(term="C_SB") == 2
+        assert saved.term_order.sel(term="M_kSB") == 3
+        assert list(saved.order.values) == [0, 1, 2, 3]
         unit = saved.moment_unit.sel(kinetics=MULT, term="V_S")
         assert str(unit.values) == "(mgC/g)^2"
         # no k' in a biophysical soil: NaN, which sums leave out
@@ -249,9 +250,9 @@ def test_datasets_have_units_terms_and_provenance(small, tmp_path):
         assert np.isnan(bio.contribution.sel(term="C_kS")).all()
         for sums in (
             saved.mean_field + saved.contribution.sum("term"),
-            saved.order_sum.sum("degree"),
+            saved.order_sum.sum("order"),
         ):
-            whole = sums + saved.remainder.isel(degree=-1)
+            whole = sums + saved.remainder.isel(order=-1)
             np.testing.assert_allclose(whole, saved.exact, rtol=1e-12)
         known = saved.attrs
         assert known["seed"] == 0 and known["flux"] == "respiration"
@@ -325,7 +326,7 @@ def test_command_writes_a_table_a_file_and_a_figure(jaxsoc, tmp_path):
         (["--of", "heat"], "unknown flux 'heat', expected one of decomposition"),
         (["--kinetics", "cubic"], "unknown kinetics 'cubic'"),
         (["--units", "mgC/g"], "use --fields FILE"),
-        (["--days", "-1"], "duration must be positive"),
+        (["--days", "-1"], "duration must lie in (0, inf) hours, got -24"),
     ],
 )
 def test_bad_options_are_one_line_and_exit_code_2(jaxsoc, options, words, tmp_path):

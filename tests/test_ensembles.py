@@ -16,15 +16,13 @@ import zarr
 from jaxsoc.experiments import (
     Design,
     case,
-    chunk_runner,
-    chunk_size,
     draw_member,
-    member_source,
-    plan_ensemble,
     run,
     statistics,
     stream,
 )
+from jaxsoc.experiments.ensemble import chunk_runner, chunk_size, plan_ensemble
+from jaxsoc.experiments.soils import member_source
 from jaxsoc.io import MemberStore, to_dataset
 from jaxsoc.physics.grids import CellGrid
 from jaxsoc.solve import Steps, integrate, map_members

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxsoc.experiments import SCENARIOS, Design, initial_means
-from jaxsoc.experiments.soils import draw_member, member_source
+from jaxsoc.experiments import SCENARIOS, Design, draw_member
+from jaxsoc.experiments.soils import initial_means, member_source
 from jaxsoc.physics.grids import CellGrid, SubstrateAboveLargestWarning
 from jaxsoc.physics.units import FGC_PER_CELL
 from jaxsoc.upscale import distributions, fields, spectral

@@ -455,7 +455,7 @@ def test_one_compilation_serves_series_of_all_lengths():
     assert len(traced) - before == 2
 
 
-def test_equal_steps_are_another_road_to_the_same_series():
+def test_equal_steps_are_another_way_to_the_same_series():
     core = SoilSample(TwoPoolParameters(KINETICS["multiplicative"].constants()))
     core = jax.tree.map(lambda x: jnp.asarray(x, float), core)
     seen = Observed(np.array([0.0, 100.0, 700.0, 700.0]), "co2")

@@ -81,9 +81,11 @@ def test_every_format_gives_the_same_fields_in_mgc_per_g(tmp_path, arrays, name)
     np.testing.assert_allclose(mm["half_saturation"], scaled("km_mm"), rtol=1e-14)
 
 
-def test_the_other_degree_is_there_when_asked_for(tmp_path, arrays):
+def test_the_other_spread_is_there_when_asked_for(tmp_path, arrays):
     path = write(tmp_path / "f.npz", arrays)
-    rate = load_fields(path, degree="case2").constants["multiplicative"]["rate"]
+    rate = load_fields(path, parameter_spread="case2").constants["multiplicative"][
+        "rate"
+    ]
     np.testing.assert_allclose(rate, arrays["k_mult_case2"] * FGC_PER_CELL)
 
 

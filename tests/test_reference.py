@@ -12,11 +12,11 @@ from jaxsoc.experiments import (
     Supplied,
     case,
     draw_member,
-    initial_means,
     run,
     summarise,
 )
 from jaxsoc.experiments.series import DIMENSIONS, SERIES
+from jaxsoc.experiments.soils import initial_means
 from jaxsoc.io import load_fields
 from jaxsoc.physics.units import FGC_PER_CELL
 from jaxsoc.solve import Adaptive, integrate
@@ -337,11 +337,11 @@ def steady(data):
         design, heterogeneity=("homogeneous", "biophysical")
     )
     full = dataclasses.replace(design, heterogeneity=("full",))
-    narrow = dataclasses.replace(full, degree="case2")
+    narrow = dataclasses.replace(full, parameter_spread="case2")
     return {
         "bio": run(biophysical, load_fields(path)),
         "case1": run(full, load_fields(path)),
-        "case2": run(narrow, load_fields(path, degree="case2")),
+        "case2": run(narrow, load_fields(path, parameter_spread="case2")),
     }
 
 
@@ -387,8 +387,8 @@ def test_scenario_1_full_tends_to_the_mean_steady_state_of_its_cells(steady, dat
     )
     for case_, mean in (("case2", 6.5350), ("case1", 15.150)):
         path = data / "chakrawal_fields" / "scenario1.npz"
-        design = Design(scenario=1, kinetics=(MULT,), degree=case_)
-        member = draw_member(design, 0, load_fields(path, degree=case_))
+        design = Design(scenario=1, kinetics=(MULT,), parameter_spread=case_)
+        member = draw_member(design, 0, load_fields(path, parameter_spread=case_))
         rate = np.asarray(member.constants[MULT].rate)
         assert (0.00028 / (0.31 * rate)).mean() == pytest.approx(mean, abs=6e-4)
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from jaxsoc.experiments import budgets, memory_of_budgets
+from jaxsoc.experiments import budgets
 from jaxsoc.experiments.budget import checked_choice
+from jaxsoc.experiments.cost import memory_of_budgets
 
 from .config import BudgetConfig
 from .report import Job, Outcome, table_of, with_bar
@@ -83,9 +84,9 @@ def _number(value: float, digits: int) -> str:
 def _parts(one: Any) -> dict[str, np.ndarray]:
     """What is told of a case: terms of order 2 one by one, the others by order."""
     parts = {"all cells": one.exact, "mean field": one.mean_field}
-    second = one.contribution.isel(term=one.order == 2).fillna(0)
+    second = one.contribution.isel(term=one.term_order == 2).fillna(0)
     parts |= {str(term.term.values): term for term in second.transpose() if term.any()}
-    parts |= {f"order {n}": one.order_sum.sel(degree=n) for n in one.degree.values[3:]}
-    last = int(one.degree[-1])
-    parts[f"remainder after order {last}"] = one.remainder.sel(degree=last)
+    parts |= {f"order {n}": one.order_sum.sel(order=n) for n in one.order.values[3:]}
+    last = int(one.order[-1])
+    parts[f"remainder after order {last}"] = one.remainder.sel(order=last)
     return {name: values.values for name, values in parts.items()}

@@ -16,14 +16,14 @@ from rich.console import Console
 from jaxsoc.experiments import (
     Design,
     case,
-    checked_correlations,
     draw_member,
     examples,
     forecasts,
-    memory_of_run,
     run,
     varying_of,
 )
+from jaxsoc.experiments.cost import memory_of_run
+from jaxsoc.experiments.design import case_axes
 from jaxsoc.experiments.soils import model_of
 from jaxsoc.solve import History
 from jaxsoc.upscale import (
@@ -133,7 +133,7 @@ def predict(config: PredictConfig) -> Job:
     design, names = config.checked()
     loaded = load_by_name(config.load, design, names)
     design, supplied = checked_design(config)
-    correlations = checked_correlations(design, supplied)
+    correlations = case_axes(design, supplied)["correlation"]
 
     def work(console: Console) -> Outcome:
         member = draw_member(design, 0, supplied)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from jaxsoc.experiments import Design, checked_correlations, varying_of
+from jaxsoc.experiments import Design, varying_of
+from jaxsoc.experiments.design import case_axes
 from jaxsoc.experiments.soils import model_of
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.upscale import FITTED, TRACKS, FittedClosure
@@ -86,7 +87,7 @@ class TrainedConfig(ClosureConfig):
                 f"no distribution is known for the constants of {case[0]}: use "
                 "heterogeneity biophysical"
             )
-        checked_correlations(design, None)
+        case_axes(design)
         return design, case
 
 

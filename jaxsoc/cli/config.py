@@ -158,7 +158,7 @@ class UpscaleConfig(Config):
             correlation=None if self.correlation is None else tuple(self.correlation),
             members=self.members,
             seed=self.seed,
-            degree=self.parameter_spread,
+            parameter_spread=self.parameter_spread,
             control=self.control,
             coupled=self.coupling == "published",
             every=self.every,

@@ -11,16 +11,15 @@ from jaxsoc.experiments import (
     Design,
     Member,
     Supplied,
-    checked_correlations,
-    chunk_size,
     draw_member,
     estimate_cost,
-    memory_needed,
-    memory_of_run,
     run,
     stream,
     summarise,
 )
+from jaxsoc.experiments.cost import memory_of_run
+from jaxsoc.experiments.design import case_axes
+from jaxsoc.experiments.ensemble import chunk_size, memory_needed
 from jaxsoc.io import MemberStore, load_fields
 from jaxsoc.physics.parameters import declarations
 from jaxsoc.tables import Table
@@ -73,13 +72,16 @@ def checked_design(config: UpscaleConfig) -> tuple[Design, Supplied | None]:
     design, supplied = config.design(), None
     if config.fields is not None:
         supplied = load_fields(
-            config.fields, units=config.units, degree=design.degree, grid=design.grid
+            config.fields,
+            units=config.units,
+            parameter_spread=config.parameter_spread,
+            grid=design.grid,
         )
     elif config.units is not None:
         raise ValueError(
             f"units {config.units!r} are given without fields; use --fields FILE"
         )
-    checked_correlations(design, supplied)
+    case_axes(design, supplied)
     return design, supplied
 
 

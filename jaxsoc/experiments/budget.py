@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,37 +10,13 @@ import numpy as np
 
 from jaxsoc.models.two_pool import Fluxes
 from jaxsoc.physics.options import check_option
-from jaxsoc.physics.transforms import leaves_by_name
 from jaxsoc.solve import Method, integrate, require_x64
 from jaxsoc.tables import Table, blank, time_axis, variable
 from jaxsoc.upscale import taylor
 
 from .design import Design, Supplied, design_provenance
-from .soils import Soil, over_cases
-
-_CASE = ("kinetics", "heterogeneity", "correlation")
-_POOLS = {"substrate": "mgC/g", "biomass": "mgC/g", "co2": "mgC/g"}
-_FLUX = "mgC g-1 h-1"
-
-
-class _Budget(NamedTuple):
-    """A soil's series by time; units of its moments, by term; how it was run."""
-
-    series: taylor.Expansion
-    units: tuple[str, ...]
-    error: float
-    method: str
-
-
-class _Saver(eqx.Module):
-    # A module rather than a closure: two equal savers share one compilation.
-    fluxes: Callable
-    of: str = eqx.field(static=True)
-    order: int = eqx.field(static=True)
-
-    def __call__(self, t: Any, state: Any, params: Any) -> taylor.Expansion:
-        rate = lambda t, state, params: getattr(self.fluxes(t, state, params), self.of)
-        return taylor.expand(rate, state, params, order=self.order, t=t)
+from .series import CHECKS, DIMENSIONS, FLUX
+from .soils import Soil, over_cases, units_of
 
 
 def budget(
@@ -71,7 +47,7 @@ def budget(
     require_x64("a budget")
     checked_choice(order, of)
     one = _run(soil, times, order, of, method=method, tolerance=tolerance)
-    return _table({(): one}, times, of, {})
+    return _table({(): one}, times, of, order, {})
 
 
 def budgets(
@@ -84,12 +60,12 @@ def budgets(
 ) -> Table:
     """The budget of every case of a design, by kinetics, heterogeneity, correlation.
 
-    exact = mean_field + Σ contribution + remainder at the highest `degree`
+    exact = mean_field + Σ contribution + remainder at the highest `order`
 
     Soils that start uniform are equal for all correlations, and run once. A term that a
     case does not have, since something is uniform there, is NaN in it, so that sums
-    over `term` are right. Coordinates of `term`: its name and its order; `degree`:
-    order of the last terms counted, 0 for the mean field.
+    over `term` are right. Coordinates of `term`: its name and its `term_order`;
+    `order`: of the last terms counted, 0 for the mean field.
 
     `without_pool_moments` is F(x̄) + Σ terms in which a constant takes part, as
     published: right for uniform pools alone, so for biochemical heterogeneity at t = 0.
@@ -115,7 +91,7 @@ def budgets(
     one = lambda soil: _run(soil, design.times, order, of, **options)
     found = over_cases(design, supplied, one, progress)
     cases = {names: result for names, (result,) in found.items()}
-    return _table(cases, design.times, of, design_provenance(design))
+    return _table(cases, design.times, of, order, design_provenance(design))
 
 
 def checked_choice(order: int, of: str) -> None:
@@ -128,22 +104,35 @@ def checked_choice(order: int, of: str) -> None:
     check_option("flux", of, Fluxes._fields)
 
 
-def _run(soil, times, order, of, **options) -> _Budget:
-    model, state, params = soil
-    run = integrate(
-        model,
-        state,
-        params,
-        times,
-        save=_Saver(model.fluxes, of, order),
-        rate=model.fastest_rate,
-        estimate_error=True,
-        **options,
-    )
+def _run(
+    soil: Soil, times: Any, order: int, of: str, **options: Any
+) -> tuple[taylor.Expansion, dict[str, Any]]:
+    """The series of a soil by time, and the values of `_variables` by name."""
+    # A module rather than a closure: two equal ones share one compilation.
+    save = eqx.Partial(_expand, soil.model.fluxes, of, order)
+    run = integrate(*soil, times, save=save, estimate_error=True, **options)
     series = jax.tree.map(np.asarray, run.values)
-    units = _POOLS | {n: p.unit or "?" for n, p in leaves_by_name(params).items()}
-    by_term = tuple(_unit([units[name] for name in q]) for q in series.quantities)
-    return _Budget(series, by_term, float(run.relative_error), run.method.name)
+    units, orders = units_of(soil), range(order + 1)
+    of_constants = [not set(q) <= set(soil.state._fields) for q in series.quantities]
+    kept = series.contribution[:, np.asarray(of_constants, bool)]
+    return series, {
+        "exact": series.exact,
+        "mean_field": series.mean_field,
+        "without_pool_moments": series.mean_field + kept.sum(axis=1),
+        "contribution": series.contribution,
+        "derivative": series.derivative,
+        "moment": series.moment,
+        "order_sum": np.stack([series.of_order(n) for n in orders], -1),
+        "remainder": np.stack([series.remainder(n) for n in orders], -1),
+        "moment_unit": [_unit([units[n] for n in q]) for q in series.quantities],
+        "error_estimate": float(run.relative_error),
+        "method": run.method.name,
+    }
+
+
+def _expand(fluxes, of, order, t, state, params) -> taylor.Expansion:
+    rate = lambda *at: getattr(fluxes(*at), of)
+    return taylor.expand(rate, state, params, order=order, t=t)
 
 
 def _unit(units):
@@ -154,29 +143,30 @@ def _unit(units):
 
 
 def _table(
-    cases: Mapping[tuple[str, ...], _Budget], times, of, about: dict[str, Any]
+    cases: Mapping[tuple[str, ...], Any], times, of, order: int, about: dict
 ) -> Table:
-    """Budgets by the names of their cases, which have none if there is but one."""
+    """What `_run` gave by the names of its case, which has none if it is the only."""
     order_of: dict[str, int] = {}
-    for one in cases.values():
-        order_of |= zip(one.series.names, one.series.orders, strict=True)
+    for series, _ in cases.values():
+        order_of |= zip(series.names, series.orders, strict=True)
     terms = sorted(order_of, key=lambda name: order_of[name])  # stable: as expanded
     axes = {
         dim: list(dict.fromkeys(names))
-        for dim, names in zip(_CASE, zip(*cases, strict=True), strict=False)
+        for dim, names in zip(DIMENSIONS, zip(*cases, strict=True), strict=False)
     }
-    order = next(iter(cases.values())).series.order
     sizes = {dim: len(names) for dim, names in axes.items()}
-    sizes |= {"time": len(times), "term": len(terms), "degree": order + 1}
+    sizes |= {"time": len(times), "term": len(terms), "order": order + 1}
     arrays = blank(sizes, _variables(of, tuple(axes)))
-    for names, one in cases.items():
-        at = tuple(axis.index(n) for axis, n in zip(axes.values(), names, strict=True))
-        columns = [terms.index(name) for name in one.series.names]
-        for name in ("contribution", "derivative", "moment"):
-            arrays[name][1][at][:, columns] = getattr(one.series, name)
-        arrays["moment_unit"][1][at[:1]][columns] = one.units
-        for name, value in _by_time(one).items():
-            arrays[name][1][at] = value
+    for names, (series, values) in cases.items():
+        columns = [terms.index(name) for name in series.names]
+        case = dict(zip(axes, names, strict=True))
+        for name, value in values.items():
+            dims, array, _ = arrays[name]
+            place = tuple(axes[dim].index(case[dim]) for dim in dims if dim in case)
+            if "term" in dims:
+                array[place][..., columns] = value
+            else:
+                array[place] = value
     coordinates = axes | {
         "time": time_axis(times),
         "term": variable(
@@ -184,9 +174,9 @@ def _table(
             np.asarray(terms, str),
             long_name="variance (V), covariance (C) or higher moment (M)",
         ),
-        "order": ("term", np.asarray([order_of[name] for name in terms], int)),
-        "degree": variable(
-            "degree",
+        "term_order": ("term", np.asarray([order_of[name] for name in terms], int)),
+        "order": variable(
+            "order",
             np.arange(order + 1),
             long_name="order of the series; 0 is the mean field",
         ),
@@ -196,37 +186,22 @@ def _table(
     return Table(arrays, coordinates, known)
 
 
-def _by_time(one: _Budget) -> dict[str, Any]:
-    series, degrees = one.series, range(one.series.order + 1)
-    of_constants = [not _POOLS.keys() >= set(q) for q in series.quantities]
-    kept = series.contribution[:, np.asarray(of_constants, bool)]
-    return {
-        "exact": series.exact,
-        "mean_field": series.mean_field,
-        "without_pool_moments": series.mean_field + kept.sum(axis=1),
-        "order_sum": np.stack([series.of_order(n) for n in degrees], -1),
-        "remainder": np.stack([series.remainder(n) for n in degrees], -1),
-        "error_estimate": one.error,
-        "method": one.method,
-    }
-
-
 def _variables(of, case):
     """Dimensions, unit and long name of each variable of a budget of this flux."""
     time = (*case, "time")
-    term, degree = (*time, "term"), (*time, "degree")
-    per_moment = f"{_FLUX} per moment_unit"
+    term, by_order = (*time, "term"), (*time, "order")
+    per_moment = f"{FLUX} per moment_unit"
     published = "series without moments of pools alone, as published"
     return {
-        "exact": (time, _FLUX, f"mean {of} of the distributed model"),
-        "mean_field": (time, _FLUX, f"{of} at the mean pools and mean constants"),
-        "without_pool_moments": (time, _FLUX, published),
-        "contribution": (term, _FLUX, "term: derivative times moment over factorials"),
+        "exact": (time, FLUX, f"mean {of} of the distributed model"),
+        "mean_field": (time, FLUX, f"{of} at the mean pools and mean constants"),
+        "without_pool_moments": (time, FLUX, published),
+        "contribution": (term, FLUX, "term: derivative times moment over factorials"),
         "derivative": (term, per_moment, f"mixed derivative of {of} at the means"),
         "moment": (term, "see moment_unit", "central moment over cells"),
-        "order_sum": (degree, _FLUX, "sum of the terms of one order"),
-        "remainder": (degree, _FLUX, "exact minus the series up to this order"),
+        "order_sum": (by_order, FLUX, "sum of the terms of one order"),
+        "remainder": (by_order, FLUX, "exact minus the series up to this order"),
         "moment_unit": ((*case[:1], "term"), None, "unit of the moment of a term"),
-        "error_estimate": (case, "1", "estimated relative error of the mean pools"),
-        "method": (case, None, "road through time chosen for the case"),
+        "error_estimate": (case, *CHECKS["error_estimate"]),
+        "method": (case, *CHECKS["method"]),
     }

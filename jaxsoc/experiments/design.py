@@ -21,27 +21,26 @@ from jaxsoc.upscale.fields import CORRELATIONS, Fields, Generator
 from jaxsoc.upscale.spectral import check_shape
 from jaxsoc.upscale.supplied import Supplied as Supplied
 
-from .scenarios import CONTROLS, DEGREES, DISTRIBUTIONS, HETEROGENEITY, SCENARIOS
+from .scenarios import CONTROLS, DISTRIBUTIONS, HETEROGENEITY, SCENARIOS
 
 _MOST_TIMES = 10_000_000
-_MOST_MEMBERS = 2**32  # a key is folded with 32 bits
 
 
 class Design(eqx.Module):
     """One experiment: every combination of the choices named in it.
 
     **Arguments:** `scenario`: 1 or 2; `kinetics`, `heterogeneity`, `correlation`:
-    names; `members`: draws of the random fields; `seed`; `degree`: of parameter
-    heterogeneity, "case1" (wide) or "case2" (narrow); `control`: constants of the
-    homogeneous soil, "nominal" or the "field-mean"; `coupled`: draw the inverse
+    names; `members`: draws of the random fields; `seed`; `parameter_spread`: of the
+    constants over the cells, "case1" (wide) or "case2" (narrow); `control`: constants
+    of the homogeneous soil, "nominal" or the "field-mean"; `coupled`: draw the inverse
     Michaelis-Menten pair from one variate, as published; `every`: hours between
     saved times; `duration`: h, the scenario's by default; `grid`: cells; `generator`:
     of the initial fields, a `Generator` or any function with its call; `constants`:
     nominal constants by kinetics where they differ from the defaults;
     `distributions`: of constants over the cells, by kinetics and name, where they
-    differ from those of `degree`; `mortality`, `carbon_use_efficiency`, `input`: see
-    `TwoPoolParameters`; `method`, `tolerance`: see `integrate`; `laws`: known
-    kinetics by name.
+    differ from those of `parameter_spread`; `mortality`, `carbon_use_efficiency`,
+    `input`: see `TwoPoolParameters`; `method`, `tolerance`: see `integrate`; `laws`:
+    known kinetics by name.
 
     **Raises:** `ValueError` for a choice that is not known or not possible.
     """
@@ -52,7 +51,7 @@ class Design(eqx.Module):
     correlation: tuple[str, ...] | None = None
     members: int = 1
     seed: int = 0
-    degree: str = "case1"
+    parameter_spread: str = "case1"
     control: str = "nominal"
     coupled: bool = False
     every: float = 6.0
@@ -74,39 +73,23 @@ class Design(eqx.Module):
         check_option("scenario", self.scenario, SCENARIOS)
         _some_of("kinetics", self.kinetics, self.laws)
         _some_of("heterogeneity", self.heterogeneity, HETEROGENEITY)
-        check_option("parameter_spread", self.degree, DEGREES)
+        check_option("parameter_spread", self.parameter_spread, DISTRIBUTIONS)
         check_option("control", self.control, CONTROLS)
         for kinetics in self.kinetics:
             # Built once here so that its own checks speak before anything runs.
             self.parameters(self.nominal(kinetics))
-        if self.members < 1:
-            raise ValueError(f"members must be at least 1, got {self.members}")
-        if self.members >= _MOST_MEMBERS:
-            raise ValueError(
-                f"members must be fewer than 2^32, got {self.members:.4g}: keys repeat"
-            )
-        if not self.every > 0:
-            raise ValueError(
-                f"every must be a positive number of hours, got {self.every}"
-            )
-        if not self.hours > 0 or not math.isfinite(self.hours):
-            raise ValueError(f"duration must be positive (hours), got {self.duration}")
-        if self.every > self.hours:
-            raise ValueError(
-                f"every must not exceed the duration of {self.hours:g} hours, got "
-                f"{self.every:g}"
-            )
-        if self.hours / self.every > _MOST_TIMES:
-            raise ValueError(
-                f"every {self.every:g} hours for {self.hours:g} hours makes more than "
-                f"{_MOST_TIMES:g} saved times; save less often"
-            )
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must lie in [0, 2^63), got {self.seed}")
-        if not 0 < self.tolerance < math.inf:
-            raise ValueError(
-                f"tolerance must be positive and finite, got {self.tolerance}"
-            )
+        hours = self.hours
+        least = hours / _MOST_TIMES
+        for name, sound, where in (
+            ("members", 1 <= self.members < 2**32, "[1, 2^32)"),  # else keys repeat
+            ("duration", 0 < hours < math.inf, "(0, inf) hours"),
+            ("every", least <= self.every <= hours, f"[{least:g}, {hours:g}] hours"),
+            ("seed", 0 <= self.seed < 2**63, "[0, 2^63)"),
+            ("tolerance", 0 < self.tolerance < math.inf, "(0, inf)"),
+        ):
+            if not sound:
+                received = getattr(self, name)
+                raise ValueError(f"{name} must lie in {where}, got {received}")
         for kinetics, named in self.distributions.items():
             check_option("kinetics", kinetics, self.laws)
             _check_ends(kinetics, self.nominal(kinetics), named)
@@ -114,9 +97,8 @@ class Design(eqx.Module):
     @property
     def hours(self) -> float:
         """Duration, h."""
-        if self.duration is None:
-            return SCENARIOS[self.scenario].duration
-        return self.duration
+        usual = SCENARIOS[self.scenario].duration
+        return usual if self.duration is None else self.duration
 
     @property
     def times(self) -> np.ndarray:
@@ -145,19 +127,17 @@ class Design(eqx.Module):
         """
         if kinetics in self.distributions:
             return dict(self.distributions[kinetics])
-        nominal, default = self.nominal(kinetics), self.laws[kinetics].constants()
+        nominal, usual = self.nominal(kinetics), self.laws[kinetics].constants()
+        published = DISTRIBUTIONS[self.parameter_spread].get(kinetics, {})
         return {
-            name: distribution.scaled(getattr(nominal, name) / getattr(default, name))
-            for name, distribution in DISTRIBUTIONS[self.degree]
-            .get(kinetics, {})
-            .items()
+            name: distribution.scaled(getattr(nominal, name) / getattr(usual, name))
+            for name, distribution in published.items()
         }
 
     def nominal(self, kinetics: str) -> Any:
         """Uniform constants of a kinetics."""
-        if kinetics in self.constants:
-            return self.constants[kinetics]
-        return self.laws[kinetics].constants()
+        own = self.constants.get(kinetics)
+        return self.laws[kinetics].constants() if own is None else own
 
 
 def _some_of(what, received, known):
@@ -178,8 +158,10 @@ def _check_ends(kinetics, nominal, distributions):
         dataclasses.replace(nominal, **{name: np.asarray(ends)})
 
 
-def checked_correlations(design: Design, supplied: Supplied | None) -> tuple[str, ...]:
-    """The correlations that a run has: those asked for, else all there are.
+def case_axes(design: Design, supplied: Supplied | None = None) -> dict[str, list[str]]:
+    """Names along the axes of results: kinetics, heterogeneity, correlation.
+
+    Correlations are those asked for, else all there are.
 
     **Raises:** `ValueError` for a design and fields that do not fit together.
     """
@@ -190,21 +172,12 @@ def checked_correlations(design: Design, supplied: Supplied | None) -> tuple[str
         )
     if supplied is None and isinstance(design.generator, Generator):
         check_shape(design.grid.shape)
-    if design.correlation is None:
-        return known
-    _some_of("correlation", design.correlation, known)
-    return design.correlation
-
-
-def case_axes(design: Design, supplied: Supplied | None = None) -> dict[str, list[str]]:
-    """Names along the axes of results: kinetics, heterogeneity, correlation.
-
-    **Raises:** as `checked_correlations`.
-    """
+    if design.correlation is not None:
+        _some_of("correlation", design.correlation, known)
     return {
         "kinetics": list(design.kinetics),
         "heterogeneity": list(design.heterogeneity),
-        "correlation": list(checked_correlations(design, supplied)),
+        "correlation": list(design.correlation or known),
     }
 
 

@@ -17,9 +17,9 @@ from jaxsoc.solve.methods import COURANT
 from jaxsoc.tables import Table, time_axis
 from jaxsoc.upscale.fields import Fields, Generator
 
-from .design import Design, case_axes, checked_correlations, described
+from .design import Design, case_axes, described
 from .run import gathered
-from .series import SERIES, labelled, outcome_of, saver, warn_of_large_cells
+from .series import SERIES, Saver, labelled, outcome_of, warn_of_large_cells
 from .soils import Member, case, follow_member, member_source
 from .statistics import MemberStatistics
 
@@ -63,7 +63,7 @@ def plan_ensemble(
     """
     chunk = chunk_size(design, memory)
     first = jax.tree.map(lambda x: x[0], member_source(design)(np.arange(chunk)))
-    correlation = checked_correlations(design, None)[0]
+    correlation = case_axes(design)["correlation"][0]
     courant, error = {}, {}
     kinds = list(product(design.kinetics, design.heterogeneity))
     for done, kind in enumerate(kinds):
@@ -102,7 +102,7 @@ def chunk_size(design: Design, memory: float) -> int:
 
 def memory_needed(design: Design, chunk: int) -> int:
     """Bytes that chunks of so many members take, about."""
-    names = checked_correlations(design, None)
+    names = case_axes(design)["correlation"]
     cells = 8 * design.grid.cells
     cases = len(design.kinetics) * len(design.heterogeneity) * len(names)
     fields = cells * (1 + len(names) + 2 * len(design.kinetics))
@@ -114,7 +114,7 @@ def memory_needed(design: Design, chunk: int) -> int:
 def _courant(design, member, kind: tuple[str, str], correlation):
     """The Courant number that keeps the tolerance for the first member."""
     soil = case(design, member, *kind, correlation)
-    save = saver(soil.model, design.grid.edge)
+    save = Saver(soil.model.fluxes, design.grid.edge)
     method = Steps(courant=COURANT, devices=1)
     for _ in range(6):
         solution = integrate(
@@ -155,7 +155,7 @@ def chunk_runner(
 
         def one(member):
             soil = case(design, member, kinetics, heterogeneity, _NAME)
-            save = saver(soil.model, design.grid.edge)
+            save = Saver(soil.model.fluxes, design.grid.edge)
             return follow_member(soil, design.times, save, courant)
 
         return jax.jit(lambda members: map_members(one, members))

@@ -67,12 +67,6 @@ peak_respiration = Objective(
     "peak respiration",
     "mgC/g/h",
 )
-# A maximum over saved times: differentiable except where two of them tie.
-largest_saved_respiration = Objective(
-    lambda times, saved: jnp.max(saved.flux.respiration),
-    "largest saved respiration",
-    "mgC/g/h",
-)
 time_of_peak = Objective(
     lambda times, saved: interpolated_peak(times, saved.flux.respiration)[0],
     "time of the peak",

@@ -10,7 +10,7 @@ from jaxsoc.solve import require_x64
 from jaxsoc.tables import Table, time_axis
 
 from .design import Design, Supplied, case_axes, design_provenance
-from .series import labelled, outcome_of, saver, warn_of_large_cells
+from .series import Saver, labelled, outcome_of, warn_of_large_cells
 from .soils import Soil, follow_soil, over_cases
 
 
@@ -61,7 +61,7 @@ def gathered(
 
 
 def _run_case(design: Design, soil: Soil):
-    save = saver(soil.model, design.grid.edge)
+    save = Saver(soil.model.fluxes, design.grid.edge)
     solution = follow_soil(design, soil, save, estimate_error=True)
     saved = solution.values
     respiration = saved.moments.flux.respiration

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsoc.models import Pools, TwoPool
-from jaxsoc.physics.transforms import leaves_by_name
 from jaxsoc.solve import IntegrationError, Method, Steps, integrate, require_x64
 from jaxsoc.upscale import moments
+from jaxsoc.upscale.quantities import named
 
 from .objectives import Objective, peak_respiration
-from .soils import Soil
+from .soils import Soil, units_of
 
 # Halvings of the step before giving up.
 _MOST_HALVINGS = 16
@@ -28,7 +28,7 @@ class Sensitivity(NamedTuple):
 
     `value`: of the objective, in `unit`; `at`: where the gradient was taken, a field
     or a number by name, in `units`; `gradient`: ∂(objective)/∂x of the same shape, by
-    cell where x is a field, in `unit` per unit of x; `method`: the road taken. One
+    cell where x is a field, in `unit` per unit of x; `method`: of the run. One
     cell of N moves the mean by 1/N, and so do its gradients.
     """
 
@@ -49,14 +49,8 @@ class Sensitivity(NamedTuple):
         a soil in which R is proportional to x.
         """
         scale = lambda x: np.size(x) / self.value * x
-        return {
-            name: np.asarray(scale(x) * self.gradient[name])
-            for name, x in self.at.items()
-        }
-
-    def unit_of(self, name: str) -> str:
-        """Unit of a gradient."""
-        return f"{self.unit} per {self.units[name]}"
+        by_name = self.gradient.items()
+        return {n: np.asarray(scale(self.at[n]) * slope) for n, slope in by_name}
 
 
 def sensitivity_map(
@@ -85,14 +79,10 @@ def sensitivity_map(
     if method is None:
         method = Steps(resolved_step(soil, times, tolerance=tolerance))
     saved_times = tuple(map(float, np.asarray(times)))
-    arguments = (soil.state.substrate, soil.state.biomass, soil.params)
-    value, gradient = _reverse(
-        of, soil.model, method, saved_times, arguments, soil.state.co2
-    )
-    at, gradient = _by_name(*arguments), _by_name(*gradient)
-    declared = leaves_by_name(soil.params)
-    units = {"substrate": "mgC/g", "biomass": "mgC/g"}
-    units |= {name: leaf.unit or "?" for name, leaf in declared.items()}
+    value, gradient = _reverse(of, method, saved_times, *soil)
+    at, gradient = _by_name(soil.state, soil.params), _by_name(*gradient)
+    units = units_of(soil)
+    units = {name: units[name] for name in at}
     return Sensitivity(of.name, of.unit, float(value), at, gradient, units, method)
 
 
@@ -111,10 +101,9 @@ def objective_of(
 
 
 @eqx.filter_jit
-def _reverse(of, model, method, times, arguments, co2):
+def _reverse(of, method, times, model, state, params):
     function = objective_of(model, method, times, of)
-    by = lambda S, B, params: function(Pools(S, B, co2), params)
-    return jax.value_and_grad(by, argnums=(0, 1, 2))(*arguments)
+    return jax.value_and_grad(function, argnums=(0, 1))(state, params)
 
 
 def resolved_step(soil: Soil, times: Any, *, tolerance: float = 1e-5) -> float:
@@ -153,22 +142,17 @@ def resolved_step(soil: Soil, times: Any, *, tolerance: float = 1e-5) -> float:
 def _difference(one, other):
     """Largest relative difference, infinite where a run left the finite numbers."""
     carbon = sum(jnp.abs(pool) for pool in other.final)
-    carbon = jnp.where(carbon == 0, 1.0, carbon)
-    cells = [
-        jnp.max(jnp.abs(a - b) / carbon)
-        for a, b in zip(one.final, other.final, strict=True)
-    ]
     series = lambda run: [*run.values.mean, run.values.flux.respiration]
-    means = [
-        jnp.max(jnp.abs(a - b)) / jnp.where(jnp.max(b) > 0, jnp.max(b), 1.0)
-        for a, b in zip(series(one), series(other), strict=True)
-    ]
-    worst = float(jnp.max(jnp.stack([*cells, *means])))
+    cells = zip(one.final, other.final, strict=True)
+    means = zip(series(one), series(other), strict=True)
+    compared = [(a, b, carbon) for a, b in cells]
+    compared += [(a, b, jnp.max(b)) for a, b in means]
+    relative = lambda a, b, scale: jnp.abs(a - b) / jnp.where(scale > 0, scale, 1.0)
+    worst = float(np.max([jnp.max(relative(*each)) for each in compared]))
     return worst if math.isfinite(worst) else math.inf
 
 
-def _by_name(substrate, biomass, params):
-    """Arrays by dotted name, as in the moments."""
-    named = dict(zip(leaves_by_name(params), jax.tree.leaves(params), strict=True))
-    every = {"substrate": substrate, "biomass": biomass} | named
+def _by_name(state, params):
+    """Arrays by dotted name, as in the moments, without CO2."""
+    every = named(state._replace(co2=None)) | named(params)
     return {name: np.asarray(x) for name, x in every.items()}

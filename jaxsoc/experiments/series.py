@@ -1,8 +1,8 @@
 """What a run keeps at each time, the series made of it, and what they must obey."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations_with_replacement
 from operator import attrgetter
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -28,20 +28,23 @@ BALANCE_TOLERANCE = 1e-10
 DIMENSIONS = ("kinetics", "heterogeneity", "correlation", "member", "time")
 """Of results, in this order."""
 
-_CARBON, _FLUX = "mgC g-1", "mgC g-1 h-1"
+_CARBON, FLUX = "mgC g-1", "mgC g-1 h-1"
 
-# Quantities with moments over cells, in the order of `moments.Moments`: the name there,
-# unit, words. The unit of the rate constant depends on the law.
+# Quantities with moments over cells: the name in `moments.Moments`, in its order, and
+# words.
 _QUANTITIES = {
-    "substrate": ("substrate", _CARBON, "substrate"),
-    "biomass": ("biomass", _CARBON, "biomass"),
-    "rate": ("decomposition.rate", "rate", "the rate constant"),
+    "substrate": ("substrate", "substrate"),
+    "biomass": ("biomass", "biomass"),
+    "rate": ("decomposition.rate", "the rate constant"),
     "half_saturation": (
         "decomposition.half_saturation",
-        _CARBON,
         "the half-saturation constant",
     ),
 }
+# Which of them go first in a name; moments of all pairs, and one of three, are kept.
+_ORDER = ("rate", "half_saturation", "substrate", "biomass")
+_THREE = ("rate", "substrate", "biomass")
+_PAIRS = combinations_with_replacement(_ORDER, 2)
 
 
 class Series(NamedTuple):
@@ -55,7 +58,7 @@ class Series(NamedTuple):
 def _moment(*names: str) -> tuple[str, Series]:
     """The central moment of these quantities, by its name in the results."""
     different = tuple(dict.fromkeys(names))
-    *first, last = [_QUANTITIES[name][2] for name in different]
+    *first, last = [_QUANTITIES[name][1] for name in different]
     words = f"{', '.join(first)} and {last}" if first else last
     kind = "spatial covariance" if first else "spatial variance"
     kind = "third central moment" if len(names) == 3 else kind
@@ -69,37 +72,37 @@ def _moment(*names: str) -> tuple[str, Series]:
         # A uniform quantity has no variance; one that the law does not have, no value.
         nothing = 0.0 if set(ordered) <= known else np.nan
         missing = jnp.full_like(saved.mean.biomass, nothing)
-        return (saved.covariance | saved.third).get(
-            moments.pair_name(*ordered), missing
-        )
+        every = saved.covariance | saved.third
+        return every.get(moments.pair_name(*ordered), missing)
 
     suffix = kind.removeprefix("spatial ").replace(" central ", "_")
     return f"{'_'.join(different)}_{suffix}", Series(unit, f"{kind} of {words}", read)
 
 
-_FLUXES = {
-    "decomposition": "mean decomposition rate",
-    "mortality": "mean microbial mortality",
-    "respiration": "mean respiration rate",
-}
-_POOLS = {
-    "substrate": "mean substrate carbon per soil",
-    "biomass": "mean microbial carbon per soil",
-    "co2": "mean carbon respired since the start per soil",
+# Unit, words, and where it is among the moments.
+_MEANS = {
+    "substrate": (_CARBON, "mean substrate carbon per soil", "mean"),
+    "biomass": (_CARBON, "mean microbial carbon per soil", "mean"),
+    "co2": (_CARBON, "mean carbon respired since the start per soil", "mean"),
+    "decomposition": (FLUX, "mean decomposition rate", "flux"),
+    "mortality": (FLUX, "mean microbial mortality", "flux"),
+    "respiration": (FLUX, "mean respiration rate", "flux"),
 }
 
-SERIES: Mapping[str, Series] = MappingProxyType(
-    {n: Series(_CARBON, said, attrgetter(f"mean.{n}")) for n, said in _POOLS.items()}
-    | {n: Series(_FLUX, said, attrgetter(f"flux.{n}")) for n, said in _FLUXES.items()}
+SERIES: Mapping[str, Series] = (
+    {
+        name: Series(unit, said, attrgetter(f"{where}.{name}"))
+        for name, (unit, said, where) in _MEANS.items()
+    }
     | {
         "respiration_mean_field": Series(
-            _FLUX,
+            FLUX,
             "respiration at the mean pools and mean constants "
             "(mean-field approximation)",
             attrgetter("mean_field_flux.respiration"),
         ),
         "respiration_higher_order": Series(
-            _FLUX,
+            FLUX,
             "mean respiration minus its mean-field approximation",
             attrgetter("higher_order_flux.respiration"),
         ),
@@ -114,43 +117,26 @@ SERIES: Mapping[str, Series] = MappingProxyType(
             lambda m: ratio(m.flux.respiration, m.mean.biomass),
         ),
     }
-    | dict(
-        _moment(*names)
-        for names in (
-            ("substrate", "substrate"),
-            ("biomass", "biomass"),
-            ("substrate", "biomass"),
-            ("rate", "rate"),
-            ("half_saturation", "half_saturation"),
-            ("rate", "half_saturation"),
-            ("rate", "substrate"),
-            ("rate", "biomass"),
-            ("half_saturation", "substrate"),
-            ("half_saturation", "biomass"),
-            ("rate", "substrate", "biomass"),
-        )
-    )
+    | dict(_moment(*names) for names in (*_PAIRS, _THREE))
 )
 """Series of a run by name."""
 
 # What is told of a run as a whole: unit and long name.
-CHECKS: Mapping[str, tuple[str | None, str]] = MappingProxyType(
-    {
-        "carbon_balance_error": ("1", "largest relative error of the carbon balance"),
-        "error_estimate": ("1", "estimated relative error of the mean pools"),
-        "respiration_error_estimate": (
-            "1",
-            "estimated error of respiration relative to its peak",
-        ),
-        "largest_damkohler": ("1", "largest Damköhler number of a cell along the run"),
-        "share_not_well_mixed": (
-            "1",
-            "largest share of cells with a Damköhler number above 0.1 along the run",
-        ),
-        "smallest_pool": (_CARBON, "smallest pool of a cell along the run"),
-        "method": (None, "road through time chosen for the case"),
-    }
-)
+CHECKS: Mapping[str, tuple[str | None, str]] = {
+    "carbon_balance_error": ("1", "largest relative error of the carbon balance"),
+    "error_estimate": ("1", "estimated relative error of the mean pools"),
+    "respiration_error_estimate": (
+        "1",
+        "estimated error of respiration relative to its peak",
+    ),
+    "largest_damkohler": ("1", "largest Damköhler number of a cell along the run"),
+    "share_not_well_mixed": (
+        "1",
+        "largest share of cells with a Damköhler number above 0.1 along the run",
+    ),
+    "smallest_pool": (_CARBON, "smallest pool of a cell along the run"),
+    "method": (None, "method through time chosen for the case"),
+}
 SAID = {name: one[:2] for name, one in SERIES.items()} | CHECKS
 
 
@@ -175,11 +161,19 @@ class Saved(NamedTuple):
 
 
 class Saver(AbstractStatistic):
-    """Moments, and how well mixed cells of this `edge` (µm) are."""
+    """What every run of a model keeps on cells of this `edge` (µm).
 
-    moments: AbstractStatistic
+    **Arguments:** `fluxes`: of the model.
+    """
+
     fluxes: Callable
     edge: float
+
+    @property
+    def moments(self) -> AbstractStatistic:
+        """Of pools, constants and fluxes, and one of three quantities."""
+        triple = ("substrate", "biomass", "decomposition.rate")
+        return moments.of(self.fluxes, third=(triple,))
 
     def __call__(self, t, state, params):
         D = self.fluxes(t, state, params).decomposition
@@ -200,17 +194,6 @@ class Saver(AbstractStatistic):
 
     def finish(self, t, values, params):
         return values._replace(moments=self.moments.finish(t, values.moments, params))
-
-
-def saver(model: Any, edge: float) -> Saver:
-    """What every run of a model on cells of this edge (µm) keeps."""
-    return Saver(
-        moments.of(
-            model.fluxes, third=(("substrate", "biomass", "decomposition.rate"),)
-        ),
-        model.fluxes,
-        edge,
-    )
 
 
 def warn_of_large_cells(
@@ -235,17 +218,14 @@ def outcome_of(design: Design, saved: Saved) -> dict[str, np.ndarray]:
     **Raises:** `IntegrationError` for a run that loses carbon or turns negative.
     """
     series = {name: np.asarray(one.read(saved.moments)) for name, one in SERIES.items()}
-    edge, tolerance = design.grid.edge, design.tolerance
-    over_time = lambda values: np.max(np.asarray(values), axis=-1)
-    turnover = over_time(saved.fastest_turnover)
-    minimum = {
-        name: np.asarray(x) for name, x in saved.moments.minimum._asdict().items()
-    }
+    minimum, mean = saved.moments.minimum, saved.moments.mean
+    largest = lambda values: np.max(np.asarray(values), axis=-1)
+    damkohler = damkohler_number(largest(saved.fastest_turnover), edge=design.grid.edge)
     checks = {
         "carbon_balance_error": _balance_error(series, design.input, design.times),
-        "largest_damkohler": np.asarray(damkohler_number(turnover, edge=edge)),
-        "share_not_well_mixed": over_time(saved.not_well_mixed),
-        "smallest_pool": np.min([x.min(axis=-1) for x in minimum.values()], axis=0),
+        "largest_damkohler": np.asarray(damkohler),
+        "share_not_well_mixed": largest(saved.not_well_mixed),
+        "smallest_pool": np.min(np.asarray(minimum), axis=(0, -1)),
     }
     # Written as "not below" so that a NaN is refused too.
     balance = np.max(checks["carbon_balance_error"])
@@ -254,13 +234,13 @@ def outcome_of(design: Design, saved: Saved) -> dict[str, np.ndarray]:
             f"carbon is not conserved: relative error {balance:.2g} of the balance; "
             "use shorter steps"
         )
-    for name, lowest in minimum.items():
-        allowed = tolerance * float(np.max(getattr(saved.moments.mean, name)))
-        if not float(lowest.min()) >= -allowed:
+    for name, of_pool in minimum._asdict().items():
+        lowest, most = float(np.min(of_pool)), float(np.max(getattr(mean, name)))
+        if not lowest >= -design.tolerance * most:
             raise IntegrationError(
-                f"{name} turned negative ({lowest.min():.2g} mgC/g in a cell): the "
-                "steps are too long for the fastest cells; use a smaller tolerance or "
-                "shorter steps"
+                f"{name} turned negative ({lowest:.2g} mgC/g in a cell): the steps are "
+                "too long for the fastest cells; use a smaller tolerance or shorter "
+                "steps"
             )
     return series | checks
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +11,14 @@ import jax.numpy as jnp
 from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
 from jaxsoc.physics.grids import warn_above_largest
 from jaxsoc.physics.mortality import linear_mortality, power_mortality
+from jaxsoc.physics.transforms import leaves_by_name
 from jaxsoc.solve import Solution, Steps, integrate, map_members, steady_state
 from jaxsoc.upscale.distributions import sample_constants
-from jaxsoc.upscale.fields import Fields, Generator, Recipe
+from jaxsoc.upscale.fields import Fields, Generator
 from jaxsoc.upscale.spectral import check_shape
 
-from .design import Design, Supplied, case_axes, checked_correlations
+from .design import Design, Supplied, case_axes
 from .scenarios import SCENARIOS
-
-Case = tuple[str, str, str]
-"""Kinetics, heterogeneity, correlation."""
 
 # Laws whose published constants all follow from one variate.
 _COUPLED = ("inverse_michaelis_menten",)
@@ -53,19 +51,14 @@ def draw_member(
     """
     fields_key, constants_key = _keys(design, member)
     if supplied is None:
-        fields = design.generator(
-            fields_key,
-            _recipe(design),
-            design.grid.shape,
-            checked_correlations(design, supplied),
-            **_means(design),
-        )
+        wanted, means = _wanted(design)
+        fields, given = design.generator(fields_key, *wanted, **means), {}
         warn_above_largest(fields.substrate, design.grid)
     else:
         substrate = {k: jnp.asarray(v) for k, v in supplied.substrate.items()}
         fields = Fields(jnp.asarray(supplied.biomass), substrate)
-    given = {} if supplied is None else supplied.constants
-    return Member(fields, _all_constants(design, given, constants_key, fields))
+        given = supplied.constants
+    return Member(fields, _constants(design, constants_key, fields, given))
 
 
 def member_source(design: Design) -> Callable[[Any], Member]:
@@ -74,18 +67,18 @@ def member_source(design: Design) -> Callable[[Any], Member]:
     **Returns:** `numbers -> Member`, leaves leading by member; compiled once for each
     length of `numbers`. It raises `ValueError` if no field of a member is accepted.
     """
-    generator, names = design.generator, checked_correlations(design, None)
+    generator = design.generator
     if not isinstance(generator, Generator):
         one_by_one = lambda numbers: [draw_member(design, int(n)) for n in numbers]
         stack = lambda *leaves: jnp.stack(leaves)
         return lambda numbers: jax.tree.map(stack, *one_by_one(numbers))
-    recipe, means = _recipe(design), _means(design)
-    shape = check_shape(design.grid.shape)
+    (recipe, shape, names), means = _wanted(design)
+    shape = check_shape(shape)
 
     def one(number):
         fields_key, constants_key = _keys(design, number)
         fields, found = generator.draw(fields_key, recipe, shape, names, **means)
-        return Member(fields, _all_constants(design, {}, constants_key, fields)), found
+        return Member(fields, _constants(design, constants_key, fields, {})), found
 
     draw = jax.jit(lambda numbers: map_members(one, numbers))
 
@@ -98,10 +91,14 @@ def member_source(design: Design) -> Callable[[Any], Member]:
     return source
 
 
-def _recipe(design) -> Recipe:
-    """The scenario's recipe for soil of the density of the grid."""
+def _wanted(design):
+    """What a generator gets besides a key: recipe, shape and names; the two means."""
     recipe = SCENARIOS[design.scenario].recipe
-    return recipe._replace(largest_substrate=design.grid.largest_substrate)
+    recipe = recipe._replace(largest_substrate=design.grid.largest_substrate)
+    substrate, biomass = initial_means(design)
+    names = tuple(case_axes(design)["correlation"])
+    means = {"mean_substrate": substrate, "mean_biomass": biomass}
+    return (recipe, design.grid.shape, names), means
 
 
 def _keys(design, member):
@@ -109,17 +106,21 @@ def _keys(design, member):
     return jax.random.split(key)
 
 
-def _means(design):
-    substrate, biomass = initial_means(design)
-    return {"mean_substrate": substrate, "mean_biomass": biomass}
-
-
-def _all_constants(design, given, key, fields):
-    shape = fields.biomass.shape
-    return {
-        kinetics: _constants(design, kinetics, given.get(kinetics), key, shape)
-        for kinetics in design.kinetics
-    }
+def _constants(design, key, fields, given):
+    """Constants by kinetics and cell: given ones, else drawn; None if not known."""
+    found = {}
+    for kinetics in design.kinetics:
+        drawn = sample_constants(
+            key,
+            design.distributions_of(kinetics),
+            fields.biomass.shape,
+            coupled=design.coupled and kinetics in _COUPLED,
+        )
+        own = given.get(kinetics, {})
+        drawn |= {name: jnp.asarray(field) for name, field in own.items()}
+        nominal = design.nominal(kinetics)
+        found[kinetics] = dataclasses.replace(nominal, **drawn) if drawn else None
+    return found
 
 
 def initial_means(design: Design) -> tuple[float, float]:
@@ -128,8 +129,8 @@ def initial_means(design: Design) -> tuple[float, float]:
     **Raises:** `ValueError` if the soil of scenario 1 has no steady state.
     """
     scenario = SCENARIOS[design.scenario]
-    if scenario.mean_substrate is not None and scenario.mean_biomass is not None:
-        return scenario.mean_substrate, scenario.mean_biomass
+    if scenario.means is not None:
+        return scenario.means
     kinetics = scenario.kinetics[0]
     star = steady_state(
         model_of(design, kinetics), design.parameters(design.nominal(kinetics))
@@ -144,11 +145,7 @@ def model_of(design: Design, kinetics: str) -> TwoPool:
 
 
 def case(
-    design: Design,
-    member: Member,
-    kinetics: str,
-    heterogeneity: str,
-    correlation: str,
+    design: Design, member: Member, kinetics: str, heterogeneity: str, correlation: str
 ) -> Soil:
     """Initial pools and parameters of one case.
 
@@ -175,9 +172,16 @@ def case(
     return Soil(model_of(design, kinetics), state, design.parameters(constants))
 
 
+def units_of(soil: Soil) -> dict[str, str]:
+    """Unit of every pool and parameter, by dotted name; "?" where none is declared."""
+    declared = leaves_by_name(soil.params).items()
+    units = {name: leaf.unit or "?" for name, leaf in declared}
+    return dict.fromkeys(soil.state._fields, "mgC/g") | units
+
+
 def soils(
     design: Design, member: Member, axes: Mapping[str, Sequence[str]]
-) -> Iterator[tuple[Case, Any, Soil]]:
+) -> Iterator[tuple[tuple[str, ...], Any, Soil]]:
     """Every case of a design: its names, a key that equal soils share, its soil.
 
     Soils that start uniform are equal for all correlations of the same totals, which
@@ -188,15 +192,15 @@ def soils(
         start: Any = names[2]
         if not any(bool(jnp.any(pool != pool.reshape(-1)[0])) for pool in soil.state):
             start = tuple(f"{float(pool.reshape(-1)[0]):.12g}" for pool in soil.state)
-        yield cast(Case, names), (*names[:2], start), soil
+        yield names, (*names[:2], start), soil
 
 
 def over_cases(
     design: Design,
     supplied: Supplied | None,
     work: Callable[[Soil], Any],
-    progress: Callable[[int, int, str], None] = lambda done, total, case: None,
-) -> dict[Case, list]:
+    progress: Callable[[int, int, str], None],
+) -> dict[tuple[str, ...], list]:
     """Results of `work` for every case of a design, by member; equal soils once.
 
     **Arguments:** `progress`: called with cases done, cases in all, and the name of the
@@ -228,7 +232,6 @@ def follow_soil(design: Design, soil: Soil, save: Any, **options: Any) -> Soluti
         design.times,
         save=save,
         method=design.method,
-        rate=soil.model.fastest_rate,
         tolerance=design.tolerance,
         **options,
     )
@@ -240,15 +243,3 @@ def follow_member(soil: Soil, times: Any, save: Any, courant: float) -> tuple[An
     method = Steps(courant=courant, devices=1)
     run = integrate(*soil, times, save=save, method=method, throw=False)
     return run.values, run.sound
-
-
-def _constants(design, kinetics, given, key, shape):
-    """Constants by cell: given ones, else drawn; None if neither is known."""
-    distributions = design.distributions_of(kinetics)
-    given = given or {}
-    if not distributions and not given:
-        return None
-    coupled = design.coupled and kinetics in _COUPLED
-    drawn = sample_constants(key, distributions, shape, coupled=coupled)
-    drawn |= {name: jnp.asarray(field) for name, field in given.items()}
-    return dataclasses.replace(design.nominal(kinetics), **drawn)

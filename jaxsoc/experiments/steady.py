@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from functools import reduce
 
 import jax
 import jax.numpy as jnp
@@ -62,30 +63,26 @@ def mean_steady_state(
 
 def _quadrature(model, params, distributions, coupled, nodes):
     points, weights = np.polynomial.legendre.leggauss(nodes)
-    points, weights = 0.5 * (points + 1), 0.5 * weights
     axes = 1 if coupled else len(distributions)
-    grid = np.meshgrid(*[points] * axes, indexing="ij")
-    weight = np.ones(())
-    for _ in range(axes):
-        weight = np.multiply.outer(weight, weights)
+    grid = np.meshgrid(*[0.5 * (points + 1)] * axes, indexing="ij")
+    weight = reduce(np.multiply.outer, [0.5 * weights] * axes)
+    own = _names(params)
     for axis, (name, distribution) in enumerate(distributions.items()):
         values = distribution.quantile(jnp.asarray(grid[0 if coupled else axis]))
-        path = name.split(".") if "." in name else _path(params, name)
+        known = "." in name or name in own
+        path = name.split(".") if known else ["decomposition", name]
         params = _replaced(params, path, values)
     pools = steady_state(model, params)
     return jax.tree.map(lambda x: jnp.sum(jnp.asarray(weight) * x), pools)
 
 
-def _path(params, name):
-    own = {field.name for field in dataclasses.fields(params)}
-    return [name] if name in own else ["decomposition", name]
-
-
 def _replaced(module, path, value):
     first, *rest = path
-    check_option(
-        "constant", first, [field.name for field in dataclasses.fields(module)]
-    )
+    check_option("constant", first, _names(module))
     if rest:
         value = _replaced(getattr(module, first), rest, value)
     return dataclasses.replace(module, **{first: value})
+
+
+def _names(module):
+    return [field.name for field in dataclasses.fields(module)]

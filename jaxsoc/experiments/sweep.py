@@ -11,20 +11,20 @@ import numpy as np
 from jaxsoc.solve import require_x64
 from jaxsoc.upscale.spectral import shrunk
 
-from .design import Design, Supplied, checked_correlations
+from .design import Design, Supplied, case_axes
 from .soils import Soil, case, draw_member, follow_soil, initial_means
 from .training import MeanRespiration
 
 
 class Sweep(NamedTuple):
-    """Respiration by degree of heterogeneity.
+    """Respiration by factor of heterogeneity.
 
-    `respiration`: mean R, mgC/g/h, by degree and time; `mean_field`: R of the mean
+    `respiration`: mean R, mgC/g/h, by factor and time; `mean_field`: R of the mean
     field, by time; `deviation`: largest |R - R of the mean field| over time relative
-    to the peak of the mean field, by degree.
+    to the peak of the mean field, by factor.
     """
 
-    degrees: np.ndarray
+    factors: np.ndarray
     times: np.ndarray
     respiration: np.ndarray
     mean_field: np.ndarray
@@ -33,7 +33,7 @@ class Sweep(NamedTuple):
 
 def sweep_heterogeneity(
     design: Design,
-    degrees: Sequence[float] | np.ndarray,
+    factors: Sequence[float] | np.ndarray,
     supplied: Supplied | None = None,
     *,
     kinetics: str,
@@ -41,36 +41,38 @@ def sweep_heterogeneity(
     correlation: str,
     progress: Callable[[int, int, str], None] = lambda done, total, case: None,
 ) -> Sweep:
-    """Runs one case with the deviations of its fields scaled by each degree.
+    """Runs one case with the deviations of its fields scaled by each factor.
 
-    A field x becomes mean(x) + degree (x - mean(x)), initial pools and constants alike;
-    degree 1 is the soil of the design, degree 0 its mean field.
+    A field x becomes mean(x) + factor (x - mean(x)), initial pools and constants alike;
+    factor 1 is the soil of the design, factor 0 its mean field.
 
-    **Arguments:** `degrees` in [0, 1]; others as in `Design` and `run`.
-    **Raises:** `ValueError` for a degree outside [0, 1].
+    **Arguments:** `factors` in [0, 1]; others as in `Design` and `run`.
+    **Raises:** `ValueError` for a factor outside [0, 1].
     """
     require_x64("a sweep")
-    for degree in degrees:
-        if not 0 <= degree <= 1:
-            raise ValueError(f"degrees must lie in [0, 1], got {degree}")
+    for factor in factors:
+        if not 0 <= factor <= 1:
+            raise ValueError(f"factors must lie in [0, 1], got {factor}")
     design = dataclasses.replace(
         design,
         kinetics=(kinetics,),
         heterogeneity=(heterogeneity,),
         correlation=(correlation,),
     )
-    checked_correlations(design, supplied)
+    case_axes(design, supplied)
     member = draw_member(design, 0, supplied)
     soil = case(design, member, kinetics, heterogeneity, correlation)
-    save, curves = MeanRespiration(soil.model.fluxes), []
-    for done, degree in enumerate([0.0, *degrees]):
-        progress(done, len(degrees) + 1, f"degree {degree:g}")
-        shrunken = _shrunk_soil(soil, degree)
-        curves.append(np.asarray(follow_soil(design, shrunken, save).values))
-    progress(len(degrees) + 1, len(degrees) + 1, "")
-    mean_field, curves = curves[0], np.stack(curves[1:])
-    deviation = np.abs(curves - mean_field).max(axis=1) / mean_field.max()
-    return Sweep(np.asarray(degrees), design.times, curves, mean_field, deviation)
+    save, curves, total = MeanRespiration(soil.model.fluxes), [], len(factors) + 1
+    for done, factor in enumerate([0.0, *factors]):
+        progress(done, total, f"factor {factor:g}")
+        shrink = lambda x, by=factor: shrunk(x, by) if jnp.ndim(x) else x
+        state, params = jax.tree.map(shrink, (soil.state, soil.params))
+        run = follow_soil(design, Soil(soil.model, state, params), save)
+        curves.append(np.asarray(run.values))
+    progress(total, total, "")
+    mean_field, respiration = curves[0], np.stack(curves[1:])
+    deviation = np.abs(respiration - mean_field).max(axis=1) / mean_field.max()
+    return Sweep(np.asarray(factors), design.times, respiration, mean_field, deviation)
 
 
 def two_patches(
@@ -100,9 +102,3 @@ def two_patches(
             "negative": substrate * (1 - substrate_contrast * patches),
         },
     )
-
-
-def _shrunk_soil(soil: Soil, degree: float) -> Soil:
-    shrink = lambda leaf: shrunk(leaf, degree) if jnp.ndim(leaf) else leaf
-    state, params = jax.tree.map(shrink, (soil.state, soil.params))
-    return Soil(soil.model, state, params)

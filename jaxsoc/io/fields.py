@@ -56,7 +56,7 @@ def load_fields(
     path: Path | str,
     *,
     units: str | None = None,
-    degree: str = "case1",
+    parameter_spread: str = "case1",
     grid: CellGrid = CellGrid(),
 ) -> Supplied:
     """Initial fields, and fields of kinetic constants where there are any.
@@ -64,21 +64,21 @@ def load_fields(
     Arrays are found by name: `biomass`; `substrate`, or `substrate_NAME` once per
     correlation; constants as `k_mult`, `k_mm`, `km_mm`, `k_inverse_mm`,
     `km_inverse_mm`, `k_lin`, `k_eca`, `km_eca`, or `KINETICS_CONSTANT`, with `_case1`
-    or `_case2` behind where there are two degrees. A .npy file holds two fields,
+    or `_case2` behind where there are two spreads. A .npy file holds two fields,
     substrate then biomass; a folder holds one file per array. Arrays with named
     dimensions (netCDF) are brought to the order of the biomass.
 
     **Arguments:** `units`: of carbon, "fgC/cell" or "mgC/g"; by default what the
     `units` attributes say (netCDF), else fgC/cell, as published. Rates are per hour
     and, for multiplicative kinetics, per this unit, unless they say otherwise.
-    `degree`: which of two degrees to take; `grid`: whose cells give fgC per cell a
+    `parameter_spread`: which of two to take; `grid`: whose cells give fgC per cell a
     meaning.
 
     **Raises:** `ValueError` for a file that is missing or of an unknown kind, a missing
     field or two for one, dimensions that differ, unknown units, and as `Supplied`.
     """
     path = Path(path)
-    known = _by_meaning(path, _read(path), degree)
+    known = _by_meaning(path, _read(path), parameter_spread)
 
     # What is said of the pools holds for constants that say nothing themselves.
     unit_of = lambda field: str(field.attrs.get("units", ""))
@@ -127,12 +127,12 @@ def _doubt_the_assumed_unit(supplied):
 _POOLS = ("biomass", "substrate")
 
 
-def _by_meaning(path, raw, degree):
+def _by_meaning(path, raw, spread):
     """Fields by what they are, (pool or kinetics, correlation or constant), aligned."""
     known: dict[tuple[str, str], xr.DataArray] = {}
     unused = []
     for field in raw:
-        name = _strip_degree(field.name, degree)
+        name = _strip_spread(field.name, spread)
         if name is None:
             continue
         meaning = _meaning(name)
@@ -176,11 +176,11 @@ def _aligned(path, field, like):
     return field.transpose(*like.dims)
 
 
-def _strip_degree(name, degree):
-    """Name without its degree; None for the other degree's field."""
+def _strip_spread(name, spread):
+    """Name without its spread; None for the other spread's field."""
     for suffix in ("_case1", "_case2"):
         if name.endswith(suffix):
-            return name.removesuffix(suffix) if suffix == f"_{degree}" else None
+            return name.removesuffix(suffix) if suffix == f"_{spread}" else None
     return name
 
 

@@ -127,14 +127,14 @@ def _term_lines(results):
     return lines, left
 
 
-def _sum_line(degree):
-    return _SUMS[(degree - 2) % len(_SUMS)]
+def _sum_line(order):
+    return _SUMS[(order - 2) % len(_SUMS)]
 
 
 def _rates(ax, time, case, *, published):
-    for degree in case.degree.values[2:]:
-        series = case.exact.values - case.remainder.sel(degree=degree).values
-        ax.plot(time, series, **_sum_line(degree))
+    for order in case.order.values[2:]:
+        series = case.exact.values - case.remainder.sel(order=order).values
+        ax.plot(time, series, **_sum_line(order))
     if published:
         ax.plot(time, case.without_pool_moments.values, **_PUBLISHED)
     ax.plot(time, case.mean_field.values, **style.CONTROL_LINE)
@@ -157,17 +157,17 @@ def _terms(ax, time, case, lines, rest):
 
 def _legend(results, lines, rest) -> dict[str, style.Line]:
     """What the lines are called, in the order of a legend."""
-    order = int(results.degree.values[-1])
+    last = int(results.order.values[-1])
     called = {"all cells (distributed)": _EXACT, "mean field": style.CONTROL_LINE}
-    for degree in range(2, order + 1):
-        to = "" if degree == 2 else f" to {degree}"
-        called[f"mean field + order 2{to}"] = _sum_line(degree)
+    for order in range(2, last + 1):
+        to = "" if order == 2 else f" to {order}"
+        called[f"mean field + order 2{to}"] = _sum_line(order)
     if "biochemical" in results.heterogeneity.values:
-        called[f"order {order}, no moments of pools"] = _PUBLISHED
+        called[f"order {last}, no moments of pools"] = _PUBLISHED
     called |= {_as_math(name): line for name, line in lines.items()}
     if rest:
         called["other terms"] = _OTHERS
-    return called | {f"remainder after order {order}": _REMAINDER}
+    return called | {f"remainder after order {last}": _REMAINDER}
 
 
 def _as_math(name):
