@@ -68,7 +68,7 @@ FILES = {
         steady stability methods exponential layered newton shooting periodic ensembles
         sites statistics checks blocks runs soundness integrate follow train""",
     "models": """numbers two_pool column clm5_parameters compas_parameters
-        mimics_parameters clm5 compas mimics indicative""",
+        mimics_parameters clm5 compas mimics""",
     "columns": """checks network matrices components budgets ages steady microbial_year
         feasibility seasons""",
     "upscale": """spectral fields distributions hyper quantities moments taylor closures
