@@ -42,7 +42,7 @@ class Matrices(eqx.Module):
     @classmethod
     def dims(cls) -> dict[str, tuple[str, ...]]:
         """Dimensions of each array."""
-        arrays = [f for f in fields(cls) if f.name in UNITS]
+        arrays: Any = [f for f in fields(cls) if f.name in UNITS]
         return {f.name: tuple(f.type.dim_str.split()) for f in arrays}
 
     @property

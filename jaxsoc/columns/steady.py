@@ -113,7 +113,7 @@ def _solved(model, params, start, balanced):
     around = model.surroundings(params)
     pools = steady_pools(model, around, params, start=start)
     # The sum is finite where all are, and costs less than the largest would.
-    least, whole = reduce(jnp.minimum, pools), sum(pools)
+    least, whole = (reduce(pick, pools) for pick in (jnp.minimum, jnp.add))
     found = jnp.all((least >= 0) & (whole < jnp.inf)) & (whole[0] <= _MOST)
     kept = None
     if balanced:

@@ -203,7 +203,7 @@ class MIMICS(AbstractMicrobialModel):
         total = jnp.sum((source["litm"] + source["lits"]) * column.thickness)
         comes = 0.5 * self.immigration * total / column.bottom[-1]
         microbes = dict.fromkeys(_MICROBES, jnp.broadcast_to(comes, litm.shape))
-        litter = {
+        litter: dict[str, Any] = {
             "litm": (1 - p.f_litm_somp) * litm,
             "lits": (1 - p.f_lits_somc) * lits,
             "somp": p.f_litm_somp * litm,
