@@ -68,7 +68,7 @@ def test_negative_input():
 
 def test_values_out_of_range():
     refused(r"water must lie in \[0, 1\], got 1.5", water=1.5)
-    refused("nitrogen must be .* got nan", nitrogen=np.nan)
+    refused("nitrogen must lie in .* got nan", nitrogen=np.nan)
     refused(r"sand must lie in \[0, 100\] %, got 145", sand=145.0)
     refused(r"active_layer must lie in \[0, inf\] m, got -1", active_layer=-1.0)
     refused("bedrock must be .* whole number from 1 to 20, got 21", bedrock=21)
