@@ -261,9 +261,9 @@ def test_what_a_file_lacks_is_said_in_one_line(changes, words):
 
 def test_sizes_that_do_not_fit_are_refused():
     shorter = dataset().isel(month=slice(10))
-    with pytest.raises(ValueError, match=r"temperature .* 12 months of .*, 10\)"):
+    with pytest.raises(ValueError, match="temperature has 10 months, expected 12"):
         forcing_from_dataset(shorter)
-    with pytest.raises(ValueError, match=r"temperature .* 20 layers x 12 .*\(4, 12\)"):
+    with pytest.raises(ValueError, match="temperature has 4 layers, expected 20"):
         forcing_from_dataset(dataset(), column=CLM5_COLUMN)
     renamed = dataset().assign_coords(litter_pool=["cwd", "a", "b", "c"])
     with pytest.raises(ValueError, match="litter has the pools cwd, a, b, c, expected"):
