@@ -8,7 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsoc.columns.network import flows, litter_on, network
+from jaxsoc.columns.network import (
+    Flows,
+    Network,
+    dense_exchange,
+    flows,
+    litter_on,
+    network,
+)
 from jaxsoc.physics.parameters import from_vector
 from jaxsoc.solve.ensembles import map_members
 
@@ -20,8 +27,21 @@ def dense_system(model: Any, params: Any) -> tuple[jax.Array, jax.Array]:
     """M and b of M X = b, pools leading layers, of a linear model at one site."""
     around, net = model.surroundings(params), network(model, params)
     names, litter = model.pools._fields, litter_on(net, around)
-    M = -net.dense(flows(net, model, around, params), names)
+    M = -dense(net, flows(net, model, around, params), names)
     return M, jnp.concatenate([litter[name] for name in names])
+
+
+def dense(net: Network, numbers: Flows, names: tuple[str, ...]) -> jax.Array:
+    """M of dX/dt = M X + b as one matrix, pools leading layers."""
+    V = dense_exchange(numbers.exchange)
+    none = jnp.zeros_like(numbers.exchange.above)
+
+    def block(i, j):
+        if i == j:
+            return (V if i in net.mixed else 0.0) - jnp.diag(numbers.loss[i])
+        return jnp.diag(numbers.feeds.get((i, j), none))
+
+    return jnp.block([[block(i, j) for j in names] for i in names])
 
 
 def _soil(model: type, x: Any) -> Any:

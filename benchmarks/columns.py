@@ -20,7 +20,6 @@ import numpy as np
 
 from jaxsoc import steady_state
 from jaxsoc.columns import feasibility
-from jaxsoc.columns.feasibility import least_feasible
 from jaxsoc.columns.seasons import periodic_state, step_year
 from jaxsoc.models import CLM5, COMPAS
 from jaxsoc.physics.forcing import Forcing, idealised
@@ -230,9 +229,8 @@ def _drift(before: Any, after: Any, column: Any) -> jax.Array:
 
 def _feasible(made: Case, count: int) -> Case:
     """The first sites that have a steady state."""
-    least = lambda v, f: least_feasible(
-        feasibility(COMPAS(f), from_vector(COMPAS.parameters, v))
-    )
+    far = lambda v, f: feasibility(COMPAS(f), from_vector(COMPAS.parameters, v))
+    least = lambda v, f: jnp.min(jnp.stack(far(v, f)))
     thawed = np.asarray(made.forcing.active_layer)[:, 0] > 0
     found = np.asarray(jax.jit(jax.vmap(least))(made.vectors, made.forcing)) > 0
     chosen = np.flatnonzero(found & thawed)[:count]

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.column_rivals import dense
 from jaxsoc.columns.network import flows, litter_on, network
 from jaxsoc.physics.forcing import Forcing, idealised
 from jaxsoc.physics.parameters import declarations, from_unit
@@ -37,6 +38,13 @@ def sites(count, seed=0) -> Forcing:
     )
 
 
+def unthawed() -> Forcing:
+    """A site where nothing is mixed, with litter in all layers."""
+    return eqx.tree_at(
+        lambda f: f.frozen, idealised(active_layer=0.0), jnp.array(False)
+    )
+
+
 def stocks(model, profile, depths=(0.3, 1.0, 2.0, 8.6)) -> np.ndarray:
     """Metres of soil times a profile, gC m⁻²."""
     return np.asarray(model.forcing.column.share_above(depths) @ profile)
@@ -48,4 +56,4 @@ def dense_form(model, params) -> tuple[jax.Array, jax.Array]:
     names = tuple(p for p in model.pools._fields if p in net.pools)
     numbers = flows(net, model, around, params)
     litter = litter_on(net, around)
-    return -net.dense(numbers, names), jnp.concatenate([litter[p] for p in names])
+    return -dense(net, numbers, names), jnp.concatenate([litter[p] for p in names])

@@ -68,7 +68,7 @@ FILES = {
         steady methods periodic ensembles statistics checks blocks runs
         integrate train""",
     "models": """numbers two_pool column clm5_parameters compas_parameters
-        mimics_parameters clm5 compas mimics indicative""",
+        mimics_parameters clm5 compas mimics""",
     "columns": """checks network matrices components budgets ages steady microbial_year
         feasibility seasons""",
     "upscale": """spectral fields distributions hyper quantities moments taylor closures

@@ -125,7 +125,7 @@ def test_what_is_amiss_with_names_of_cesm_is_said(world, tmp_path):
         (
             whole.assign(TSOI=(whole.TSOI - 273.15).assign_attrs(units="K")),
             at,
-            "temperature must be between 180 and 350 K",
+            r"temperature must lie in \[180, 350\] K",
         ),
         (whole.drop_vars("lat"), at, "no coordinates lat and lon"),
     ):

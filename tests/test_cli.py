@@ -239,7 +239,7 @@ def test_bad_options_are_one_line_and_exit_code_2(jaxsoc, options, words, tmp_pa
         ("[constants]\nMM = 3", ["constants.MM", "got 3"]),
         ("[cells]\nshape = [-5, 5]", ["shape", "(-5, 5)"]),
         ("[cells]\nshape = [1, 5]", ["two axes of at least 2 cells"]),
-        ("[cells]\nedge = 0.0", ["edge of a cell must be positive"]),
+        ("[cells]\nedge = 0.0", ["edge of a cell must lie in (0, inf)"]),
     ],
 )
 def test_bad_files_are_one_line_and_exit_code_2(jaxsoc, tmp_path, text, words):
@@ -253,7 +253,7 @@ def test_bad_files_are_one_line_and_exit_code_2(jaxsoc, tmp_path, text, words):
     [
         ({"biomass": -1.0}, [], ["biomass", "1 negative cells of 20", "(1, 2)"]),
         ({"substrate": np.nan}, [], ["substrate", "1 NaN cells of 20"]),
-        ({"km_mm": 0.0}, ["--kinetics", "MM"], ["half_saturation", "1 of 20 cells"]),
+        ({"km_mm": 0.0}, ["--kinetics", "MM"], ["half_saturation", "1 of 20 values"]),
         ({}, ["--units", "kg/barn"], ["unknown units 'kg/barn'", "mgC/g"]),
         ({}, ["--members", "3"], ["one member, got members 3"]),
         (

@@ -215,7 +215,7 @@ def test_without_bounds_layers_are_those_of_clm5(tmp_path):
         ),
         (
             {"temperature": scaled("temperature", 1.0, 273.15, "K")},
-            "temperature must be between 180 and 350 K, got .*273.15 added",
+            r"temperature must lie in \[180, 350\] K, got .*273.15 added",
         ),
         ({"litter": scaled("litter", 1.0, 0.0, "gC m-3")}, "litter has unknown units"),
         ({"litter": None}, "no variable litter: found active_layer"),
@@ -233,7 +233,7 @@ def test_without_bounds_layers_are_those_of_clm5(tmp_path):
         ),
         (
             {"water": plain("water").where(plain("month") > 2)},
-            "water must be between 0 and 1 as a share, got nan",
+            r"water must lie in \[0, 1\], got nan",
         ),
         (
             {"litter": variable(("month",), np.ones(12), "gC m-2 yr-1")},

@@ -13,7 +13,6 @@ from jaxsoc import steady_state
 from jaxsoc.models import CLM5, COMPAS, CLM5Parameters, COMPASParameters
 from jaxsoc.physics.allocation import root_profile
 from jaxsoc.physics.columns import CLM5_COLUMN, SoilColumn
-from jaxsoc.physics.environment import water_availability
 from jaxsoc.physics.forcing import Forcing, idealised
 from jaxsoc.physics.mixing import diffusivity, mixing
 from jaxsoc.physics.parameters import (
@@ -104,11 +103,6 @@ def test_a_taper_without_room_ends_at_once():
     D = lambda depth: diffusivity(depth, 8.0, 1e-4, 5e-4, CLM5_COLUMN)
     assert np.all(np.asarray(D(depth))[8:] == 0)
     assert np.isfinite(jax.jacfwd(D)(depth)).all()
-
-
-def test_water_is_scarce_as_in_clm5():
-    known = water_availability(jnp.array([-0.0089, -0.0772, -5.016, -0.001]))
-    np.testing.assert_allclose(known, [0.7839, 0.4711, 0.0, 1.0], atol=2e-4)
 
 
 def test_scalars_have_the_known_numbers():

@@ -10,14 +10,10 @@ import pytest
 from scipy.interpolate import PchipInterpolator
 
 from jaxsoc import steady_state
-from jaxsoc.columns.ages import linear_response, mean_ages
+from jaxsoc.columns.ages import mean_ages
 from jaxsoc.columns.budgets import column_budget, layer_budget
-from jaxsoc.columns.components import (
-    components,
-    input_shape,
-    mixing_rate,
-    transfer_efficiency,
-)
+from jaxsoc.columns.components import components
+from jaxsoc.columns.network import flows, network
 from jaxsoc.models import (
     CLM5,
     COMPAS,
@@ -43,9 +39,6 @@ arrays = lambda params: jax.tree.map(jnp.asarray, params)
 steady = eqx.filter_jit(steady_state)
 whole = eqx.filter_jit(components)
 budget_of = eqx.filter_jit(column_budget)
-efficiency_of = eqx.filter_jit(transfer_efficiency)
-rate_of_mixing = eqx.filter_jit(mixing_rate)
-shape_of = eqx.filter_jit(input_shape)
 ages_of = eqx.filter_jit(mean_ages)
 
 
@@ -90,9 +83,12 @@ def test_missing_depths_have_no_stock_and_no_gradient(rng):
 @pytest.mark.parametrize(
     "refused, words",
     [
-        (lambda v: stock(v, COLUMN, [0.3, 0.0]), r"positive.*got 0 \(place 2 of 2\)"),
+        (
+            lambda v: stock(v, COLUMN, [0.3, 0.0]),
+            r"\(0, inf\) m, got 0 \(place 2; 1 of 2",
+        ),
         (lambda v: stock(v, COLUMN, np.inf), "got inf"),
-        (lambda v: profile_at(v, COLUMN, [0.1, -0.2]), "0 or more.*got -0.2"),
+        (lambda v: profile_at(v, COLUMN, [0.1, -0.2]), r"\[0, inf\) m, got -0.2"),
         (
             lambda v: profile_at(v, COLUMN, 0.1, "spline"),
             "method 'spline', expected one of pchip, linear",
@@ -306,17 +302,19 @@ def test_components_of_compas_are_those_computed_independently(compas):
     ],
 )
 def test_the_shape_of_the_input_is_recovered(clm5, beta, node, interface):
-    model = clm5[0]
-    params = eqx.tree_at(lambda p: p.beta, clm5[1], jnp.asarray(beta))
-    found = {d: float(shape_of(model, params, depth=d)) for d in ("node", "interface")}
+    model, params, state = clm5
+    params = eqx.tree_at(lambda p: p.beta, params, jnp.asarray(beta))
+    shape = lambda depth: float(whole(model, params, state, beta_depth=depth).B)
+    found = {depth: shape(depth) for depth in ("node", "interface")}
     assert found["node"] == pytest.approx(node, abs=6e-7)
     assert found["interface"] == pytest.approx(interface, abs=6e-7)
 
 
 def test_input_on_top_has_no_shape_and_a_gradient(clm5):
     frozen = CLM5(idealised(active_layer=0.0))
-    shape = lambda beta: input_shape(
-        frozen, eqx.tree_at(lambda p: p.beta, clm5[1], beta)
+    params, state = clm5[1:]
+    shape = lambda beta: (
+        components(frozen, eqx.tree_at(lambda p: p.beta, params, beta), state).B
     )
     assert float(shape(0.95)) == 0
     assert np.isfinite(jax.jit(jax.grad(shape))(0.95))
@@ -346,20 +344,20 @@ def test_transfer_efficiency_as_printed_follows_from_the_balance(clm5, compas):
     """What is not passed on is respired, and all input is respired at rest."""
     for model, params, state in (clm5, compas):
         total = total_of(budget_of(model, params, state))
-        efficiency = efficiency_of(model, params, state)
+        efficiency = whole(model, params, state).CTE
         decomposed = float(total.passed_on + total.respired)
         assert float(efficiency) == pytest.approx(1 - 600 / decomposed, rel=1e-12)
 
 
 def test_compas_knows_one_transfer_efficiency(compas):
-    of = lambda **options: float(efficiency_of(*compas, **options))
-    assert of(definition="released") == of(definition="printed", with_cwd=False)
-    assert of(definition="released", with_cwd=True) == of()
+    of = lambda **options: float(whole(*compas, **options).CTE)
+    assert of(cte="released") == of(cte="printed", cte_with_cwd=False)
+    assert of(cte="released", cte_with_cwd=True) == of()
 
 
 def test_mixed_soil_counts_in_the_rate_of_mixing(compas):
     model, params, state = compas
-    mixed = rate_of_mixing(COMPAS(idealised(), mixes_soil=True), params, state)
+    mixed = whole(COMPAS(idealised(), mixes_soil=True), params, state).V
     diagonal = model.surroundings(params).exchange.diagonal
     held = model.organic_carbon(state) * COLUMN.thickness
     expected = 365 * float(jnp.sum(diagonal * held) / jnp.sum(held))
@@ -375,12 +373,11 @@ def test_unknown_options_are_refused(clm5, option):
         components(*clm5, **option)
 
 
-@pytest.mark.parametrize("scalar", [None, lambda model, params: jnp.ones(20)])
-def test_components_need_a_scalar_that_processes_share(scalar):
+def test_components_need_a_scalar_that_processes_share():
     model, params = MIMICS(idealised()), MIMICSParameters()
     state = model.pools(*[jnp.ones(20)] * 8)
     with pytest.raises(ValueError, match="MIMICS has no one scalar"):
-        components(model, params, state, scalar=scalar)
+        components(model, params, state)
 
 
 # A model that knows nothing of either
@@ -403,10 +400,7 @@ class Simple(AbstractParameters):
 class TwoPoolColumn(AbstractColumnModel):
     """All litter in one pool, which becomes humus; each moves, or neither does."""
 
-    forcing: Forcing
     mixed: frozenset = eqx.field(static=True, default=frozenset(TwoPools._fields))
-    averaging: str = eqx.field(static=True, default="mean_of_product")
-    bedrock: str = eqx.field(static=True, default="closed")
     depth: float = 1.0
 
     pools: ClassVar = TwoPools
@@ -626,9 +620,11 @@ def test_ages_of_models_that_are_not_linear_are_refused(compas):
 
 def test_the_response_to_a_source_of_soil_carbon(clm5):
     model, params, _ = clm5
-    around = model.surroundings(params)
-    source = {"s2": jnp.linspace(0.0, 1.0, COLUMN.layers)}
-    state = linear_response(model, around, params, source)
+    around, net = model.surroundings(params), network(model, params)
+    source = dict.fromkeys(net.pools, jnp.zeros(COLUMN.layers))
+    source |= {"s2": jnp.linspace(0.0, 1.0, COLUMN.layers)}
+    found = net.solve(flows(net, model, around, params), 0.0, source)
+    state = model.pools(**found)
     assert float(jnp.abs(state.l1).max()) == 0
     respired = model.respiration(state, around, params) @ COLUMN.thickness
     given = source["s2"] @ COLUMN.thickness

@@ -433,7 +433,7 @@ def test_controls_of_fields_with_unequal_totals_are_their_own():
 
 def test_zero_half_saturation_in_a_field_is_refused():
     zero = {"michaelis_menten": {"half_saturation": np.zeros((4, 5))}}
-    with pytest.raises(ValueError, match="half_saturation .* got 0 in 20 of 20 cells"):
+    with pytest.raises(ValueError, match="half_saturation .* got 0 .*20 of 20 values"):
         Supplied(fields(), {"given": fields()}, zero)
 
 

@@ -69,7 +69,7 @@ def site(
 
 def published(clay=30.0, **others):
     options = {"immigration": 0.0, "turnover_limits": (1.0, 1.0)}
-    return MIMICS(site(**others), clay, **options)
+    return MIMICS(site(**others), clay=clay, **options)
 
 
 PARAMS = MIMICSParameters(efolding=np.inf)
@@ -86,7 +86,7 @@ def numbers(**changed):
 @pytest.mark.reference
 @pytest.mark.parametrize("immigration", slow_but([0.0], [0.0, 1e-10]))
 def test_steady_state_is_that_of_the_published_model(immigration):
-    model = MIMICS(site(), 30.0, immigration=immigration)
+    model = MIMICS(site(), clay=30.0, immigration=immigration)
     found = solved(model, numbers())
     for name, stock in STEADY.items():
         own = np.asarray(getattr(found, name)) / DENSITY
@@ -96,7 +96,7 @@ def test_steady_state_is_that_of_the_published_model(immigration):
 
 @pytest.mark.reference
 def test_tendency_and_respiration_are_those_of_the_published_model():
-    model = MIMICS(site(), 30.0, immigration=0.0)
+    model = MIMICS(site(), clay=30.0, immigration=0.0)
     state = MIMICSPools(
         cwd=jnp.zeros(2), **{k: jnp.full(2, DENSITY * v) for k, v in AT.items()}
     )
@@ -150,7 +150,7 @@ def test_clay_protects_and_leaves_litter_and_microbes_alone():
 
 
 def test_litter_past_the_limits_changes_the_turnover_no_more():
-    model = lambda litter: MIMICS(site(litter=litter), 30.0)
+    model = lambda litter: MIMICS(site(litter=litter), clay=30.0)
     death = lambda litter: model(litter).environment(PARAMS).death_micr[0]
     assert float(death(200.0) / death(100.0)) == pytest.approx(1.2)
     assert float(death(150.0) / death(100.0)) == pytest.approx(1.2)
@@ -161,7 +161,7 @@ def test_litter_past_the_limits_changes_the_turnover_no_more():
 def test_coarse_wood_counts_as_structural_litter():
     plain = solved(published(), numbers())
     options = {"immigration": 0.0, "turnover_limits": (1.0, 1.0)}
-    woody = MIMICS(site(wood=50.0), 30.0, **options)
+    woody = MIMICS(site(wood=50.0), clay=30.0, **options)
     # Structural litter that comes from wood does not pass by the microbes.
     same = numbers(f_lits_somc=0.0)
     found, base = solved(woody, same), solved(published(), same)
@@ -191,7 +191,7 @@ def test_averages_over_the_year_differ_as_they_say():
 @given(st.integers(0, 2**32 - 1))
 def test_carbon_is_neither_made_nor_lost(seed):
     rng = np.random.default_rng(seed)
-    model = MIMICS(idealised(column=SHALLOW), jnp.asarray(rng.uniform(0, 80, 3)))
+    model = MIMICS(idealised(column=SHALLOW), clay=jnp.asarray(rng.uniform(0, 80, 3)))
     places = rng.uniform(size=len(declarations(MIMICSParameters)))
     params = from_unit(MIMICSParameters, jnp.asarray(places))
     state = MIMICSPools(*jnp.asarray(np.exp(rng.normal(4, 3, (8, 3)))))
@@ -220,7 +220,7 @@ def test_carbon_is_neither_made_nor_lost(seed):
 
 def drawn(column, number):
     """Steady states of draws of the priors, with what they respire and leave over."""
-    model = MIMICS(idealised(column=column), jnp.full(column.layers, 20.0))
+    model = MIMICS(idealised(column=column), clay=jnp.full(column.layers, 20.0))
     count = len(declarations(MIMICSParameters))
     places = jnp.asarray(np.random.default_rng(1).uniform(size=(count, number)))
     draw = jax.vmap(lambda u: from_unit(MIMICSParameters, u), in_axes=-1, out_axes=-1)
@@ -286,7 +286,7 @@ def test_gradients_by_parameters_clay_and_litter_are_slopes():
     def stock(values, clay, litter):
         monthly = jnp.broadcast_to(litter[:, None] / 12, (4, 12))
         here = eqx.tree_at(lambda f: f.litter, forcing, monthly)
-        model = MIMICS(here, clay)
+        model = MIMICS(here, clay=clay)
         state = solved(model, from_vector(MIMICSParameters, values))
         return jnp.log(jnp.sum(model.organic_carbon(state) * SHALLOW.thickness))
 
@@ -312,8 +312,8 @@ def test_gradients_by_parameters_clay_and_litter_are_slopes():
 def test_a_kind_that_cannot_live_becomes_few():
     # Much metabolic litter starves the oligotrophs.
     params = numbers()
-    rich = solved(MIMICS(site(metabolic=0.95), 30.0), params)
-    poor = solved(MIMICS(site(metabolic=0.75), 30.0), params)
+    rich = solved(MIMICS(site(metabolic=0.95), clay=30.0), params)
+    poor = solved(MIMICS(site(metabolic=0.75), clay=30.0), params)
     assert 0 < float(rich.mick[0]) < 1e-6 * float(rich.micr[0])
     assert float(poor.mick[0]) > 0.1 * float(poor.micr[0])
 
@@ -321,13 +321,13 @@ def test_a_kind_that_cannot_live_becomes_few():
 @pytest.mark.slow
 def test_there_is_no_steady_state_where_no_microbes_can_live():
     # Vmax too low for their turnover: litter piles up.
-    found = solved(MIMICS(site(), 30.0), numbers(vmax_factor=1e-8))
+    found = solved(MIMICS(site(), clay=30.0), numbers(vmax_factor=1e-8))
     assert np.all(np.isnan(np.asarray(found.litm)))
 
 
 def test_clay_that_is_none_is_refused_and_defaults_lie_in_their_priors():
-    with pytest.raises(ValueError, match="clay must be between 0 and 100 %, got 130"):
-        MIMICS(site(), 130.0)
+    with pytest.raises(ValueError, match=r"clay must lie in \[0, 100\] %, got 130"):
+        MIMICS(site(), clay=130.0)
     assert outside_prior(MIMICSParameters()) == ()
     with pytest.raises(ValueError, match="efolding"):
         MIMICSParameters(efolding=-1.0)

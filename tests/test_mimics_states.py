@@ -31,7 +31,7 @@ WIDTH, BETWEEN, MOST = 64, 100, 3000
 def site(climate, bedrock):
     warmth, active_layer = CLIMATES[climate]
     forcing = idealised(warmth=warmth, active_layer=active_layer, bedrock=bedrock)
-    return MIMICS(forcing, jnp.full(forcing.column.layers, 20.0))
+    return MIMICS(forcing, clay=jnp.full(forcing.column.layers, 20.0))
 
 
 def draws(number):
@@ -202,7 +202,7 @@ def test_every_state_that_a_long_integration_reaches_is_found(climate, bedrock):
 def test_layers_without_any_litter_have_a_steady_state():
     # Frozen all year: litter stays on top, and nothing is mixed.
     forcing = idealised(warmth=-4.0, active_layer=0.0)
-    model = MIMICS(forcing, jnp.full(forcing.column.layers, 20.0))
+    model = MIMICS(forcing, clay=jnp.full(forcing.column.layers, 20.0))
     (litm, *others), _ = jax.jit(found_and_guessed)(model, draws(2))
     assert np.all(np.asarray(litm)[1:] == 0)
     assert np.all(np.isfinite(others)) and np.all(np.asarray(litm)[0] > 0)

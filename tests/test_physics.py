@@ -200,7 +200,7 @@ def test_error_names_value_bounds_unit_and_cells():
     field[1, 2] = -7.5
     with pytest.raises(
         ValueError,
-        match=r"half_saturation .*\(0, inf\) mgC/g, got -7.5 in 1 of 12 cells",
+        match=r"half_saturation .*\(0, inf\) mgC/g, got -7.5 \(place 2, 3; 1 of 12",
     ):
         MichaelisMentenConstants(half_saturation=field)
 

@@ -272,10 +272,6 @@ def test_many_sites_without_vmap_are_refused(count):
         (lambda f: COMPAS(f, enzyme_turnover="v22"), "unknown enzyme_turnover 'v22'"),
         (lambda f: COMPAS(f, kinetics="monod"), "unknown kinetics 'monod'"),
         (
-            lambda f: steady_state(COMPAS(f), COMPASParameters(), method="nwton"),
-            "method 'nwton', expected one of closed_form, newton",
-        ),
-        (
             lambda f: feasibility(CLM5(f), CLM5Parameters()),
             "closed form, such as COMPAS, got CLM5",
         ),

@@ -1,17 +1,16 @@
 """How old carbon is, and how long it stays: exact means of linear columns."""
 
-from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
-from jaxsoc.models.column import AbstractColumnModel, Surroundings, annual_litter
+from jaxsoc.models.column import AbstractColumnModel, annual_litter
 from jaxsoc.physics.units import DAYS_PER_YEAR
 
 from .checks import one_site
-from .network import flows, network
+from .network import flows, litter_on, network
 
 
 class Ages(NamedTuple):
@@ -46,11 +45,16 @@ def mean_ages(model: AbstractColumnModel, params: Any) -> Ages:
     Source: Rasmussen et al. (2016), doi:10.1007/s00285-016-0990-8; Metzler and Sierra
     (2018), doi:10.1007/s11004-017-9690-1.
     """
-    around = model.surroundings(params)
-    X = linear_response(model, around, params, around.source)
-    Y = linear_response(model, around, params, X._asdict())
-    thickness = model.forcing.column.thickness
-    column = lambda values: jnp.sum(values * thickness)
+    if others := [p for p in model.processes if p not in model.linear]:
+        raise ValueError(
+            f"{type(model).__name__} is not linear ({', '.join(others)} are not of "
+            "first order): ages are for linear models"
+        )
+    net, around = network(model, params), model.surroundings(params)
+    rest = partial(net.solve, flows(net, model, around, params), 0.0)
+    X = model.pools(**rest(litter_on(net, around)))
+    Y = model.pools(**rest(X._asdict()))
+    column = model.in_column
     total = lambda state: sum(map(column, state), jnp.zeros(()))
     carbon, aged = model.organic_carbon(X), model.organic_carbon(Y)
     return Ages(
@@ -61,31 +65,6 @@ def mean_ages(model: AbstractColumnModel, params: Any) -> Ages:
         system=_age(total(Y), total(X)),
         transit_time=total(X) / jnp.sum(annual_litter(model.forcing)),
     )
-
-
-def linear_response(
-    model: AbstractColumnModel,
-    around: Surroundings,
-    params: Any,
-    source: Mapping[str, Float[Array, " layer"]],
-) -> Any:
-    """Pools of a linear column at rest under any source.
-
-    M X + b = 0
-
-    **Arguments:** `around`: `model.surroundings(params)`; `source`: b, by pool, of any
-    unit per m³ and day.
-    **Raises:** `ValueError` for a model with processes that are not of first order.
-    """
-    others = [p for p in model.processes if p not in model.linear]
-    if others:
-        raise ValueError(
-            f"{type(model).__name__} is not linear ({', '.join(others)} are not of "
-            "first order): ages and responses are for linear models"
-        )
-    net, none = network(model, params), jnp.zeros_like(around.exchange.above)
-    right = {pool: source.get(pool, none) for pool in net.pools}
-    return model.pools(**net.solve(flows(net, model, around, params), 0.0, right))
 
 
 def _age(aged, carbon):

@@ -64,5 +64,4 @@ def column_budget(model: AbstractColumnModel, params: Any, state: Any) -> PoolBu
 
 def whole_column(model: AbstractColumnModel, layers: PoolBudget) -> PoolBudget:
     """A budget by layer, gC m⁻³ yr⁻¹, summed over the column, gC m⁻² yr⁻¹."""
-    thickness = model.forcing.column.thickness
-    return jax.tree.map(lambda values: jnp.sum(values * thickness), layers)
+    return jax.tree.map(model.in_column, layers)

@@ -15,13 +15,15 @@ from jaxsoc.physics.parameters import from_unit, to_unit
 from jaxsoc.solve.precision import require_x64
 
 from .checks import one_site
-from .steady import steady_pools, upstream
+from .steady import feasible_by_kind, steady_pools
 
 SOIL_PER_MICROBES = 10.0
 """Least soil carbon per microbial carbon, in the column, that PRODA accepts."""
 
 # Feasibility counts as no larger than this where a sum of exponentials is taken.
 _FAR = 50.0
+# Of the soft minimum of feasibilities.
+_WIDTH = 0.1
 
 
 @one_site("the feasibility of a soil column")
@@ -40,14 +42,7 @@ def feasibility(model: AbstractColumnModel, params: Any) -> Any:
             "feasibility is known for models whose steady state has a closed form, "
             f"such as COMPAS, got {type(model).__name__}"
         )
-    around = model.surroundings(params)
-    _, inflow = upstream(model, around, params)
-    return model.feasibility(around.environment, inflow, params)
-
-
-def least_feasible(feasibility: Any) -> Float[Array, ""]:
-    """The least feasibility of a column, of any kind and in any layer."""
-    return jnp.min(jnp.stack([jnp.min(kind) for kind in feasibility]))
+    return feasible_by_kind(model, params)
 
 
 def barrier(feasibility: Any, *, width: float = 0.1) -> Float[Array, ""]:
@@ -67,41 +62,31 @@ def soil_per_microbes(model: AbstractColumnModel, state: Any) -> Float[Array, ""
 
     PRODA takes less than 10 for no solution, which no equation says.
     """
-    thickness = model.forcing.column.thickness
-    soil = jnp.sum(model.organic_carbon(state) * thickness)
-    return soil / jnp.sum(state.mic * thickness)
+    soil = model.in_column(model.organic_carbon(state))
+    return soil / model.in_column(state.mic)
 
 
-def most_feasible(
-    models: Sequence[COMPAS],
-    start: COMPASParameters | None = None,
-    *,
-    pull: float = 4.0,
-    width: float = 0.1,
-) -> COMPASParameters:
+def most_feasible(models: Sequence[COMPAS]) -> COMPASParameters:
     """Parameters far from losing the steady state: a search for feasibility.
 
-    max over u of softmin(h_2, h_3, ln(SOC / MIC / 10)) - pull Σ (u - ½)², over all
-    layers of all columns given, u the places in the priors
+    max over u of softmin(h_2, h_3, ln(SOC / MIC / 10)) - 4 Σ (u - ½)², over all layers
+    of all columns given, u the places in the priors; the latter keeps parameters that
+    do not matter in the middle. The search begins at the default parameters.
 
-    **Arguments:** `models`: columns in which the parameters are to be feasible;
-    `start`: where the search begins, by default the default parameters; `pull`: weight
-    that keeps parameters that do not matter in the middle of their priors; `width`: of
-    the soft minimum.
+    **Arguments:** `models`: columns in which the parameters are to be feasible.
     **Raises:** `ValueError` without a column; `RuntimeError` with 32-bit floats.
     """
     require_x64("a search for feasible parameters")
     if not models:
         raise ValueError("give at least one column to be feasible in, got none")
-    start = COMPASParameters() if start is None else start
-    place = jnp.clip(to_unit(start), 0.01, 0.99)
+    place = jnp.clip(to_unit(COMPASParameters()), 0.01, 0.99)
 
     def objective(free, _):
         u = jax.nn.sigmoid(free)
         params = from_unit(COMPASParameters, u)
         found = [h for model in models for h in _every_kind(model, params)]
-        softmin = -width * jax.nn.logsumexp(-jnp.concatenate(found) / width)
-        return pull * jnp.sum((u - 0.5) ** 2) - softmin
+        softmin = -_WIDTH * jax.nn.logsumexp(-jnp.concatenate(found) / _WIDTH)
+        return 4.0 * jnp.sum((u - 0.5) ** 2) - softmin
 
     solver = optx.BFGS(rtol=1e-8, atol=1e-8)
     free = jnp.log(place) - jnp.log1p(-place)
@@ -110,11 +95,8 @@ def most_feasible(
 
 
 def _every_kind(model, params):
-    around = model.surroundings(params)
-    found = model.feasibility(
-        around.environment, upstream(model, around, params)[1], params
-    )
-    state = steady_pools(model, around, params)
+    found = feasible_by_kind(model, params)
+    state = steady_pools(model, model.surroundings(params), params)
     # Without a steady state there is no ratio; it must not win there.
     ratio = soil_per_microbes(model, state)
     ratio = jnp.where(ratio > 1e-3, ratio, 1e-3)

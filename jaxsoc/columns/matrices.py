@@ -1,5 +1,6 @@
 """A, K, ξ, V and B of a column at rest, as labelled arrays."""
 
+from dataclasses import fields
 from typing import Any
 
 import equinox as eqx
@@ -14,20 +15,9 @@ from jaxsoc.solve.steady import steady_state
 from .checks import one_site
 from .network import dense_exchange, flows, network
 
-DIMS = {
-    "A": ("receiver", "pool", "layer"),
-    "K": ("pool", "layer"),
-    "xi": ("pool", "layer"),
-    "V": ("pool", "layer", "donor_layer"),
-    "B": ("pool", "layer"),
-    "I": (),
-    "X": ("pool", "layer"),
-}
-"""Dimensions of each array of `Matrices`."""
-
 UNITS = {"A": "1", "K": "d-1", "xi": "1", "V": "d-1", "B": "m-1", "I": "gC m-2 d-1"}
 UNITS |= {"X": "gC m-3"}
-"""Their units."""
+"""Units of each array of `Matrices`."""
 
 
 class Matrices(eqx.Module):
@@ -48,6 +38,12 @@ class Matrices(eqx.Module):
     X: Float[Array, "pool layer"]
     pools: tuple[str, ...] = eqx.field(static=True)
     depth: tuple[float, ...] = eqx.field(static=True)
+
+    @classmethod
+    def dims(cls) -> dict[str, tuple[str, ...]]:
+        """Dimensions of each array."""
+        arrays: Any = [f for f in fields(cls) if f.name in UNITS]
+        return {f.name: tuple(f.type.dim_str.split()) for f in arrays}
 
     @property
     def residual(self) -> Float[Array, "pool layer"]:
@@ -76,8 +72,7 @@ def matrices(model: AbstractColumnModel, params: Any) -> Matrices:
     names, around = model.pools._fields, model.surroundings(params)
     none = jnp.zeros_like(around.exchange.above)
     K, ξ, A = _decomposition(model, params, around, state)
-    column = lambda x: jnp.sum(x * model.forcing.column.thickness)
-    total = sum((column(b) for b in around.source.values()), jnp.zeros(()))
+    total = sum((model.in_column(b) for b in around.source.values()), jnp.zeros(()))
     V = dense_exchange(around.exchange)
     stack = lambda by: jnp.stack([by(name) for name in names])
     return Matrices(

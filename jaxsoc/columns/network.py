@@ -79,21 +79,6 @@ class Network(NamedTuple):
                 inflow[receiver] = inflow.get(receiver, 0.0) + rate * pools[donor]
         return inflow
 
-    def dense(
-        self, flows: Flows, pools: tuple[str, ...] | None = None
-    ) -> Float[Array, "row row"]:
-        """M as one matrix, `pools` (by default as in `pools`) leading layers."""
-        names = self.pools if pools is None else pools
-        V = dense_exchange(flows.exchange)
-        none = jnp.zeros_like(flows.exchange.above)
-
-        def block(i, j):
-            if i == j:
-                return (V if i in self.mixed else 0.0) - jnp.diag(flows.loss[i])
-            return jnp.diag(flows.feeds.get((i, j), none))
-
-        return jnp.block([[block(i, j) for j in names] for i in names])
-
     def _stage(self, stage, flows, shift, right):
         blocks = [_block(group, flows, shift) for group in stage]
         sides = [tuple(right[pool] for pool in group) for group in stage]
@@ -162,12 +147,12 @@ def linear_groups(
     Pools that take part in a process which is not linear belong together, too.
     """
     names, donors = model.pools._fields, model.processes
-    at = {name: place for place, name in enumerate(names)}
-    nonlinear = [at[d] for process, d in donors.items() if process not in model.linear]
+    at = names.index
+    nonlinear = [at(d) for process, d in donors.items() if process not in model.linear]
     feeds = np.eye(len(names))
     feeds[np.ix_(nonlinear, nonlinear)] = 1
     for receiver, process in transfers:
-        feeds[at[donors[process]], at[receiver]] = 1
+        feeds[at(donors[process]), at(receiver)] = 1
     reached = np.linalg.matrix_power(feeds, len(names)) > 0
     groups = (tuple(np.flatnonzero(row)) for row in reached & reached.T)
     return [

@@ -21,12 +21,10 @@ from jaxsoc.solve.pointwise import AbstractStocks
 from .checks import one_site
 from .microbial_year import STEPS, litter_year, microbial_course
 from .network import flows, litter_on, network
-from .steady import steady_pools
+from .steady import CLOSURE, steady_pools
 
 # Where the mean year has no steady state, gC m⁻³.
 _FIRST_GUESS = 100.0
-# What comes in and what leaves may differ by so much of what comes in.
-_CLOSURE = 1e-6
 
 MONTH = DAYS_PER_YEAR / MONTHS
 """Length of a month, d."""
@@ -155,9 +153,8 @@ def _closes(net, year, means, thickness):
     """Whether what the linear pools receive leaves them over the year."""
     column = lambda x: jnp.sum(x @ thickness)
     pools = {name: getattr(means, name) for name in net.pools}
-    feeds = year.numbers.feeds.items()
     leaving = dict(year.numbers.loss)
-    for (receiver, donor), rate in feeds:
+    for (receiver, donor), rate in year.numbers.feeds.items():
         if receiver in leaving:
             leaving[donor] = leaving[donor] - rate
     left = sum(column(leaving[name] * x) for name, x in pools.items())
@@ -165,7 +162,7 @@ def _closes(net, year, means, thickness):
     for name in net.mixed:
         left = left - column(moved(year.numbers.exchange, pools[name]))
     came = sum(column(b) for b in year.source.values())
-    return jnp.abs(came - left) <= _CLOSURE * came
+    return jnp.abs(came - left) <= CLOSURE * came
 
 
 def _mean(course):
@@ -201,19 +198,13 @@ def _year(model, params, around, net, year, linear, pools, steps, closed=False):
             _, (_, course) = shoot(partial(_closing, soil), start, given)
         else:
             course = microbial_course(soil, *given, start)
-        change, starts, means = (
-            dict(zip(soil, values, strict=True)) for values in course
-        )
-        courses = [litter.course, Course(change, starts, means)]
+        named = (dict(zip(soil, values, strict=True)) for values in course)
+        courses = [litter.course, Course(*named)]
 
     def pack(*parts):
         return model.pools(**{k: x for part in parts for k, x in part.items()})
 
-    return Course(
-        pack(*(course.change for course in courses)),
-        pack(*(course.starts for course in courses)),
-        pack(*(course.means for course in courses)),
-    )
+    return Course(*map(pack, *courses))
 
 
 def _closing(soil, x, given):

@@ -1,7 +1,7 @@
 """Steady states of soil columns, by the structure of the model."""
 
 from functools import reduce
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -16,18 +16,16 @@ from jaxsoc.models.column import (
     AbstractMicrobialModel,
     Surroundings,
 )
-from jaxsoc.physics.options import check_option
 from jaxsoc.solve.newton import newton_layered
 from jaxsoc.solve.steady import Steady, steady_state
 
 from .checks import one_column
 from .network import flows, litter_on, network
 
-Method = Literal["closed_form", "newton"]
+CLOSURE = 1e-6
+"""What comes in and what leaves may differ by so much of what comes in."""
 
-# What comes in and what leaves may differ by so much of what comes in.
-_CLOSURE = 1e-6
-# A pool of the first layer beyond this has no end, gC m⁻³.
+# More carbon in the first layer than this has no end, gC m⁻³.
 _MOST = 1e14
 
 
@@ -37,7 +35,6 @@ def _(
     params: Any,
     *,
     start: Any = None,
-    method: Method = "closed_form",
     throw: bool = True,
 ) -> Any:
     """Pools at which a soil column stays as it is.
@@ -51,20 +48,18 @@ def _(
     the last axis for speed (`map_sites`).
 
     **Arguments:** `model`: with its forcing, of one site; `params`: its numbers;
-    `start`: pools to start Newton's method from; `method`: "newton" solves for the
-    pools with other kinetics by Newton's method even where there is a closed form;
-    `throw`: False for a `Steady`, whose `found` says whether there is one.
+    `start`: pools to start Newton's method from; `throw`: False for a `Steady`, whose
+    `found` says whether there is one.
     **Returns:** the pools, gC m⁻³ by layer, differentiable, all of them NaN inside
     `jit` where there is no steady state.
     **Raises:** `RuntimeError` where JAX is set to 32 bits; `ValueError` for numbers of
-    several sites or an unknown method, and, outside `jit`, that names the layer and
-    what falls short in it where there is no steady state, or what is not at rest.
+    several sites, and, outside `jit`, that names the layer and what falls short in it
+    where there is no steady state, or what is not at rest.
     """
-    check_option("method", method, Method)
     model, params = one_column("the steady state of a soil column", model, params)
     start = jax.tree.map(jnp.asarray, start)
     plain = not any(isinstance(x, Tracer) for x in jax.tree.leaves((model, params)))
-    found, pools, kept = _solved(model, params, start, method, plain)
+    found, pools, kept = _solved(model, params, start, plain)
     if throw and not isinstance(found.found, Tracer) and not found.found:
         known = lax.stop_gradient((model, params, pools, kept))
         raise ValueError(_why_not(*known))
@@ -77,14 +72,12 @@ def steady_pools(
     params: Any,
     *,
     start: Any = None,
-    method: Method = "closed_form",
 ) -> Any:
     """Pools at rest in given surroundings, without the checks of `steady_state`."""
     found, inflow = upstream(model, around, params)
     others = tuple(inflow)
     if others:
-        closed = method == "closed_form" and not {*others} & model.mixed
-        if closed and isinstance(model, AbstractClosedForm):
+        if isinstance(model, AbstractClosedForm) and not {*others} & model.mixed:
             found |= model.soil_equilibrium(around.environment, inflow, params)
         else:
             found |= _by_newton(others, model, around, params, found, inflow, start)
@@ -103,27 +96,36 @@ def upstream(
     return found, {name: inflow.get(name, none) + none for name in others}
 
 
+def feasible_by_kind(model: AbstractClosedForm, params: Any) -> Any:
+    """`feasibility`, without its checks."""
+    around = model.surroundings(params)
+    _, inflow = upstream(model, around, params)
+    return model.feasibility(around.environment, inflow, params)
+
+
 @eqx.filter_jit
-def _solved(model, params, start, method, balanced):
+def _solved(model, params, start, balanced):
     """What is found, the pools anyway, and which share of the input never leaves.
 
     The share costs as much as the rest: without it, what never leaves shows as more
     carbon than any soil has.
     """
     around = model.surroundings(params)
-    pools = steady_pools(model, around, params, start=start, method=method)
-    least, most = (reduce(pick, pools) for pick in (jnp.minimum, jnp.maximum))
-    found, kept = jnp.all((least >= 0) & (most < jnp.inf)) & (most[0] <= _MOST), None
+    pools = steady_pools(model, around, params, start=start)
+    # The sum is finite where all are, and costs less than the largest would.
+    least, whole = (reduce(pick, pools) for pick in (jnp.minimum, jnp.add))
+    found = jnp.all((least >= 0) & (whole < jnp.inf)) & (whole[0] <= _MOST)
+    kept = None
     if balanced:
         kept = _kept(model, params, around, pools)
-        found = found & (jnp.abs(kept) <= _CLOSURE)
+        found = found & (jnp.abs(kept) <= CLOSURE)
     sound = jax.tree.map(lambda x: jnp.where(found, x, jnp.nan), pools)
     return Steady(sound, found), pools, kept
 
 
 def _kept(model, params, around, pools):
     """Share of what comes in that does not leave as CO₂, nor through the bedrock."""
-    column = lambda x: jnp.sum(x * model.forcing.column.thickness)
+    column = model.in_column
     came = sum((column(b) for b in around.source.values()), jnp.zeros(()))
     left = column(model.respiration(pools, around, params))
     if model.bedrock != "closed":
@@ -138,10 +140,7 @@ def _why_not(model, params, pools, kept):
     name = type(model).__name__
     # Layers that exchange soil carbon may stand where one by itself could not.
     if isinstance(model, AbstractClosedForm) and not {*model.soil} & model.mixed:
-        around = model.surroundings(params)
-        _, inflow = upstream(model, around, params)
-        found = model.feasibility(around.environment, inflow, params)
-        for kind, far in found._asdict().items():
+        for kind, far in feasible_by_kind(model, params)._asdict().items():
             if np.any(far <= 0):
                 layer, node = int(np.argmin(far)), model.forcing.column.nodes
                 return (
@@ -150,7 +149,7 @@ def _why_not(model, params, pools, kept):
                     f"{np.exp(far[layer]):.3g} times what is needed there "
                     f"(feasibility {far[layer]:.3g}, expected more than 0)"
                 )
-    if kept is not None and np.isfinite(kept) and np.abs(kept) > _CLOSURE:
+    if kept is not None and np.isfinite(kept) and np.abs(kept) > CLOSURE:
         return (
             f"no steady state of {name}: {kept:.3g} of the carbon that comes in never "
             "leaves as CO₂, expected 0: the shares that pools pass on must leave some "
@@ -167,12 +166,12 @@ def _why_not(model, params, pools, kept):
 
 def _by_newton(names, model, around, params, found, inflow, start):
     """Pools with kinetics of their own, what is upstream being known."""
-    if start is None and not isinstance(model, AbstractMicrobialModel):
-        raise ValueError(
-            f"{type(model).__name__} has pools that are not linear: make it an "
-            "AbstractMicrobialModel, with a first guess, or give a `start`"
-        )
     if start is None:
+        if not isinstance(model, AbstractMicrobialModel):
+            raise ValueError(
+                f"{type(model).__name__} has pools that are not linear: make it an "
+                "AbstractMicrobialModel, with a first guess, or give a `start`"
+            )
         start = model.first_guess(around, inflow, params)
     mixed = tuple(pool in model.mixed for pool in names)
     lives = _reached(around.exchange, inflow) if any(mixed) else _fed(inflow)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
 
-from jaxsoc.physics.parameters import NON_NEGATIVE, POSITIVE, Interval, check_within
+from jaxsoc.physics.parameters import NON_NEGATIVE, POSITIVE, Interval
 from jaxsoc.solve import require_x64
 
 from .curvature import uncertainty
@@ -54,10 +54,10 @@ def fit(
     shaped as the data; `RuntimeError` without 64-bit floats.
     """
     require_x64("a fit")
-    check_within("starts", starts, _COUNT)
-    check_within("max_steps", max_steps, _COUNT)
-    check_within("tolerance", tolerance, POSITIVE)
-    check_within("spread", spread, NON_NEGATIVE)
+    _COUNT.check("starts", starts)
+    _COUNT.check("max_steps", max_steps)
+    POSITIVE.check("tolerance", tolerance)
+    NON_NEGATIVE.check("spread", spread)
     key = jax.random.key(0) if key is None else key
     given = problem.start[: len(problem.names)]
     away = np.asarray(jax.random.normal(key, (starts - 1, given.size)))

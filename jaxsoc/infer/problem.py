@@ -10,7 +10,7 @@ import numpy as np
 from jax.scipy.stats import norm
 
 from jaxsoc.physics.options import check_option
-from jaxsoc.physics.parameters import POSITIVE, Interval, check_within
+from jaxsoc.physics.parameters import POSITIVE, Interval
 from jaxsoc.physics.transforms import Leaf, leaves_by_name, transform
 
 PROFILED, FREE = "profiled", "free"
@@ -27,7 +27,7 @@ class Normal(eqx.Module):
     deviation: Any = eqx.field(converter=_number)
 
     def __check_init__(self):
-        check_within("deviation", self.deviation, POSITIVE)
+        POSITIVE.check("deviation", self.deviation)
 
     def log_prob(self, value: Any) -> Any:
         """Logarithm of the density."""
@@ -301,7 +301,7 @@ def _checked_noise(noise):
     if isinstance(noise, str):
         check_option("noise", noise, (PROFILED, FREE))
         return noise
-    check_within("noise", noise, POSITIVE)
+    POSITIVE.check("noise", noise)
     return np.asarray(noise, dtype=float)
 
 

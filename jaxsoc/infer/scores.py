@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from jaxsoc.physics.parameters import POSITIVE, Interval, check_within
+from jaxsoc.physics.parameters import POSITIVE, Interval
 
 
 def log_predictive_density(
@@ -20,6 +20,6 @@ def log_predictive_density(
     **Raises:** `ValueError` for a scale or degrees of freedom that are not positive.
     """
     y, f, s = (np.asarray(x, dtype=float) for x in (data, predicted, scale))
-    check_within("scale", np.min(s), POSITIVE)
-    check_within("degrees of freedom", freedom, Interval(0, np.inf, closed_high=True))
+    POSITIVE.check("scale", np.min(s))
+    Interval(0, np.inf, closed_high=True).check("degrees of freedom", freedom)
     return np.where(np.isfinite(y - f), stats.t.logpdf(y, freedom, f, s), -np.inf)

@@ -9,7 +9,7 @@ import xarray as xr
 
 from jaxsoc.columns.budgets import PoolBudget, layer_budget, whole_column
 from jaxsoc.columns.components import components
-from jaxsoc.columns.matrices import DIMS, UNITS, Matrices
+from jaxsoc.columns.matrices import UNITS, Matrices
 from jaxsoc.models.column import AbstractColumnModel
 from jaxsoc.physics.columns import SoilColumn
 from jaxsoc.physics.parameters import declarations
@@ -100,7 +100,7 @@ def matrices_dataset(
     """
     arrays = {
         name: variable(dims, getattr(found, name), UNITS[name], name)
-        for name, dims in DIMS.items()
+        for name, dims in Matrices.dims().items()
     }
     pools = list(found.pools)
     labels = {"pool": pools, "receiver": pools}

@@ -2,6 +2,7 @@
 
 from .clm5 import CLM5 as CLM5
 from .clm5 import CLM5Pools as CLM5Pools
+from .clm5_parameters import CLM5_INDICATIVE as CLM5_INDICATIVE
 from .clm5_parameters import CLM5Parameters as CLM5Parameters
 from .column import AbstractClosedForm as AbstractClosedForm
 from .column import AbstractColumnModel as AbstractColumnModel
@@ -9,9 +10,8 @@ from .column import AbstractMicrobialModel as AbstractMicrobialModel
 from .column import Surroundings as Surroundings
 from .compas import COMPAS as COMPAS
 from .compas import COMPASPools as COMPASPools
+from .compas_parameters import COMPAS_INDICATIVE as COMPAS_INDICATIVE
 from .compas_parameters import COMPASParameters as COMPASParameters
-from .indicative import CLM5_INDICATIVE as CLM5_INDICATIVE
-from .indicative import COMPAS_INDICATIVE as COMPAS_INDICATIVE
 from .mimics import MIMICS as MIMICS
 from .mimics import MIMICSPools as MIMICSPools
 from .mimics_parameters import MIMICSParameters as MIMICSParameters

@@ -3,12 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
-import equinox as eqx
 from jaxtyping import Array
 
-from jaxsoc.physics.environment import Averaging, Environment
-from jaxsoc.physics.forcing import Forcing
-from jaxsoc.physics.mixing import Bedrock
+from jaxsoc.physics.environment import Environment
 from jaxsoc.physics.parameters import AbstractParameters
 from jaxsoc.physics.units import DAYS_PER_YEAR
 
@@ -33,15 +30,10 @@ class CLM5(AbstractColumnModel):
 
     dX/dt = A K ξ X + b - V X
 
-    **Arguments:** `forcing`: of one site; `averaging`: of the scalars over the year;
-    `bedrock`: "closed", or "proda" as published, which loses carbon at the bedrock.
+    **Arguments:** see `AbstractColumnModel`.
     Source: Lawrence et al. (2019), doi:10.1029/2018MS001583; Tao et al. (2024),
     doi:10.1111/gcb.17297.
     """
-
-    forcing: Forcing
-    averaging: Averaging = eqx.field(static=True, default="mean_of_product")
-    bedrock: Bedrock = eqx.field(static=True, default="closed")
 
     pools = CLM5Pools
     processes: ClassVar[Mapping[str, str]] = {p: p for p in CLM5Pools._fields}
@@ -54,10 +46,6 @@ class CLM5(AbstractColumnModel):
     def mixed(self) -> frozenset[str]:
         """Pools that mixing moves: all but coarse wood."""
         return frozenset(CLM5Pools._fields[1:])
-
-    def efolding(self, params: CLM5Parameters) -> Any:
-        """E-folding depth of decomposition, m."""
-        return params.efolding
 
     def fluxes(
         self, pools: CLM5Pools, environment: Environment, params: CLM5Parameters

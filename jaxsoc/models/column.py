@@ -48,6 +48,8 @@ class AbstractColumnModel(AbstractStocks):
     the class of its numbers. Stocks are in gC m⁻³, time in days. One whose pools are
     not all linear is an `AbstractMicrobialModel`.
 
+    **Arguments:** `forcing`: of one site; `averaging`: of the scalars over the year;
+    `bedrock`: "closed", or "proda" as published, which loses carbon at the bedrock.
     **Raises:** `ValueError` for an unknown `averaging` or `bedrock`.
     """
 
@@ -57,9 +59,9 @@ class AbstractColumnModel(AbstractStocks):
     litter: ClassVar[tuple[str, str, str, str]]
     soil: ClassVar[tuple[str, ...]]
     parameters: ClassVar[type[AbstractParameters]]
-    forcing: eqx.AbstractVar[Forcing]
-    averaging: eqx.AbstractVar[Averaging]
-    bedrock: eqx.AbstractVar[Bedrock]
+    forcing: Forcing
+    averaging: Averaging = eqx.field(static=True, default="mean_of_product")
+    bedrock: Bedrock = eqx.field(static=True, default="closed")
 
     def __check_init__(self):
         check_option("averaging", self.averaging, Averaging)
@@ -81,9 +83,9 @@ class AbstractColumnModel(AbstractStocks):
     def transfers(self, params: Any) -> Transfers:
         """A: share of a process that each pool receives, by (receiver, process)."""
 
-    @abstractmethod
     def efolding(self, params: Any) -> Any:
-        """E-folding depth of decomposition, m."""
+        """E-folding depth of decomposition, m, here a parameter."""
+        return params.efolding
 
     def environment(self, params: Any) -> Any:
         """ξ: what the processes feel, by layer.
@@ -184,27 +186,23 @@ class AbstractColumnModel(AbstractStocks):
     ) -> Float[Array, " layer"]:
         """CO₂ that leaves each layer, gC m⁻³ d⁻¹."""
         fluxes = self.fluxes(state, around.environment, params)
-        kept = self.kept(params)
-        return sum(
-            ((1 - kept[process]) * flux for process, flux in fluxes.items()),
-            jnp.zeros_like(state[0]),
-        )
+        kept, none = self.kept(params), jnp.zeros_like(state[0])
+        return sum(((1 - kept[p]) * flux for p, flux in fluxes.items()), none)
 
     def organic_carbon(self, state: Any) -> Float[Array, " layer"]:
         """Soil organic carbon by layer, without litter, gC m⁻³."""
-        return sum(
-            (getattr(state, pool) for pool in self.soil), jnp.zeros_like(state[0])
-        )
+        none = jnp.zeros_like(state[0])
+        return sum((getattr(state, pool) for pool in self.soil), none)
+
+    def in_column(self, values: Float[Array, " layer"]) -> Float[Array, ""]:
+        """What the whole column holds of something, per m²: Σ X_z Δz."""
+        return jnp.sum(values * self.forcing.column.thickness)
 
     def rates(self, environment: Any, params: Any) -> dict[str, Any]:
         """K ξ: rates of the linear processes by layer, 1/d."""
         ones = self.pools(*(1.0 for _ in self.pools._fields))
         fluxes = self.fluxes(ones, environment, params)
-        return {
-            process: fluxes[process]
-            for process in self.processes
-            if process in self.linear
-        }
+        return {p: fluxes[p] for p in self.processes if p in self.linear}
 
 
 class AbstractMicrobialModel(AbstractColumnModel):

@@ -7,10 +7,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxsoc.physics.environment import Averaging, Environment
-from jaxsoc.physics.forcing import Forcing
+from jaxsoc.physics.environment import Environment
 from jaxsoc.physics.kinetics import KINETICS
-from jaxsoc.physics.mixing import Bedrock
 from jaxsoc.physics.options import check_option
 from jaxsoc.physics.parameters import AbstractParameters
 from jaxsoc.physics.units import DAYS_PER_YEAR
@@ -79,9 +77,9 @@ class COMPAS(AbstractClosedForm):
     dS/dt = u_SOC + p k_d x M - D
     U = v_a x M C / (K_a x + C),  D = v_d x E S / (K_d x + S)
 
-    **Arguments:** `forcing`: of one site; `averaging`: of the scalars over the year;
-    `bedrock`: see `CLM5`; `enzyme_turnover`: "own" parameter, or "proda_v22" as in the
-    released programs, where it follows from the half-saturation of assimilation;
+    **Arguments:** see `AbstractColumnModel`; `enzyme_turnover`: "own" parameter, or
+    "proda_v22" as in the released programs, where it follows from the half-saturation
+    of assimilation, τ = 10^(3 u - 3) yr, u the place of that in its prior;
     `kinetics`: of U and D, a law of `KINETICS` solved for S; "multiplicative" is the
     limit of a half-saturation beyond all substrate, and with "inverse_michaelis_menten"
     K_a x is of microbes and K_d x of enzymes; `mixes_soil`: whether mixing moves the
@@ -89,9 +87,6 @@ class COMPAS(AbstractClosedForm):
     Source: Tao et al. (2024), doi:10.1111/gcb.17297, Eqs 5-9.
     """
 
-    forcing: Forcing
-    averaging: Averaging = eqx.field(static=True, default="mean_of_product")
-    bedrock: Bedrock = eqx.field(static=True, default="closed")
     enzyme_turnover: EnzymeTurnover = eqx.field(static=True, default="own")
     kinetics: str = eqx.field(static=True, default="michaelis_menten")
     mixes_soil: bool = eqx.field(static=True, default=False)
@@ -121,7 +116,8 @@ class COMPAS(AbstractClosedForm):
         """Rates of the microbial pools, 1/d."""
         enzyme = params.tau_enzyme
         if self.enzyme_turnover == "proda_v22":
-            enzyme = published_enzyme_turnover(params.half_saturation_uptake)
+            u = (params.half_saturation_uptake - 300.0) / 2700.0
+            enzyme = jnp.power(10.0, 3.0 * u - 3.0)
         return Rates(
             uptake=1 / (DAYS_PER_YEAR * params.tau_uptake),
             death=1 / (DAYS_PER_YEAR * params.tau_death),
@@ -255,14 +251,3 @@ class COMPAS(AbstractClosedForm):
         return Feasibility(
             far(k.uptake, mic, uptake), far(k.decomposition, enz, decomposition)
         )
-
-
-def published_enzyme_turnover(half_saturation_uptake: Any) -> Any:
-    """Turnover time of enzymes in the released programs, yr.
-
-    τ = 10^(3 u - 3), u the place of the half-saturation of assimilation in its prior
-
-    Source: released programs of Tao et al. (2024), doi:10.1111/gcb.17297.
-    """
-    u = (half_saturation_uptake - 300.0) / 2700.0
-    return jnp.power(10.0, 3.0 * u - 3.0)

@@ -3,25 +3,16 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
-import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from jaxsoc.physics.environment import Averaging, depth_scalar, water_scalar
-from jaxsoc.physics.forcing import Forcing
+from jaxsoc.physics.environment import depth_scalar, water_scalar
 from jaxsoc.physics.kinetics import MichaelisMentenConstants, michaelis_menten
-from jaxsoc.physics.mixing import Bedrock
+from jaxsoc.physics.parameters import PERCENT
 from jaxsoc.physics.units import DAYS_PER_YEAR, HOURS_PER_DAY
 from jaxsoc.solve.layered import LayeredSystem, solve_layered
 
-from .column import (
-    AbstractMicrobialModel,
-    Surroundings,
-    Transfers,
-    annual_litter,
-)
+from .column import AbstractMicrobialModel, Surroundings, Transfers, annual_litter
 from .mimics_parameters import MIMICSParameters
 from .numbers import Scalar
 
@@ -81,19 +72,16 @@ class MIMICS(AbstractMicrobialModel):
     just below the bedrock, consumers and food may oscillate for ever: the steady state
     there is unstable, and the one they oscillate about.
 
-    **Arguments:** `forcing`: of one site; `clay`: %; `averaging`: "mean_of_product",
-    the means over the months of x Vmax and of Km, or "product_of_means", those at the
-    mean temperature times the mean scalars; `bedrock`: see `CLM5`; `immigration`: share
-    of the litter that comes as microbes, half of each kind; `turnover_limits`: least
-    and largest factor by which litter changes the turnover of microbes.
+    **Arguments:** see `AbstractColumnModel`; `averaging`: "mean_of_product", the means
+    over the months of x Vmax and of Km, or "product_of_means", those at the mean
+    temperature times the mean scalars; `clay`: %; `immigration`: share of the litter
+    that comes as microbes, half of each kind; `turnover_limits`: least and largest
+    factor by which litter changes the turnover of microbes.
     **Raises:** `ValueError` for clay outside 0 to 100 %.
     Source: Wieder et al. (2015), doi:10.5194/gmd-8-1789-2015, and its public program.
     """
 
-    forcing: Forcing
     clay: Scalar = 20.0
-    averaging: Averaging = eqx.field(static=True, default="mean_of_product")
-    bedrock: Bedrock = eqx.field(static=True, default="closed")
     immigration: Scalar = 1e-10
     turnover_limits: tuple[Scalar, Scalar] = (0.8, 1.2)
 
@@ -112,18 +100,12 @@ class MIMICS(AbstractMicrobialModel):
     parameters: ClassVar[type] = MIMICSParameters
 
     def __check_init__(self):
-        clay = self.clay
-        if not isinstance(clay, Tracer) and not np.all(abs(clay - 50) <= 50):
-            raise ValueError(f"clay must be between 0 and 100 %, got {self.clay}")
+        PERCENT.check("clay", self.clay, "%")
 
     @property
     def mixed(self) -> frozenset[str]:
         """Pools that mixing moves: all but coarse wood."""
         return frozenset(MIMICSPools._fields[1:])
-
-    def efolding(self, params: MIMICSParameters) -> Any:
-        """E-folding depth of decomposition, m."""
-        return params.efolding
 
     @property
     def metabolic(self) -> Float[Array, ""]:
@@ -221,13 +203,13 @@ class MIMICS(AbstractMicrobialModel):
         total = jnp.sum((source["litm"] + source["lits"]) * column.thickness)
         comes = 0.5 * self.immigration * total / column.bottom[-1]
         microbes = dict.fromkeys(_MICROBES, jnp.broadcast_to(comes, litm.shape))
-        litter = {
+        litter: dict[str, Any] = {
             "litm": (1 - p.f_litm_somp) * litm,
             "lits": (1 - p.f_lits_somc) * lits,
+            "somp": p.f_litm_somp * litm,
+            "somc": p.f_lits_somc * lits,
         }
-        past = {"somp": p.f_litm_somp * litm, "somc": p.f_lits_somc * lits}
-        made: dict[str, Any] = source | litter | past | microbes
-        return made
+        return source | litter | microbes
 
     def first_guess(self, around: Surroundings, inflow: Any, params: Any) -> Any:
         """Pools as if each microbe had half of the litter and food were half of Km.

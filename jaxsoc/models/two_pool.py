@@ -116,11 +116,10 @@ class TwoPool(AbstractBounded, AbstractStocks):
         """
         S, B, _ = state
         Y, I = params.carbon_use_efficiency, params.input
-        constants = params.decomposition
         one = jnp.ones_like(S)
         largest = Y * S + B + Y * I * interval
 
-        law = lambda S, B: self.decomposition(S, B, constants)
+        law = lambda S, B: self.decomposition(S, B, params.decomposition)
         slope = lambda function, x: jnp.abs(jax.jvp(function, (x,), (one,))[1])
         slope_substrate = lambda S, B: slope(lambda S: law(S, B), S)
         slope_biomass = lambda S, B: slope(lambda B: law(S, B), B)
@@ -162,30 +161,27 @@ def _(
     """
     params = jax.tree.map(jnp.asarray, params)
     pools, fed, reachable = _cells(model, params)
+    found = fed & reachable
     if not throw:
-        found = fed & reachable
-        return Steady(
-            jax.tree.map(lambda x: jnp.where(found, x, jnp.nan), pools), found
-        )
+        sound = jax.tree.map(lambda x: jnp.where(found, x, jnp.nan), pools)
+        return Steady(sound, found)
+    if isinstance(found, Tracer):
+        sentence = "no steady state for these parameters"
+        return eqx.error_if(pools, ~jnp.all(found), sentence)
     Y, I = params.carbon_use_efficiency, params.input
-    pools = _refuse(
-        pools,
-        ~jnp.all(fed),
-        lambda: (
+    if not np.all(fed):
+        raise ValueError(
             f"no unique steady state without input: got input {_span(I)} mgC/g/h; "
             "the only attractor is zero biomass"
-        ),
-    )
-    return _refuse(
-        pools,
-        ~jnp.all(reachable),
-        lambda: (
+        )
+    if not np.all(reachable):
+        raise ValueError(
             "no steady state: decomposition cannot keep up with mortality at any "
-            f"substrate in {int(jnp.sum(~reachable))} of {jnp.size(reachable)} cells; "
+            f"substrate in {np.sum(~reachable)} of {reachable.size} cells; "
             "the maximum rate k must exceed mortality per yield (Y k > m), got "
             f"Y {_span(Y)}, {_named(params.decomposition)}, {_named(params.mortality)}"
-        ),
-    )
+        )
+    return pools
 
 
 @eqx.filter_jit
@@ -240,15 +236,6 @@ def _positive_root(function, target, args):
         return jnp.where(exists, jnp.exp(found.value), jnp.inf)
 
     return jnp.vectorize(root)(target, *leaves)
-
-
-def _refuse(value, condition, sentence):
-    """Raises at once where the condition is known, else when the program runs."""
-    if isinstance(condition, Tracer):
-        return eqx.error_if(value, condition, "no steady state for these parameters")
-    if bool(condition):
-        raise ValueError(sentence())
-    return value
 
 
 def _span(value):

@@ -2,11 +2,14 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
+
+from .parameters import POSITIVE
 
 
 class SoilColumn(eqx.Module):
@@ -73,18 +76,17 @@ class SoilColumn(eqx.Module):
         below = 2 * last - self.top[-1] if self.below is None else self.below
         return np.array((*self.interfaces, below))
 
-    def share_above(self, depths: Sequence[float]) -> Float[np.ndarray, "depth layer"]:
+    def share_above(self, depths: Any) -> Float[Array, "*depth layer"]:
         """Metres of each layer that lie above each depth.
 
         clip(d - z_top, 0, Δz)
 
-        **Arguments:** `depths`: m, positive.
+        **Arguments:** `depths`: one or several, m, in any order.
         **Raises:** `ValueError` for a depth that is not positive.
         """
-        wanted = np.asarray(depths, dtype=float)
-        if wanted.ndim != 1 or not np.all(wanted > 0):
-            raise ValueError(f"depths must be positive numbers of metres, got {depths}")
-        return np.clip(wanted[:, None] - self.top, 0.0, self.thickness)
+        POSITIVE.check("depths from the surface down", depths, "m")
+        above = lambda depth: jnp.clip(depth - self.top, 0.0, self.thickness)
+        return jnp.vectorize(above, signature="()->(layer)")(jnp.asarray(depths))
 
 
 CLM5_COLUMN = SoilColumn(

@@ -1,6 +1,5 @@
 """ξ: what temperature, water, oxygen, nitrogen and depth do to decomposition."""
 
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -35,9 +34,7 @@ def temperature_scalar(
     ξT = Q10^((T - 298.15) / 10)
 
     **Arguments:** `temperature`: T, K.
-    **Raises:** `ValueError` for more than one Q10.
     """
-    _check_one("q10", q10)
     return jnp.exp(jnp.log(q10) * ((temperature - REFERENCE_TEMPERATURE) / 10))
 
 
@@ -49,23 +46,8 @@ def water_scalar(
     ξW = min(1, s W)
 
     **Arguments:** `water`: W, CESM's W_SCALAR; `scaling`: s.
-    **Raises:** `ValueError` for more than one scaling.
     """
-    _check_one("water_scaling", scaling)
     return jnp.minimum(1.0, scaling * water)
-
-
-def water_availability(
-    potential: Float[Number, "..."], *, driest: float = -2.0, wettest: float = -0.002
-) -> Float[Array, "..."]:
-    """CLM5's water scalar of a matric potential.
-
-    W = log(ψ_min / ψ) / log(ψ_min / ψ_max), 0 below ψ_min, 1 above ψ_max
-
-    **Arguments:** `potential`: ψ, MPa, negative; `driest`, `wettest`: ψ_min, ψ_max.
-    """
-    ψ = jnp.clip(potential, driest, wettest)
-    return jnp.log(driest / ψ) / jnp.log(driest / wettest)
 
 
 def depth_scalar(
@@ -94,36 +76,22 @@ def environment(
     released program of COMPAS
 
     **Arguments:** `q10`: Q10; `scaling`: of water; `efolding`: m.
+    **Raises:** `ValueError` for several numbers, which would be taken for months.
     Source: Tao et al. (2024), doi:10.1111/gcb.17297, and its released programs.
     """
     check_option("averaging", averaging, Averaging)
-    mean = averages(forcing, q10, scaling)
-    depth = depth_scalar(forcing.column.nodes, efolding)
-    if averaging == "mean_of_product":
-        soil, litter = mean(
-            lambda T, W, O, N: T * W * O, lambda T, W, O, N: T * W * O * N
-        )
-    else:
-        T, W, O, N = mean(*(lambda *xi, i=i: xi[i] for i in range(4)))
-        soil, litter = T * W * O, T * W * O * N
-    return Environment(soil * depth, litter * depth)
-
-
-def averages(forcing: Forcing, q10: Any, scaling: Any) -> Callable:
-    """A function for means over the months of functions of the four scalars.
-
-    **Returns:** `mean(*functions)`, each of (ξT, ξW, ξO, ξN); a tuple of (layer,).
-    """
-    T = temperature_scalar(forcing.temperature, q10)
-    W = water_scalar(forcing.water, scaling)
-    O, N = forcing.oxygen, forcing.nitrogen
-    return lambda *functions: tuple(jnp.mean(f(T, W, O, N), axis=-1) for f in functions)
-
-
-def _check_one(name, value):
-    """Several would be taken for months."""
-    if jnp.ndim(value):
+    if jnp.ndim(q10) or jnp.ndim(scaling):
         raise ValueError(
-            f"{name} must be one number, got shape {jnp.shape(value)}; many go through "
-            "jax.vmap"
+            "q10 and water_scaling must be one number each, got shapes "
+            f"{jnp.shape(q10)} and {jnp.shape(scaling)}; many go through jax.vmap"
         )
+    T = temperature_scalar(forcing.temperature, q10)
+    W, O, N = water_scalar(forcing.water, scaling), forcing.oxygen, forcing.nitrogen
+    mean = lambda x: jnp.mean(x, axis=-1)
+    if averaging == "mean_of_product":
+        soil, litter = mean(T * W * O), mean(T * W * O * N)
+    else:
+        T, W, O, N = map(mean, (T, W, O, N))
+        soil, litter = T * W * O, T * W * O * N
+    depth = depth_scalar(forcing.column.nodes, efolding)
+    return Environment(soil * depth, litter * depth)

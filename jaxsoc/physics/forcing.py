@@ -6,11 +6,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from .columns import CLM5_COLUMN, SoilColumn
-from .parameters import AbstractParameters, declarations
+from .parameters import (
+    NON_NEGATIVE,
+    PERCENT,
+    SHARE,
+    AbstractParameters,
+    Interval,
+    declarations,
+    numbers,
+)
 
 MONTHS = 12
 # The deepest node of CLM5, m: deeper than any soil that holds permafrost.
@@ -22,28 +29,26 @@ class _Kind(NamedTuple):
     """What the numbers of a series are given by, and where they may lie."""
 
     axes: tuple[str, ...]
-    low: float
-    high: float
-    unit: str
+    bounds: Interval = NON_NEGATIVE
+    unit: str = "1"
     hint: str = ""
 
 
-_SCALAR = _Kind(("layer", "month"), 0.0, 1.0, "as a share")
-_DEPTH = _Kind(("month",), 0.0, np.inf, "m")
+_SCALAR = _Kind(("layer", "month"), SHARE)
+_DEPTH = _Kind(("month",), NON_NEGATIVE._replace(closed_high=True), "m")
+_WARM = Interval(180.0, 350.0, closed_low=True, closed_high=True)
 # What a soil can be; Celsius where kelvin is expected lies outside.
 _KINDS = {
     "temperature": _Kind(
-        ("layer", "month"), 180.0, 350.0, "K", "; degrees Celsius need 273.15 added"
+        ("layer", "month"), _WARM, "K", "; degrees Celsius need 273.15 added"
     ),
     **dict.fromkeys(("water", "oxygen", "nitrogen"), _SCALAR),
     **dict.fromkeys(("active_layer", "active_layer_last_year"), _DEPTH),
-    "bedrock": _Kind(("month",), 1, np.inf, "layers"),
-    "litter": _Kind(("litter", "month"), 0.0, np.inf, "gC m⁻² month⁻¹"),
-    "litter_by_layer": _Kind(
-        ("litter", "layer", "month"), 0.0, np.inf, "gC m⁻³ month⁻¹"
-    ),
-    "profile": _Kind(("litter", "layer"), 0.0, 1.0, "as a share"),
-    "sand": _Kind(("layer",), 0.0, 100.0, "%"),
+    "bedrock": _Kind(("month",)),
+    "litter": _Kind(("litter", "month"), unit="gC m⁻² month⁻¹"),
+    "litter_by_layer": _Kind(("litter", "layer", "month"), unit="gC m⁻³ month⁻¹"),
+    "profile": _Kind(("litter", "layer"), SHARE),
+    "sand": _Kind(("layer",), PERCENT, "%"),
 }
 _MONTHLY = (
     *("temperature", "water", "oxygen", "nitrogen"),
@@ -100,23 +105,21 @@ class Forcing(eqx.Module):
         sand: Any = None,
         column: SoilColumn = CLM5_COLUMN,
     ):
-        layers = column.layers
-        last = (
-            active_layer if active_layer_last_year is None else active_layer_last_year
-        )
+        checked = lambda name, value: _checked(name, value, column.layers)
+        this = last = checked("active_layer", active_layer)
+        if active_layer_last_year is not None:
+            last = checked("active_layer_last_year", active_layer_last_year)
         self.column = column
-        self.temperature = _checked("temperature", temperature, layers)
-        self.water = _checked("water", water, layers)
-        self.oxygen = _checked("oxygen", oxygen, layers)
-        self.nitrogen = _checked("nitrogen", nitrogen, layers)
-        this = _checked("active_layer", active_layer, layers)
-        last = _checked("active_layer_last_year", last, layers)
+        self.temperature = checked("temperature", temperature)
+        self.water = checked("water", water)
+        self.oxygen = checked("oxygen", oxygen)
+        self.nitrogen = checked("nitrogen", nitrogen)
         self.active_layer = jnp.maximum(this, last)
         self.frozen = jnp.asarray(jnp.mean(last) <= 0)
-        self.bedrock = _layer_number(layers if bedrock is None else bedrock, layers)
-        self.litter = _checked("litter", _by_month(litter), layers)
-        self.profile = None if profile is None else _profile(profile, layers)
-        self.sand = None if sand is None else _checked("sand", sand, layers)
+        self.bedrock = _layer_number(bedrock, column.layers)
+        self.litter = checked("litter", _by_month(litter))
+        self.profile = None if profile is None else _profile(profile, column.layers)
+        self.sand = None if sand is None else checked("sand", sand)
 
     @classmethod
     def from_layers(
@@ -206,77 +209,51 @@ def check_one_site(forcing: Forcing, params: AbstractParameters) -> None:
 
 def _checked(name, value, layers):
     """The array, one number repeated; of the shape and in the range expected."""
-    kind, array = _KINDS[name], _numbers(name, value)
+    kind, given = _KINDS[name], numbers(name, value)
+    array = value if given is None else given
     sizes = {"layer": layers, "month": MONTHS, "litter": len(LITTER)}
     shape = tuple(sizes[axis] for axis in kind.axes)
-    expected = " x ".join(f"{sizes[axis]} {axis}s" for axis in kind.axes)
-    if array.ndim not in (0, len(shape)):
+    if jnp.shape(array) not in ((), shape):
+        expected = " x ".join(f"{sizes[axis]} {axis}s" for axis in kind.axes)
         raise ValueError(
             f"{name} must be one number or {expected} of one site, got an array of "
-            f"shape {array.shape}"
+            f"shape {jnp.shape(array)}"
         )
-    for size, axis in zip(array.shape, kind.axes, strict=False):
-        if size != sizes[axis]:
-            raise ValueError(
-                f"{name} has {size} {axis}s, expected {sizes[axis]} ({expected})"
-            )
-    if isinstance(array, Tracer):
-        return jnp.broadcast_to(array, shape)
-    _refuse_outside(name, np.broadcast_to(array, shape), kind)
-    return jnp.asarray(np.broadcast_to(array, shape))
-
-
-def _numbers(name, value):
-    try:
-        return value if isinstance(value, Tracer) else np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be numbers, got {value!r}") from None
-
-
-def _refuse_outside(name, values, kind):
-    off = ~((values >= kind.low) & (values <= kind.high))
-    if off.any():
-        place = ", ".join(str(int(i) + 1) for i in np.argwhere(off)[0])
-        span = (
-            f"at least {kind.low:g}"
-            if np.isinf(kind.high)
-            else f"between {kind.low:g} and {kind.high:g}"
-        )
-        raise ValueError(
-            f"{name} must be {span} {kind.unit}, got {values[off].flat[0]:g} (place "
-            f"{place}, {off.sum()} of {values.size} values){kind.hint}"
-        )
+    kind.bounds.check(name, array, kind.unit, kind.hint)
+    return jnp.broadcast_to(array, shape)
 
 
 def _layer_number(value, layers):
-    if not isinstance(value, Tracer):
-        numbers = np.asarray(_numbers("bedrock", value))
-        off = ~((numbers >= 1) & (numbers <= layers) & (numbers == np.round(numbers)))
+    value = layers if value is None else value
+    given = numbers("bedrock", value)
+    if given is not None:
+        off = ~((given >= 1) & (given <= layers) & (given == np.round(given)))
         if off.any():
             raise ValueError(
                 "bedrock must be the number of the last layer above it, a whole number "
-                f"from 1 to {layers}, got {numbers[off].flat[0]:g}"
+                f"from 1 to {layers}, got {given[off].flat[0]:g}"
             )
     return jnp.asarray(_checked("bedrock", value, layers), float)
 
 
 def _by_month(litter):
     """Litter inputs by month: annual ones are shared out evenly."""
-    value = _numbers("litter", litter)
-    if value.shape == (len(LITTER),):
-        return (value / MONTHS)[:, None].repeat(MONTHS, axis=1)
-    if value.ndim == 0:
+    given = numbers("litter", litter)
+    value = litter if given is None else given
+    if jnp.ndim(value) == 0:
         raise ValueError(
             f"litter must be {len(LITTER)} annual inputs ({', '.join(LITTER)}) or "
             f"{len(LITTER)} x {MONTHS} monthly ones, got one number {value}"
         )
-    return value
+    if value.shape != (len(LITTER),):
+        return value
+    return (value / MONTHS)[:, None].repeat(MONTHS, axis=1)
 
 
 def _profile(value, layers):
-    profile = _checked("profile", value, layers)
-    if not isinstance(profile, Tracer):
-        sums = np.asarray(profile).sum(axis=1)
+    profile, given = _checked("profile", value, layers), numbers("profile", value)
+    if given is not None:
+        sums = np.broadcast_to(given, profile.shape).sum(axis=1)
         if not np.allclose(sums, 1.0, rtol=0, atol=1e-9):
             raise ValueError(
                 "profile must sum to 1 over the layers for each litter, got "

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .parameters import POSITIVE
 from .shapes import Number
 from .units import CM_PER_UM, FGC_PER_MGC
 
@@ -44,12 +45,8 @@ class CellGrid(eqx.Module):
     def __check_init__(self):
         if not self.shape or min(self.shape) < 1:
             raise ValueError(f"shape must name at least one cell, got {self.shape}")
-        if not 0 < self.edge < math.inf:
-            raise ValueError(f"edge of a cell must be positive (µm), got {self.edge}")
-        if not 0 < self.bulk_density < math.inf:
-            raise ValueError(
-                f"bulk density must be positive (g/cm³), got {self.bulk_density}"
-            )
+        POSITIVE.check("edge of a cell", self.edge, "µm")
+        POSITIVE.check("bulk density", self.bulk_density, "g/cm³")
 
     @property
     def cells(self) -> int:
@@ -57,14 +54,10 @@ class CellGrid(eqx.Module):
         return math.prod(self.shape)
 
     @property
-    def soil_per_cell(self) -> float:
-        """g soil per cell."""
-        return self.bulk_density * (self.edge * CM_PER_UM) ** 3
-
-    @property
     def fgc_per_mgc_per_g(self) -> float:
         """fgC per cell that make one mgC per g soil (206 250 by default)."""
-        return FGC_PER_MGC * self.soil_per_cell
+        soil = self.bulk_density * (self.edge * CM_PER_UM) ** 3
+        return FGC_PER_MGC * soil
 
     @property
     def largest_substrate(self) -> float:

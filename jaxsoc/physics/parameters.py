@@ -24,14 +24,43 @@ class Interval(NamedTuple):
         below = values <= self.high if self.closed_high else values < self.high
         return np.asarray(above & below)
 
-    def check(self, name: str, value: Any) -> None:
-        """Refuses a number outside, with a `ValueError` that names it."""
-        if not self.contains(np.asarray(value)):
-            raise ValueError(f"{name} must lie in {self}, got {value}")
+    def check(self, what: str, value: Any, unit: str = "1", hint: str = "") -> None:
+        """Refuses numbers outside; what is not known yet, see `numbers`, passes.
+
+        **Arguments:** `what`: the value's name; `hint`: what to add to the sentence.
+        **Raises:** `ValueError` that says what was received and what is expected.
+        """
+        values = numbers(what, value)
+        if values is None or (inside := self.contains(values)).all():
+            return
+        first = ", ".join(str(i + 1) for i in np.argwhere(~inside)[0])
+        where = f" (place {first}; {np.sum(~inside)} of {values.size} values)"
+        raise ValueError(
+            f"{what} must lie in {self}{'' if unit == '1' else f' {unit}'}, got "
+            f"{values[~inside].flat[0]:g}{where if values.ndim else ''}{hint}"
+        )
 
     def __str__(self) -> str:
         ends = "[" if self.closed_low else "(", "]" if self.closed_high else ")"
         return f"{ends[0]}{self.low:g}, {self.high:g}{ends[1]}"
+
+
+def numbers(what: str, value: Any) -> np.ndarray | None:
+    """The numbers of a value, None where they are not known yet.
+
+    They are not while JAX traces a program, nor where a transformation rebuilds a
+    module with placeholders in place of numbers.
+
+    **Raises:** `ValueError` for text and lists that are no numbers.
+    """
+    if isinstance(value, Tracer):
+        return None
+    try:
+        return np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        if isinstance(value, str | list | tuple):
+            raise ValueError(f"{what} must be a number, got {value!r}") from None
+        return None
 
 
 POSITIVE = Interval(0.0, np.inf)
@@ -39,6 +68,7 @@ NON_NEGATIVE = Interval(0.0, np.inf, closed_low=True)
 FRACTION = Interval(0.0, 1.0)
 BELOW_ONE = Interval(0.0, 1.0, closed_low=True)
 SHARE = Interval(0.0, 1.0, closed_low=True, closed_high=True)
+PERCENT = Interval(0.0, 100.0, closed_low=True, closed_high=True)
 
 
 class Declaration(NamedTuple):
@@ -86,8 +116,8 @@ class AbstractParameters(eqx.Module):
     """
 
     def __check_init__(self):
-        for declaration in declarations(type(self)):
-            _check(declaration, getattr(self, declaration.name))
+        for d in declarations(type(self)):
+            d.bounds.check(f"{d.name} ({d.meaning})", getattr(self, d.name), d.unit)
 
 
 def declarations(parameters: type[AbstractParameters]) -> tuple[Declaration, ...]:
@@ -139,8 +169,15 @@ def from_unit(
     singular, in place of those that begin at the floors.
     **Raises:** `ValueError` for a place outside [0, 1], naming the parameter.
     """
+    declared = declarations(parameters)
+    if jnp.shape(unit)[:1] != (len(declared),):
+        raise ValueError(
+            f"expected {len(declared)} places in the prior ranges, got an array of "
+            f"shape {jnp.shape(unit)}"
+        )
     if not isinstance(unit, Tracer):
-        _refuse_outside_unit(declarations(parameters), np.asarray(unit))
+        for d, place in zip(declared, unit, strict=True):
+            SHARE.check(f"the place of {d.name} in its prior range", place)
     low, high = _ends(parameters, published, jnp.ndim(unit))
     return from_vector(parameters, jnp.asarray(unit) * (high - low) + low)
 
@@ -166,52 +203,10 @@ def outside_prior(
     """A sentence for each parameter that leaves its prior range, none if all lie in."""
     found = []
     for d in declarations(type(params)):
-        low, high = d.range(published)
-        values = np.asarray(getattr(params, d.name))
-        off = ~((values >= low) & (values <= high))
-        if off.any():
-            unit = "" if d.unit == "1" else f" {d.unit}"
-            found.append(
-                f"{d.name} ({d.meaning}) is {values[off].flat[0]:g}{unit}, outside its "
-                f"prior range {low:g} to {high:g}{unit}"
-            )
+        prior = Interval(*d.range(published), closed_low=True, closed_high=True)
+        try:
+            what = f"to be in its prior, {d.name} ({d.meaning})"
+            prior.check(what, getattr(params, d.name), d.unit)
+        except ValueError as outside:
+            found.append(str(outside))
     return tuple(found)
-
-
-def _refuse_outside_unit(declared, unit):
-    if unit.shape[:1] != (len(declared),):
-        raise ValueError(
-            f"expected {len(declared)} places in the prior ranges, got an array of "
-            f"shape {unit.shape}"
-        )
-    for d, place in zip(declared, unit, strict=True):
-        check_within(f"the place of {d.name} in its prior range", place, SHARE)
-
-
-def _check(declared: Declaration, value: Any) -> None:
-    if isinstance(value, Tracer):
-        return
-    try:
-        numbers = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        # Transformations rebuild modules with placeholders in place of numbers.
-        if isinstance(value, str):
-            raise ValueError(
-                f"{declared.name} must be a number, got {value!r}"
-            ) from None
-        return
-    unit = "" if declared.unit == "1" else f" {declared.unit}"
-    what = f"{declared.name} ({declared.meaning})"
-    check_within(what, numbers, declared.bounds, unit)
-
-
-def check_within(what: str, value: Any, bounds: Interval, unit: str = "") -> None:
-    """Raises `ValueError` for a number, or any of several, outside of an interval."""
-    numbers = np.asarray(value, dtype=float)
-    outside = ~bounds.contains(numbers)
-    if outside.any():
-        where = f" in {outside.sum()} of {numbers.size} cells" if numbers.ndim else ""
-        raise ValueError(
-            f"{what} must lie in {bounds}{unit}, got "
-            f"{numbers[outside].flat[0]:g}{where}"
-        )

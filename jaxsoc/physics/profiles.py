@@ -11,14 +11,13 @@ from jaxtyping import Array, Float
 
 from .columns import SoilColumn
 from .options import check_option
+from .parameters import NON_NEGATIVE
 from .safe import quotient
 from .shapes import Number
 
 
 def stock(
-    values: Float[Number, " layer"],
-    column: SoilColumn,
-    depths: Any,
+    values: Float[Number, " layer"], column: SoilColumn, depths: Any
 ) -> Float[Array, "..."]:
     """What a column holds from the surface down to each depth, gC m⁻².
 
@@ -28,12 +27,7 @@ def stock(
     any order; NaN, as of a list filled up to a length, has the stock NaN.
     **Raises:** `ValueError` for a depth that is not positive.
     """
-    depth = _depths(depths, "positive", lambda d: d > 0)
-    known = ~jnp.isnan(depth)
-    depth = jnp.where(known, depth, 1.0)[..., None]
-    wide = lambda layers: jnp.asarray(layers).reshape((1,) * (depth.ndim - 1) + (-1,))
-    held = jnp.clip(depth - wide(column.top), 0.0, wide(column.thickness))
-    return jnp.where(known, held @ jnp.asarray(values), jnp.nan)
+    return _read(lambda d: column.share_above(d) @ jnp.asarray(values), depths)
 
 
 def pchip(
@@ -118,24 +112,16 @@ def profile_at(
     **Raises:** `ValueError` for a negative depth or an unknown method.
     """
     check_option("method", method, METHODS)
-    depth = _depths(depths)
-    known = ~jnp.isnan(depth)
-    found = METHODS[method](
-        column.nodes, jnp.asarray(values), jnp.where(known, depth, 1.0)
-    )
-    return jnp.where(known, found, jnp.nan)
+
+    def at(depth):
+        NON_NEGATIVE.check("depths from the surface down", depth, "m")
+        return METHODS[method](column.nodes, jnp.asarray(values), jnp.asarray(depth))
+
+    return _read(at, depths)
 
 
-def _depths(depths: Any, word: str = "0 or more", sound: Callable = lambda d: d >= 0):
-    """Depths as an array; finite or NaN, and as they should be."""
-    if not isinstance(depths, Tracer):
-        numbers = np.asarray(depths, dtype=float)
-        off = ~(np.isnan(numbers) | (sound(numbers) & np.isfinite(numbers)))
-        if off.any():
-            raise ValueError(
-                f"depths must be {word}, in m from the surface down, got "
-                f"{numbers[off].flat[0]:g} (place {int(np.argmax(off)) + 1} of "
-                f"{numbers.size})"
-            )
-        depths = numbers
-    return jnp.asarray(depths)
+def _read(at, depths):
+    """What `at` has at depths; NaN, without a gradient, at those that are missing."""
+    xp = jnp if isinstance(depths, Tracer) else np
+    known = ~xp.isnan(depths)
+    return jnp.where(known, at(xp.where(known, depths, 1.0)), jnp.nan)

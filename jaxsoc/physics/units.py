@@ -83,23 +83,18 @@ def respiration_unit(unit: str) -> RespirationUnit:
     # "mg C g-1 soil d-1" is read as "mgC/gsoil/d".
     plain = re.sub(r"\s+", "", unit)
     plain = re.sub(r"(k?g|h|d)-1(soilC|soil|SOC|C)?", r"/\1\2", plain)
-    parts = plain.replace("gSoil", "gsoil").split("/")
-    known = (
-        len(parts) in (2, 3)
-        and parts[0] in _RESPIRED
-        and parts[1] in _COUNTED_BY
-        and (len(parts) == 2 or parts[2] in TIMES)
-    )
-    if not known:
+    try:
+        carbon, soil, *time = plain.replace("gSoil", "gsoil").split("/")
+        (hours,) = (TIMES[t] for t in time or ["h"])
+        grams, per_carbon = _COUNTED_BY[soil]
+        factor = _RESPIRED[carbon] / grams / hours
+    except (KeyError, ValueError):
         raise ValueError(
             f"unknown units {unit!r}: expected one of {', '.join(_RESPIRED)} / "
             f"{', '.join(_COUNTED_BY)} / {', '.join(TIMES)}, the last for rates alone, "
             "for example 'ugC/g/d' or 'mgCO2/g'"
-        )
-    grams, per_carbon = _COUNTED_BY[parts[1]]
-    hours = TIMES[parts[2]] if len(parts) == 3 else 1.0
-    factor = _RESPIRED[parts[0]] / grams / hours
-    return RespirationUnit(factor, len(parts) == 3, per_carbon)
+        ) from None
+    return RespirationUnit(factor, bool(time), per_carbon)
 
 
 def conversion_factor(unit: str, inside: str, *, fgc_per_mgc_per_g: float) -> float:
@@ -113,9 +108,9 @@ def conversion_factor(unit: str, inside: str, *, fgc_per_mgc_per_g: float) -> fl
     """
     known = CONVERSIONS[inside]
     spaceless = {name.replace(" ", ""): found for name, found in known.items()}
-    if unit.replace(" ", "") not in spaceless:
+    if (found := spaceless.get(unit.replace(" ", ""))) is None:
         raise ValueError(
             f"unknown units {unit!r}: expected one of {', '.join(map(repr, known))}"
         )
-    factor, cell_power = spaceless[unit.replace(" ", "")]
+    factor, cell_power = found
     return factor * fgc_per_mgc_per_g**cell_power

@@ -46,7 +46,7 @@ def steady_state(
     **Arguments:** `model`: a tendency `(t, state, params)`, taken at t = 0; `start`:
     the state to search from, stocks positive, which the models above do not need;
     `throw`: False for a `Steady`, which says by `found` whether there is one, and never
-    raises. Columns also take `method`, see `jaxsoc.columns.steady`.
+    raises.
     **Returns:** the pools, NaN inside `jit` where no steady state was found.
     **Raises:** `ValueError` without a start, or outside `jit` where no steady state was
     found; `RuntimeError` where JAX is set to 32 bits.
