@@ -60,10 +60,11 @@ def _interrupted() -> NoReturn:
     os._exit(interrupt.exit_code())
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> bool:
     if wanted:
         print(f"jaxsoc {installed('jaxsoc')}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

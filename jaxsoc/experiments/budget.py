@@ -228,5 +228,5 @@ def _variables(of, case):
         "remainder": (degree, _FLUX, "exact minus the series up to this order"),
         "moment_unit": ((*case[:1], "term"), None, "unit of the moment of a term"),
         "error_estimate": (case, "1", "estimated relative error of the mean pools"),
-        "method": (case, None, "road through time chosen for the case"),
+        "method": (case, None, "method through time chosen for the case"),
     }

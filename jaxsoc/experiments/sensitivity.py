@@ -28,7 +28,7 @@ class Sensitivity(NamedTuple):
 
     `value`: of the objective, in `unit`; `at`: where the gradient was taken, a field
     or a number by name, in `units`; `gradient`: ∂(objective)/∂x of the same shape, by
-    cell where x is a field, in `unit` per unit of x; `method`: the road taken. One
+    cell where x is a field, in `unit` per unit of x; `method`: the one taken. One
     cell of N moves the mean by 1/N, and so do its gradients.
     """
 

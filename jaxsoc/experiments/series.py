@@ -148,7 +148,7 @@ CHECKS: Mapping[str, tuple[str | None, str]] = MappingProxyType(
             "largest share of cells with a Damköhler number above 0.1 along the run",
         ),
         "smallest_pool": (_CARBON, "smallest pool of a cell along the run"),
-        "method": (None, "road through time chosen for the case"),
+        "method": (None, "method through time chosen for the case"),
     }
 )
 SAID = {name: one[:2] for name, one in SERIES.items()} | CHECKS
