@@ -51,8 +51,9 @@ LINES = (
     line(PURPLE, (0, (5, 1))),
     line(SKY, (0, (1, 1))),
 )
-_CORRELATIONS = ("positive", "negative", "uncorrelated")
-CORRELATION_LINES = dict(zip(_CORRELATIONS, LINES, strict=False))
+CORRELATION_LINES: dict[str, Line] = dict(
+    zip(("positive", "negative", "uncorrelated"), LINES, strict=False)
+)
 OTHER_LINES = (line(PURPLE), line(ORANGE, "--"), line(SKY, "-."))
 CONTROL_LINE = line(BLACK, ":", linewidth=1.8)
 
