@@ -20,7 +20,7 @@ from jaxsoc.upscale import FittedClosure
 
 from . import cache, interrupt
 
-Progress = Callable[[float, int, str], None]
+Progress = Callable[[float | int, int, str], None]
 """Takes what is done, how much there is, and what comes next."""
 
 
@@ -205,7 +205,7 @@ def with_bar(console: Console, work: Callable[[Progress], Any]) -> Any:
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
 
-        def progress(done: float, total: int, what: str) -> None:
+        def progress(done: float | int, total: int, what: str) -> None:
             interrupt.check()
             bar.update(task, completed=done, total=total, description=what)
 
