@@ -273,8 +273,8 @@ def test_closures_differ_in_colour_or_dashes():
     [
         ("compare --closures log_norm", "did you mean 'log_normal'"),
         ("compare --closures learned,learned", "closures names one twice"),
-        ("compare --training 0", "empty training set: training must be at least 1"),
-        ("compare --unseen 0", "unseen must be at least 1, got 0"),
+        ("compare --training 0", "training: input should be greater than 0"),
+        ("compare --unseen 0", "unseen: input should be greater than 0"),
         ("compare --steps none", "steps: input should be a valid integer"),
         ("compare --kinetics mm,mult", "one kinetics is needed, got 2: michaelis"),
         ("compare --kinetics cubic", "unknown kinetics 'cubic'"),

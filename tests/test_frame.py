@@ -55,11 +55,11 @@ def one_line(result, *words):
         assert word in errors, errors
 
 
-def test_a_renamed_option_is_refused_with_its_new_name(jaxsoc, tmp_path):
-    words = ["parameters is called parameter_spread now"]
-    one_line(jaxsoc("upscale", "--parameters", "case2"), *words)
+def test_an_option_of_before_is_refused_with_the_nearest(jaxsoc, tmp_path):
+    one_line(jaxsoc("upscale", "--parameters", "case2"), "--parameter-spread")
     (tmp_path / "old.toml").write_text("parameters = 'case2'")
-    one_line(jaxsoc("budget", "--config", tmp_path / "old.toml"), "old.toml", *words)
+    words = ["old.toml: unknown key", "did you mean 'parameter_spread'"]
+    one_line(jaxsoc("budget", "--config", tmp_path / "old.toml"), *words)
 
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if "predict" not in verb])
@@ -119,9 +119,9 @@ TABLE = Table({"x": variable("time", [1.0, 2.0], "d")}, {}, {"title": "[b]none[/
 
 
 def job(work=lambda: None, **figures):
-    """Preparation of a job that finds a table at once, after doing what it is told."""
+    """Preparation of a job that finds a table at once, after some work."""
 
-    def compute(console):
+    def compute(progress):
         work()
         tell = lambda console, results: console.print(results.attrs["title"])
         return report.Outcome(TABLE, tell)

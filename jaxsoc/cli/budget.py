@@ -1,4 +1,4 @@
-"""`jaxsoc budget`: split the mean rate into its terms, tell, draw."""
+"""`jaxsoc budget`: split the mean rate into its terms, print, draw."""
 
 from functools import partial
 from typing import Any
@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from jaxsoc import plots
 from jaxsoc.experiments import budgets
 from jaxsoc.experiments.budget import checked_choice
 from jaxsoc.experiments.cost import memory_of_budgets
 
 from .config import BudgetConfig
-from .report import Job, Outcome, table_of, with_bar
+from .report import Job, Outcome, Progress, table_of
 from .upscale import checked_design, foreseen
 
 
@@ -22,11 +23,11 @@ def budget(config: BudgetConfig) -> Job:
     """
     checked_choice(config.order, config.of)
     design, supplied = checked_design(config)
-    options = {"order": config.order, "of": config.of}
 
-    def work(console: Console) -> Outcome:
-        make = lambda p: budgets(design, supplied, progress=p, **options)
-        return Outcome(with_bar(console, make), _print_table)
+    def work(progress: Progress) -> Outcome:
+        choice = {"order": config.order, "of": config.of}
+        found = budgets(design, supplied, progress=progress, **choice)
+        return Outcome(found, _print_table)
 
     needed = memory_of_budgets(design, supplied, order=config.order)
     figures = {f"budget_{k}": partial(_figure, k) for k in design.kinetics}
@@ -34,8 +35,6 @@ def budget(config: BudgetConfig) -> Job:
 
 
 def _figure(kinetics: str, results: Any) -> Any:
-    from jaxsoc import plots
-
     return plots.figure_budget(results.sel(kinetics=[kinetics]))
 
 
@@ -67,12 +66,10 @@ def _print_table(console: Console, results: Any) -> None:
 
 def _distinct(of_kind: Any) -> dict[str, Any]:
     """Soils by correlation, or the one that all share since it starts uniform."""
-    every = {
-        str(name): of_kind.sel(correlation=name, drop=True)
-        for name in of_kind.correlation.values
-    }
-    first = next(iter(every.values()))
-    shared = len(every) > 1 and all(map(first.equals, every.values()))
+    names = of_kind.correlation.values
+    every = {str(n): of_kind.sel(correlation=n, drop=True) for n in names}
+    first, *others = every.values()
+    shared = others and all(map(first.equals, others))
     return {"all correlations": first} if shared else every
 
 
@@ -82,7 +79,7 @@ def _number(value: float, digits: int) -> str:
 
 
 def _parts(one: Any) -> dict[str, np.ndarray]:
-    """What is told of a case: terms of order 2 one by one, the others by order."""
+    """Rows of a case: terms of order 2 one by one, the others by order."""
     parts = {"all cells": one.exact, "mean field": one.mean_field}
     second = one.contribution.isel(term=one.term_order == 2).fillna(0)
     parts |= {str(term.term.values): term for term in second.transpose() if term.any()}

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from jaxsoc.experiments import (
-    Design,
-    case,
-    draw_member,
-    examples,
-    forecasts,
-    run,
-    varying_of,
-)
+from jaxsoc import experiments, plots
+from jaxsoc.experiments import Design
 from jaxsoc.experiments.cost import memory_of_run
 from jaxsoc.experiments.design import case_axes
 from jaxsoc.experiments.soils import model_of
+from jaxsoc.io import load_closure
 from jaxsoc.solve import History
 from jaxsoc.upscale import (
     FITTED,
@@ -40,19 +35,18 @@ from .closure_config import (
     FitClosureConfig,
     PredictConfig,
     TrainedConfig,
-    load_by_name,
-    refuse_seen,
 )
 from .closure_table import print_forecasts, print_predictions
-from .report import Job, Outcome, with_bar
+from .report import Job, Outcome, Progress
 from .upscale import checked_design, foreseen
 
 # Where the default of `fit_closure` is too fast or too slow.
 _RATES = {"learned": 0.01, "functions_of_means": 0.05}
 _HOURS_PER_STEP = 3.0  # of the solver within a fit
 _BATCH = 4  # cores of a step
+_FIGURES = {"closure": plots.figure_closures}
 
-_Closures = dict[str, AbstractMacroModel | FittedClosure]
+_Case = tuple[str, str, str]
 
 
 def compare(config: CompareConfig) -> Job:
@@ -60,24 +54,24 @@ def compare(config: CompareConfig) -> Job:
 
     **Raises:** `ValueError` for whatever does not fit.
     """
-    design, names = config.checked()
-    loaded = load_by_name(config.load, design, names)
-    refuse_seen(config)
+    design, case = config.checked()
+    loaded = _loaded(config.load, design, case)
+    _refuse_seen(config)
     # Unseen cores are the next members of the same seed.
     total = config.training + config.unseen
 
-    def work(console: Console) -> Outcome:
-        cores = _drawn(console, design, names, total)
+    def work(progress: Progress) -> Outcome:
+        cores = experiments.examples(design, *case, range(total), progress=progress)
         training, unseen = map(
             cores.part, np.split(np.arange(cores.cores), [config.training])
         )
-        made = _made(console, config, design, names, training, loaded)
+        made = _made(progress, config, design, case, training, loaded)
         options = {"names": range(config.training, total), "training": training}
-        found = with_bar(
-            console, lambda p: forecasts(design, made, unseen, progress=p, **options)
+        found = experiments.forecasts(
+            design, made, unseen, progress=progress, **options
         )
-        tell = lambda console, results: print_forecasts(console, config, results)
-        return Outcome(found, tell, _loaded(config))
+        tell = partial(print_forecasts, config=config)
+        return Outcome(found, tell, _provenance(config))
 
     instead = {fitted.name for fitted in loaded.values()}
     fits = [n for n in config.closures if n in FITTED and n not in instead]
@@ -92,19 +86,18 @@ def fit(config: FitClosureConfig) -> Job:
 
     **Raises:** `ValueError` for whatever does not fit.
     """
-    design, names = config.checked()
+    design, case = config.checked()
     path, name = config.target, config.closure
     checkpoint = path.with_name(f"{path.stem}-{_fingerprint(config)}.checkpoint")
 
-    def work(console: Console) -> Outcome:
-        if checkpoint.exists():
-            console.print(f"going on from {checkpoint.name}", highlight=False)
-        training = _drawn(console, design, names, config.training)
-        start = _start(name, design, names, training)
-        fitted, history = _fitted(console, config, name, start, training, checkpoint)
+    def work(progress: Progress) -> Outcome:
+        members = range(config.training)
+        training = experiments.examples(design, *case, members, progress=progress)
+        start = _start(name, design, case, training)
+        fitted, history = _fitted(progress, config, name, start, training, checkpoint)
         kinds = ("kinetics", "heterogeneity", "correlation")
         about = {
-            "case": dict(zip(kinds, names, strict=True)),
+            "case": dict(zip(kinds, case, strict=True)),
             **config.model_dump(include={"seed", "training", "steps"}),
             "best_step": history.best,
             "validation_error": float(np.nanmin(history.validation)),
@@ -118,10 +111,12 @@ def fit(config: FitClosureConfig) -> Job:
                 f"respiration on cores set aside, step {history.best} of {config.steps}"
             )
 
-        return Outcome(FittedClosure.on(name, names[0], fitted, training), tell, about)
+        return Outcome(FittedClosure.on(name, case[0], fitted, training), tell, about)
 
     said = f"{_cores_of(design, config.training)}, and a fit of {config.steps} steps"
-    return Job(work, lambda: said, _memory(design, config.training, config.steps))
+    needed = _memory(design, config.training, config.steps)
+    before = f"going on from {checkpoint.name}" if checkpoint.exists() else ""
+    return Job(work, lambda: said, needed, before=before)
 
 
 def predict(config: PredictConfig) -> Job:
@@ -129,24 +124,27 @@ def predict(config: PredictConfig) -> Job:
 
     **Raises:** `ValueError` for whatever does not fit.
     """
-    config = config.filled()
-    design, names = config.checked()
-    loaded = load_by_name(config.load, design, names)
+    if not config.load:
+        raise ValueError("no closure to predict with: use --load FILE.json")
+    if config.fields is None:
+        raise ValueError("no fields to predict from: use --fields FILE")
+    config = config.filled(load_closure(config.load[0]))
+    names = config.case
     design, supplied = checked_design(config)
+    loaded = _loaded(config.load, design, names)
     correlations = case_axes(design, supplied)["correlation"]
 
-    def work(console: Console) -> Outcome:
-        member = draw_member(design, 0, supplied)
-        soils = [case(design, member, *names, one) for one in correlations]
+    def work(progress: Progress) -> Outcome:
+        member = experiments.draw_member(design, 0, supplied)
+        soils = [experiments.case(design, member, *names, one) for one in correlations]
         known = np.full((len(soils), design.times.size), np.nan)
         if config.distributed:
-            whole = with_bar(console, lambda p: run(design, supplied, progress=p))
+            whole = experiments.run(design, supplied, progress=progress)
             known = whole.values("respiration")[0, 0, :, 0]
         cores = Examples(*_by_core(soils), design.times, known)
-        make = lambda progress: forecasts(
-            design, loaded, cores, names=correlations, progress=progress
-        )
-        return Outcome(with_bar(console, make), print_predictions, _loaded(config))
+        options = {"names": correlations, "progress": progress}
+        found = experiments.forecasts(design, loaded, cores, **options)
+        return Outcome(found, print_predictions, _provenance(config))
 
     needed = memory_of_run(design, supplied)
 
@@ -160,6 +158,50 @@ def predict(config: PredictConfig) -> Job:
         return f"{predictions}, and {foreseen(design, supplied, needed)}"
 
     return Job(work, said, needed, _FIGURES)
+
+
+def _loaded(
+    paths: Sequence[Path], design: Design, case: Sequence[str]
+) -> dict[str, FittedClosure]:
+    """Fitted closures by the names of their files.
+
+    **Raises:** `ValueError` for a file that is none, two of one name, or a closure of
+    other kinetics than those of the case.
+    """
+    model, varying = model_of(design, case[0]), _varying(design, case)
+    found: dict[str, FittedClosure] = {}
+    for path in paths:
+        if path.stem in found:
+            raise ValueError(f"two closures are called {path.stem}: rename a file")
+        found[path.stem] = load_closure(path)
+        try:
+            found[path.stem].check(model, varying)
+        except ValueError as error:
+            raise ValueError(f"{path.name}: {error}") from None
+    return found
+
+
+def _refuse_seen(config: CompareConfig) -> None:
+    """Raises `ValueError` for a closure that was fitted on cores to judge it by."""
+    for path in config.load:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        seen = known.get("training")
+        if not isinstance(seen, int):
+            warnings.warn(
+                f"{path.name} does not say which cores it was fitted on: unseen ones "
+                "may be some of them",
+                stacklevel=2,
+            )
+        elif known.get("seed") == config.seed and seen > config.training:
+            raise ValueError(
+                f"{path.name} was fitted on {seen} cores of seed {config.seed}, and "
+                f"unseen ones would be some of them: use training {seen}, or another "
+                "seed"
+            )
+
+
+def _varying(design: Design, case: Sequence[str]) -> tuple[str, ...]:
+    return experiments.varying_of(case[0], case[1], design)
 
 
 def _cores_of(design: Design, count: int) -> str:
@@ -176,50 +218,41 @@ def _memory(design: Design, cores: int, steps: int) -> int:
     return 8 * (cores * each + _BATCH * steps)
 
 
-def _loaded(config: CompareConfig | PredictConfig) -> dict[str, Any]:
+def _provenance(config: CompareConfig | PredictConfig) -> dict[str, Any]:
     return {"loaded": [str(path) for path in config.load]}
 
 
-def _figure(results: Any) -> Any:
-    from jaxsoc import plots
-
-    return plots.figure_closures(results)
-
-
-_FIGURES = {"closure": _figure}
-
-
-def _drawn(console, design: Design, names, count: int) -> Examples:
-    law, kind, correlation = names
-    work = lambda progress: examples(
-        design, law, kind, correlation, range(count), progress=progress
-    )
-    return with_bar(console, work)
-
-
-def _made(console, config: CompareConfig, design, names, training, loaded) -> _Closures:
+def _made(
+    progress: Progress,
+    config: CompareConfig,
+    design: Design,
+    case: _Case,
+    training: Examples,
+    loaded: dict[str, FittedClosure],
+) -> dict[str, AbstractMacroModel | FittedClosure]:
     """Closures by what to call them: given ones, fitted ones, and those as they are."""
     instead = {fitted.name for fitted in loaded.values()}
-    made: _Closures = {}
+    made: dict[str, AbstractMacroModel] = {}
     for name in dict.fromkeys(("mean_field", *config.closures)):
         if name in instead:
             continue
-        made[name] = start = _start(name, design, names, training)
+        made[name] = start = _start(name, design, case, training)
         if name in FITTED:
             try:
-                made[name], _ = _fitted(console, config, name, start, training)
+                made[name], _ = _fitted(progress, config, name, start, training)
             except ValueError as error:
                 warnings.warn(f"{name} stays as it starts: {error}", stacklevel=2)
     return made | loaded
 
 
-def _start(name, design: Design, names, training: Examples) -> AbstractMacroModel:
-    model = model_of(design, names[0])
-    return closure(name, model, varying_of(names[0], names[1], design), training)
+def _start(
+    name: str, design: Design, case: _Case, training: Examples
+) -> AbstractMacroModel:
+    return closure(name, model_of(design, case[0]), _varying(design, case), training)
 
 
 def _fitted(
-    console: Console,
+    progress: Progress,
     config: TrainedConfig,
     name: str,
     start: AbstractMacroModel,
@@ -227,22 +260,17 @@ def _fitted(
     checkpoint: Path | None = None,
 ) -> tuple[AbstractMacroModel, History]:
     longest = float(np.diff(training.times).max())
-
-    def fit(progress: Callable) -> tuple[AbstractMacroModel, History]:
-        show = lambda done, total, what: progress(done, total, f"{name}, {what}")
-        return fit_closure(
-            start,
-            training,
-            steps=config.steps,
-            batch=_BATCH,
-            learning_rate=_RATES.get(name, 0.03),
-            solver_steps=max(1, round(longest / _HOURS_PER_STEP)),
-            seed=config.seed,
-            checkpoint=checkpoint,
-            progress=show,
-        )
-
-    return with_bar(console, fit)
+    return fit_closure(
+        start,
+        training,
+        steps=config.steps,
+        batch=_BATCH,
+        learning_rate=_RATES.get(name, 0.03),
+        solver_steps=max(1, round(longest / _HOURS_PER_STEP)),
+        seed=config.seed,
+        checkpoint=checkpoint,
+        progress=lambda done, total, what: progress(done, total, f"{name}, {what}"),
+    )
 
 
 def _by_core(soils) -> tuple[Any, Any]:

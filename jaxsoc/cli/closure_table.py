@@ -10,7 +10,7 @@ from .closure_config import CompareConfig
 from .report import table_of
 
 
-def print_forecasts(console: Console, config: CompareConfig, results: Any) -> None:
+def print_forecasts(console: Console, results: Any, config: CompareConfig) -> None:
     """Errors of closures on unseen cores, the best first."""
     names = (results.attrs[n] for n in ("kinetics", "heterogeneity", "correlation"))
     case = ", ".join(name.replace("_", " ") for name in names)

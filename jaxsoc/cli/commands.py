@@ -11,7 +11,7 @@ import typer
 from .closure_config import CompareConfig, FitClosureConfig, PredictConfig
 from .config import BudgetConfig, UpscaleConfig
 from .fit_config import FitConfig
-from .options import Config, as_toml, read_config, unknown
+from .options import Config, as_toml, check_known, read_config
 
 VERBS: dict[str, type[Config]] = {
     "upscale": UpscaleConfig,
@@ -60,14 +60,12 @@ def _command(verb: str, config: type[Config]) -> Callable[..., None]:
         from .report import carry_out
 
         path, quiet, dry_run = (given.pop(name) for name in shared)
-        told = {field: _value(config, field, value) for field, value in given.items()}
+        options = {field: _value(config, field, one) for field, one in given.items()}
         prepare = getattr(import_module(f".{module}", __package__), name or module)
-        read = read_config(path, told, config)
+        read = read_config(path, options, config)
         carry_out(prepare, read, quiet=quiet, dry_run=dry_run)
 
     made = [_parameter(config, field) for field in config.on_command_line()]
-    hidden = Annotated[str | None, typer.Option(hidden=True)]
-    made += [_keyword(field, None, hidden) for field in config.renamed]
     made += [_keyword(o.name, o.default, o.annotation) for o in shared.values()]
     called.__doc__ = config.__doc__
     called.__annotations__ = {one.name: one.annotation for one in made}
@@ -97,8 +95,8 @@ def _parameter(config: type[Config], name: str) -> inspect.Parameter:
 
 def _value(config: type[Config], name: str, given: Any) -> Any:
     """What was given as the configuration takes it; None for nothing."""
-    field = config.model_fields.get(name)
-    if not given or field is None:
+    field = config.model_fields[name]
+    if not given:
         return given if isinstance(given, str) else None
     if isinstance(field.default, bool):
         return not field.default
@@ -124,8 +122,7 @@ def show_config(
 ) -> None:
     """Print what a verb can be told (by default upscale), with defaults, as TOML."""
     name = " ".join(verb or ["upscale"])
-    if name not in VERBS:
-        raise ValueError(unknown("verb", name, list(VERBS)))
+    check_known("verb", name, VERBS)
     if not show:
         raise ValueError("nothing to do with the configuration: use --show")
     print(f"# jaxsoc {name} --config FILE.toml\n\n{as_toml(VERBS[name]())}", end="")

@@ -1,28 +1,25 @@
-"""What `jaxsoc upscale` and `jaxsoc budget` can be told."""
+"""Options of `jaxsoc upscale` and `jaxsoc budget`."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AllowInfNan
+from pydantic import AfterValidator, AllowInfNan
 
 from jaxsoc.experiments import SCENARIOS, Design
 from jaxsoc.experiments.scenarios import HETEROGENEITY
 from jaxsoc.models import TwoPoolParameters
 from jaxsoc.physics.grids import CellGrid
 from jaxsoc.physics.kinetics import KINETICS
-from jaxsoc.physics.mortality import (
-    LinearMortalityConstants,
-    PowerMortalityConstants,
-)
+from jaxsoc.physics.mortality import LinearMortalityConstants, PowerMortalityConstants
 from jaxsoc.physics.parameters import declarations, default
 from jaxsoc.solve import Adaptive, Steps
 from jaxsoc.solve.methods import COURANT
 from jaxsoc.upscale.fields import CORRELATIONS, Acceptance, Generator
 from jaxsoc.upscale.spectral import PUBLISHED_EXPONENT
 
-from .options import FIGURES, FOLDER, OUT, Config, option, unknown
+from .options import FIGURES, FOLDER, OUT, Config, check_known, option
 
 _ALIASES = {
     "lin": "linear",
@@ -31,6 +28,14 @@ _ALIASES = {
     "imm": "inverse_michaelis_menten",
 }
 
+
+def _canonical(name: str) -> str:
+    plain = name.strip().lower().replace("-", "_")
+    return _ALIASES.get(plain, plain)
+
+
+KineticsName = Annotated[str, AfterValidator(_canonical)]
+"""The name that jaxsoc uses for what a user may call "MM"."""
 
 _MOST_STEPS = 2**31  # between two saved times
 _SOIL = partial(default, TwoPoolParameters)
@@ -50,13 +55,9 @@ class SoilConfig(Config):
     """Numbers of the soil that all kinetics share."""
 
     carbon_use_efficiency: float = option(
-        default(TwoPoolParameters, "carbon_use_efficiency"),
-        None,
-        "What becomes biomass",
+        _SOIL("carbon_use_efficiency"), None, "What becomes biomass"
     )
-    input: float = option(
-        default(TwoPoolParameters, "input"), "mgC/g/h", "Of substrate"
-    )
+    input: float = option(_SOIL("input"), "mgC/g/h", "Of substrate")
     mortality_rate: float = option(_MORTALITY("rate"), "1/h", "Of biomass")
     mortality_exponent: float = option(_MORTALITY("exponent"), None, "1: linear")
 
@@ -92,15 +93,23 @@ class GeneratorConfig(Config):
         None, "mgC/g", "Of a cell of an accepted field, if limited"
     )
 
+    def made(self) -> Generator:
+        """The generator of fields."""
+        rule = Acceptance(
+            self.largest_uncorrelated, self.least_correlation, self.largest_substrate
+        )
+        rule = rule if self.keep == "accepted" else None
+        equal = self.variance == "equal"
+        return Generator(self.exponent, self.dead_fraction, equal, rule)
+
 
 class UpscaleConfig(Config):
     """Run heterogeneous and homogeneous soil cores and compare their respiration."""
 
     results: ClassVar[str] = "upscale.nc"
-    renamed: ClassVar[Mapping[str, str]] = {"parameters": "parameter_spread"}
 
     scenario: int = option(2, "N", "1: steady state, 20 years; 2: transient, 200 days")
-    kinetics: list[str] | None = option(
+    kinetics: list[KineticsName] | None = option(
         None, "NAMES", f"Comma-separated: {', '.join(KINETICS)}"
     )
     heterogeneity: list[str] = option(
@@ -141,19 +150,20 @@ class UpscaleConfig(Config):
     soil: SoilConfig = SoilConfig()
     cells: CellsConfig = CellsConfig()
     generator: GeneratorConfig = GeneratorConfig()
-    constants: dict[str, dict[str, float]] = option({}, None, _constants_text())
+    constants: dict[KineticsName, dict[str, float]] = option(
+        {}, None, _constants_text()
+    )
 
     def design(self) -> Design:
         """The experiment; raises `ValueError` for choices that are not possible."""
         soil, cells = self.soil, self.cells
-        mortality = LinearMortalityConstants(soil.mortality_rate)
-        if soil.mortality_exponent != 1.0:
-            mortality = PowerMortalityConstants(
-                soil.mortality_rate, soil.mortality_exponent
-            )
+        rate, exponent = soil.mortality_rate, soil.mortality_exponent
+        mortality = LinearMortalityConstants(rate)
+        if exponent != 1.0:
+            mortality = PowerMortalityConstants(rate, exponent)
         return Design(
             scenario=self.scenario,
-            kinetics=self._kinetics(),
+            kinetics=tuple(self.laws),
             heterogeneity=tuple(self.heterogeneity),
             correlation=None if self.correlation is None else tuple(self.correlation),
             members=self.members,
@@ -164,7 +174,7 @@ class UpscaleConfig(Config):
             every=self.every,
             duration=None if self.days is None else 24.0 * self.days,
             grid=CellGrid(cells.shape, cells.edge, cells.bulk_density),
-            generator=self._generator(),
+            generator=self.generator.made(),
             constants=self._constants(),
             mortality=mortality,
             carbon_use_efficiency=soil.carbon_use_efficiency,
@@ -173,35 +183,22 @@ class UpscaleConfig(Config):
             tolerance=self.tolerance,
         )
 
-    def _kinetics(self):
+    @property
+    def laws(self) -> Sequence[str]:
+        """Names of the kinetics, by default those of the scenario."""
         if self.kinetics is not None:
-            return tuple(map(canonical_kinetics, self.kinetics))
+            return self.kinetics
         # An unknown scenario is refused by `Design`, in its own words.
         return SCENARIOS.get(self.scenario, SCENARIOS[2]).kinetics
 
-    def _generator(self):
-        given = self.generator
-        rule = Acceptance(
-            given.largest_uncorrelated, given.least_correlation, given.largest_substrate
-        )
-        return Generator(
-            given.exponent,
-            given.dead_fraction,
-            given.variance == "equal",
-            rule if given.keep == "accepted" else None,
-        )
-
     def _constants(self):
         constants = {}
-        for name, given in self.constants.items():
-            kinetics = canonical_kinetics(name)
-            if kinetics not in KINETICS:
-                raise ValueError(unknown("kinetics", name, list(KINETICS)))
+        for kinetics, given in self.constants.items():
+            check_known("kinetics", kinetics, KINETICS)
             cls = KINETICS[kinetics].constants
             known = [declaration.name for declaration in declarations(cls)]
-            for key in given:
-                if key not in known:
-                    raise ValueError(unknown(f"constant of {name}", key, known))
+            for name in given:
+                check_known(f"constant of {kinetics}", name, known)
             constants[kinetics] = cls(**given)
         return constants
 
@@ -215,14 +212,12 @@ class UpscaleConfig(Config):
                 f"step must be longer than every / 2^31, got {self.step:g} hours and "
                 f"every {self.every:g}"
             )
-        match self.method:
-            case "fixed":
-                return Steps(0.1 if self.step is None else self.step, layout="whole")
-            case "adaptive":
-                return Adaptive()
-            case "substepped":
-                return Steps(courant=COURANT, layout="whole")
-        return None
+        known = {
+            "fixed": Steps(0.1 if self.step is None else self.step, layout="whole"),
+            "substepped": Steps(courant=COURANT, layout="whole"),
+            "adaptive": Adaptive(),
+        }
+        return known.get(self.method)
 
 
 class BudgetConfig(UpscaleConfig):
@@ -243,9 +238,3 @@ class BudgetConfig(UpscaleConfig):
     of: str = option(
         "respiration", "FLUX", "respiration, decomposition, mortality or growth"
     )
-
-
-def canonical_kinetics(name: str) -> str:
-    """The name that jaxsoc uses for what a user may call "MM"."""
-    plain = name.strip().lower().replace("-", "_")
-    return _ALIASES.get(plain, plain)

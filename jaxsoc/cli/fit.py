@@ -1,23 +1,22 @@
-"""`jaxsoc fit`: fit, tell, draw; a fit that fails is a row of the table."""
+"""`jaxsoc fit`: fit, print, draw; a fit that fails is a row of the table."""
 
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from pathlib import Path
 
 import jax
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from jaxsoc.experiments import Incubation, kinetics_problem, respiration_problems
 from jaxsoc.infer import Fit, Problem, fit_all, fits_table, quantity_of
 from jaxsoc.io import load_respiration
 from jaxsoc.observe import QUANTITIES, Respiration, standard_choice
+from jaxsoc.plots.fits import PANELS, figure_fits
 
-from .config import canonical_kinetics
 from .fit_config import FitConfig
-from .report import Job, Outcome, with_bar
+from .report import Job, Outcome, Progress, table_of
 
 _EVALUATIONS = 100  # of each start, after its first
 
@@ -27,15 +26,17 @@ def fit(config: FitConfig) -> Job:
 
     **Raises:** `ValueError` for whatever does not fit.
     """
-    from jaxsoc.plots.fits import PANELS
-
     config.check()
     problems = _problems(config)
-    options: dict[str, Any] = {"starts": config.starts, "max_steps": _EVALUATIONS}
-    options["key"] = jax.random.key(config.seed)
 
-    def work(console: Console) -> Outcome:
-        fits = with_bar(console, lambda p: fit_all(problems, progress=p, **options))
+    def work(progress: Progress) -> Outcome:
+        fits = fit_all(
+            problems,
+            starts=config.starts,
+            max_steps=_EVALUATIONS,
+            key=jax.random.key(config.seed),
+            progress=progress,
+        )
         tell = lambda console, _: _print_table(console, fits)
         return Outcome(fits_table(fits), tell, {"seed": config.seed})
 
@@ -48,29 +49,28 @@ def fit(config: FitConfig) -> Job:
     )
     pages = -(-len({series for series, _ in problems}) // PANELS)
     names = ["fit"] if pages == 1 else [f"fit_{i}" for i in range(1, pages + 1)]
-    figures = {name: partial(_figure, i) for i, name in enumerate(names)}
+    figures = {name: partial(figure_fits, page=i) for i, name in enumerate(names)}
     return Job(work, lambda: said, needed, figures)
 
 
 def _problems(config: FitConfig) -> dict[tuple[str, str], Problem]:
-    incubation = Incubation(free=tuple(config.free))
     if config.series is not None:
         return respiration_problems(
-            _chosen(config),
-            config.laws,
-            incubation=incubation,
+            _chosen(config, config.series),
+            config.kinetics,
+            incubation=Incubation(free=tuple(config.free)),
             independent_errors=config.independent_errors,
         )
-    target, on = canonical_kinetics(config.to), config.on
+    target, on = config.to, config.on
     return {
         (f"{target} {on}", law): kinetics_problem(law, target, to=on)
-        for law in config.laws
+        for law in config.kinetics
     }
 
 
-def _chosen(config: FitConfig) -> list[Respiration]:
+def _chosen(config: FitConfig, path: Path) -> list[Respiration]:
     collection = load_respiration(
-        config.series or "",
+        path,
         unit=config.unit,
         time_unit=config.time_unit,
         soil_carbon=config.soil_carbon,
@@ -88,10 +88,7 @@ def _chosen(config: FitConfig) -> list[Respiration]:
 
 
 def _print_table(console: Console, fits: Mapping[tuple[str, str], Fit]) -> None:
-    table = Table()
-    table.add_column("fit, constant")
-    for heading in ("value", "± standard error"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = table_of("fit, constant", "value", "± standard error", wrapped=True)
     table.add_column("unit", no_wrap=True)
     for (series, law), fit in fits.items():
         table.add_section()
@@ -107,21 +104,11 @@ def _print_table(console: Console, fits: Mapping[tuple[str, str], Fit]) -> None:
         if not fit.sound:
             table.add_row(f"  {_short(fit.reason)}", style="yellow")
     console.print(table)
-    counted = Counter(fit.outcome.name for fit in fits.values())
-    said = ", ".join(
-        f"{n} {name.lower().replace('_', ' ')}" for name, n in counted.items()
-    )
+    named = (fit.outcome.name.lower().replace("_", " ") for fit in fits.values())
+    said = ", ".join(f"{n} {name}" for name, n in Counter(named).items())
     median = np.nanmedian([fit.r_squared for fit in fits.values()])
     console.print(f"{len(fits)} fits: {said}; median R² {median:.4f}")
 
 
 def _short(text):
     return text.replace("soil.", "")
-
-
-def _figure(page: int, results: Any) -> Any:
-    from jaxsoc.plots.fits import PANELS, figures_fits
-
-    place = slice(page * PANELS, (page + 1) * PANELS)
-    (figure,) = figures_fits(results.isel(series=place))
-    return figure

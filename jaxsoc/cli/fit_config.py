@@ -1,14 +1,14 @@
-"""What `jaxsoc fit` can be told, checked before anything is computed."""
+"""Options of `jaxsoc fit`, checked before anything is computed."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import field_validator
+from pydantic import Field, PositiveInt, field_validator
 
 from jaxsoc.experiments import Incubation
 
-from .config import canonical_kinetics
-from .options import FIGURES, FOLDER, OUT, Config, option
+from .config import KineticsName
+from .options import FIGURES, FOLDER, OUT, Config, check_different, option
 
 
 class FitConfig(Config):
@@ -16,10 +16,10 @@ class FitConfig(Config):
 
     results: ClassVar[str] = "fit.nc"
 
-    kinetics: list[str] = option(
+    kinetics: list[KineticsName] = option(
         ["multiplicative"], "NAMES", "Comma-separated, to be fitted"
     )
-    to: str = option("michaelis_menten", "NAME", "Kinetics to fit to")
+    to: KineticsName = option("michaelis_menten", "NAME", "Kinetics to fit to")
     on: str = option(
         "biomass", "WHAT", "biomass, substrate, co2, respiration or mean_rate"
     )
@@ -27,7 +27,9 @@ class FitConfig(Config):
     id: list[str] = option(
         [], "NAME", "A series of FILE; may be repeated", repeated=True
     )
-    first: int | None = option(None, "N", "At most N series, three of each study")
+    first: PositiveInt | None = option(
+        None, "N", "At most N series, three of each study"
+    )
     unit: str | None = option(None, "UNIT", "Of values in FILE, for example ugC/g/d")
     time_unit: str | None = option(None, "UNIT", "Of times in FILE: h or d")
     soil_carbon: float | None = option(None, "MGC/G", "Where FILE does not say")
@@ -41,8 +43,8 @@ class FitConfig(Config):
         "Fitted beside the constants: initial_substrate, initial_biomass, "
         "mortality.rate, carbon_use_efficiency, or none",
     )
-    starts: int = option(8, "N", "Of the search, each fit")
-    seed: int = option(0, "N", "Of the starts")
+    starts: PositiveInt = option(8, "N", "Of the search, each fit")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = option(0, "N", "Of the starts")
     out: Path = option(FOLDER, *OUT)
     figures: bool = option(True, *FIGURES)
 
@@ -51,21 +53,9 @@ class FitConfig(Config):
     def _none(cls, given: Any) -> Any:
         return [] if given == ["none"] else given
 
-    @property
-    def laws(self) -> list[str]:
-        """Names of the kinetics to fit, as jaxsoc calls them."""
-        laws = [canonical_kinetics(name) for name in self.kinetics]
-        if len(set(laws)) < len(laws):
-            raise ValueError(f"kinetics names one twice: {', '.join(self.kinetics)}")
-        return laws
-
     def check(self) -> None:
         """Refuses what does not fit together: `ValueError` in one line."""
-        for name, value in (("first", self.first), ("starts", self.starts)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must lie in [0, 2^63), got {self.seed}")
+        check_different("kinetics", self.kinetics)
         if self.series is not None and self.changed & {"to", "on"}:
             raise ValueError(
                 "to and on name a kinetics to fit to; with series, leave out"

@@ -2,10 +2,14 @@
 
 import os
 import sys
+from importlib.metadata import version as installed
 from io import TextIOWrapper
 from typing import Annotated, NoReturn, cast
 
+import jax
 import typer
+
+from jaxsoc.solve import use_all_cores
 
 from . import interrupt
 from .commands import app
@@ -20,10 +24,6 @@ _ABORTED = 130  # what typer makes of an interrupt
 
 def main() -> None:
     """Entry point: any foreseen failure is one line on standard error, exit code 2."""
-    import jax
-
-    from jaxsoc.solve import use_all_cores
-
     use_all_cores()
     jax.config.update("jax_enable_x64", True)
     interrupt.install()
@@ -62,18 +62,8 @@ def _interrupted() -> NoReturn:
 
 def _print_version(wanted: bool) -> bool:
     if wanted:
-        from importlib.metadata import version
-
-        print(f"jaxsoc {version('jaxsoc')}")
+        print(f"jaxsoc {installed('jaxsoc')}")
         raise typer.Exit
-    return wanted
-
-
-def _keep_none(wanted: bool) -> bool:
-    if wanted:
-        import jax
-
-        jax.config.update("jax_enable_compilation_cache", False)
     return wanted
 
 
@@ -87,9 +77,10 @@ def options(
         bool,
         typer.Option(
             "--no-cache",
-            callback=_keep_none,
             help="Compile anew, and keep no compiled programs for the next run.",
         ),
     ] = False,
 ) -> None:
     """Soil carbon from the pore to the globe."""
+    if no_cache:
+        jax.config.update("jax_enable_compilation_cache", False)

@@ -3,7 +3,7 @@
 import difflib
 import json
 import tomllib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -38,17 +38,16 @@ OUT, FIGURES = ("DIR", "For {results} and figures"), (None, "Write {results} alo
 
 
 class Config(BaseModel):
-    """What a verb, or a table of its file, can be told; every number is finite.
+    """Options of a verb, or of a table of its file; every number is finite.
 
     A field says what it is by an `Option`, which classes that inherit it share.
-    `results`: name of the file that the verb writes; `renamed`: names of before, and
-    what they are now; `file_only`: fields without an option on the command line;
-    `unused`: inherited fields that mean nothing, and to what.
+    `results`: name of the file that the verb writes; `file_only`: fields without an
+    option on the command line; `unused`: inherited fields that mean nothing, and to
+    what.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     results: ClassVar[str] = ""
-    renamed: ClassVar[Mapping[str, str]] = {}
     file_only: ClassVar[Collection[str]] = frozenset()
     unused: ClassVar[Mapping[str, str]] = {}
 
@@ -141,13 +140,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _check_keys(values: Mapping[str, Any], model: type[Config], where: str) -> None:
     known = model.known()
     for key, value in values.items():
-        if key in model.renamed:
-            raise ValueError(f"{where}{key} is called {model.renamed[key]} now")
-        if key in model.unused:
-            whom = model.unused[key]
+        if whom := model.unused.get(key):
             raise ValueError(f"{where}{key} means nothing to {whom}: leave it out")
-        if key not in known:
-            raise ValueError(f"{where}{unknown('key', key, list(known))}")
+        check_known("key", key, known, where)
         inner = known[key].annotation
         if isinstance(value, bool) and inner is not bool:
             raise ValueError(f"{where}{key} is neither true nor false, got {value}")
@@ -157,11 +152,22 @@ def _check_keys(values: Mapping[str, Any], model: type[Config], where: str) -> N
             _check_keys(value, inner, f"{where}[{key}] ")
 
 
-def unknown(what: str, received: str, known: Sequence[str]) -> str:
-    """A sentence about a name that is not known, with the nearest one that is."""
+def check_known(
+    what: str, received: str, known: Collection[str], where: str = ""
+) -> None:
+    """Refuses a name that is not known, with the nearest one that is: `ValueError`."""
+    if received in known:
+        return
     near = difflib.get_close_matches(received, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {what} {received!r}: {hint}known are {', '.join(known)}"
+    said = f"did you mean {near[0]!r}? " if near else ""
+    said += f"known are {', '.join(known)}"
+    raise ValueError(f"{where}unknown {what} {received!r}: {said}")
+
+
+def check_different(what: str, names: Collection[str]) -> None:
+    """Refuses a name that is given twice: `ValueError`."""
+    if len(set(names)) < len(names):
+        raise ValueError(f"{what} names one twice: {', '.join(names)}")
 
 
 def as_toml(config: Config) -> str:

@@ -1,4 +1,4 @@
-"""The one frame of commands: check, foresee, work, store, tell, draw."""
+"""The one frame of commands: check, foresee, work, store, print, draw."""
 
 import tempfile
 import time
@@ -9,19 +9,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.progress import TimeRemainingColumn as Remaining
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from rich.table import Table as Printed
 
 from jaxsoc.io import save_closure, save_dataset, to_dataset, writable_folder
+from jaxsoc.plots import save_figure
 from jaxsoc.tables import Table
 from jaxsoc.upscale import FittedClosure
 
 from . import cache, interrupt
 
+Progress = Callable[[float | int, int, str], None]
+"""Takes what is done, how much there is, and what comes next."""
+
 
 class Outcome(NamedTuple):
-    """What a command has computed, and how it tells it.
+    """What a command has computed, and how it is shown.
 
     `found`: the results; `tell`: prints them, given the console and their dataset, or
     the closure; `about`: provenance beside the configuration.
@@ -37,13 +41,14 @@ class Job(NamedTuple):
 
     `work`: computes; `foreseen`: what it will take, in words; `memory`: bytes it
     takes at a time, about; `figures`: by name, what draws them of the dataset, None
-    for one that there is no reason to draw.
+    for one that there is no reason to draw; `before`: printed before the work, if any.
     """
 
-    work: Callable[[Console], Outcome]
+    work: Callable[[Progress], Outcome]
     foreseen: Callable[[], str]
     memory: int
     figures: Mapping[str, Callable[[Any], Any]] = {}
+    before: str = ""
 
 
 def carry_out(
@@ -53,7 +58,7 @@ def carry_out(
     quiet: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Checks, works, stores results and figures, and tells what was found.
+    """Checks, works, stores results and figures, and prints what was found.
 
     **Arguments:** `prepare`: checks the configuration and says what is to be done;
     `dry_run`: only that.
@@ -72,7 +77,9 @@ def carry_out(
             console.print(f"{job.foreseen()}; nothing was run")
             return print_warnings(console, noticed)
         writable_folder(config.target.parent)
-        outcome = job.work(console)
+        if job.before:
+            console.print(job.before, highlight=False)
+        outcome = with_bar(console, job.work)
     about |= outcome.about
     results: Any = outcome.found
     write: Callable[[Path], Any] = partial(save_closure, results, attributes=about)
@@ -87,7 +94,8 @@ def carry_out(
     with console.status("drawing figures"):
         for name, draw in figures.items():
             try:
-                written += _drawn(draw(results), path.with_name(f"{name}.png"))
+                if (figure := draw(results)) is not None:
+                    written.append(save_figure(figure, path.with_name(f"{name}.png")))
             except Exception as error:  # the results are there, whatever it is
                 troubles.append(f"cannot draw {name}.png: {_said(error)}")
     seconds = time.perf_counter() - started
@@ -108,14 +116,6 @@ def _stored(write: Callable[[Path], Any], path: Path) -> tuple[Path, list[str]]:
         write(other)
         said = f"cannot write {str(path)!r} ({_said(error)})"
         return other, [f"{said}: the results are in {str(other)!r}"]
-
-
-def _drawn(figure: Any, path: Path) -> list[Path]:
-    from jaxsoc.plots import save_figure
-
-    if figure is None:
-        return []
-    return [save_figure(figure, path)]
 
 
 def _said(error: Exception) -> str:
@@ -182,31 +182,32 @@ def printer(**options: Any) -> Console:
     return Console(markup=False, emoji=False, **options)
 
 
-def table_of(first: str, *numbers: str, **options: Any) -> Printed:
-    """An empty table: a column of names, then columns of numbers on the right."""
+def table_of(
+    first: str, *numbers: str, wrapped: bool = False, **options: Any
+) -> Printed:
+    """An empty table: a column of names, then columns of numbers on the right.
+
+    **Arguments:** `wrapped`: names may take several lines; `options`: of the table.
+    """
     table = Printed(**options)
-    table.add_column(first, no_wrap=True)
+    table.add_column(first, no_wrap=not wrapped)
     for heading in numbers:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 
-def with_bar(console: Console, work: Callable) -> Any:
+def with_bar(console: Console, work: Callable[[Progress], Any]) -> Any:
     """Result of `work(progress)`, with a bar where there is a terminal to draw it."""
     if not console.is_terminal:  # a log has no use for a bar, nor for its last line
-        return work(lambda done, total, case: interrupt.check())
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        Remaining(),
-        TextColumn("{task.description}", markup=False),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
+        return work(lambda done, total, what: interrupt.check())
+    what = TextColumn("{task.description}", markup=False)
+    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), what
+    with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
 
-        def progress(done, total, case):
+        def progress(done: float | int, total: int, what: str) -> None:
             interrupt.check()
-            bar.update(task, completed=done, total=total, description=case)
+            bar.update(task, completed=done, total=total, description=what)
 
         return work(progress)
 

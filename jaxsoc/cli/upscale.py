@@ -1,22 +1,15 @@
-"""`jaxsoc upscale`: run, tell, draw."""
+"""`jaxsoc upscale`: run, print, draw."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
-from jaxsoc.experiments import (
-    Design,
-    Member,
-    Supplied,
-    draw_member,
-    estimate_cost,
-    run,
-    stream,
-    summarise,
-)
+from jaxsoc import experiments, plots
+from jaxsoc.experiments import Design, Member, Supplied
 from jaxsoc.experiments.cost import memory_of_run
 from jaxsoc.experiments.design import case_axes
 from jaxsoc.experiments.ensemble import chunk_size, memory_needed
@@ -25,7 +18,7 @@ from jaxsoc.physics.parameters import declarations
 from jaxsoc.tables import Table
 
 from .config import UpscaleConfig
-from .report import Job, Outcome, free_memory, table_of, with_bar
+from .report import Job, Outcome, Progress, free_memory, table_of
 
 
 def upscale(config: UpscaleConfig) -> Job:
@@ -45,13 +38,12 @@ def upscale(config: UpscaleConfig) -> Job:
         if store.path.exists():
             store.about()
 
-    def work(console: Console) -> Outcome:
-        def runs(progress: Callable) -> Table:
-            if streamed:
-                return stream(design, store, progress=progress, memory=limit)
-            return run(design, supplied, progress=progress)
-
-        found = with_bar(console, runs)
+    def work(progress: Progress) -> Outcome:
+        if streamed:
+            options = {"progress": progress, "memory": limit}
+            found = experiments.stream(design, store, **options)
+        else:
+            found = experiments.run(design, supplied, progress=progress)
         if config.figures:
             member()  # drawn here, so that what it warns of is noted with the rest
         return Outcome(found, lambda console, _: _print_summary(console, design, found))
@@ -60,7 +52,7 @@ def upscale(config: UpscaleConfig) -> Job:
         parts = f" in chunks of {chunk} members" if streamed else ""
         return foreseen(design, supplied, needed) + parts
 
-    member = cache(lambda: draw_member(design, 0, supplied))
+    member = cache(lambda: experiments.draw_member(design, 0, supplied))
     return Job(work, said, needed, _figures(design, member))
 
 
@@ -87,7 +79,7 @@ def checked_design(config: UpscaleConfig) -> tuple[Design, Supplied | None]:
 
 def foreseen(design: Design, supplied: Supplied | None, memory: int) -> str:
     """What the runs of a design will take, in words; a short piece of it is timed."""
-    cost = estimate_cost(design, supplied)
+    cost = experiments.estimate_cost(design, supplied)
     return (
         f"{cost.cases} cases of {cost.cells} cells, {len(design.times)} saved times, "
         f"{cost.steps:.2g} steps of a cell: about {cost.seconds:.3g} s and "
@@ -98,27 +90,22 @@ def foreseen(design: Design, supplied: Supplied | None, memory: int) -> str:
 def _print_summary(console: Console, design: Design, results: Table) -> None:
     members = f", mean of {design.members} members" if design.members > 1 else ""
     days = f"{design.hours / 24:g} days"
-    table = table_of(
-        "case",
-        "peak R\non day",
-        "peak R\nmgC/g/h",
-        "ratio to\nhomogeneous",
-        "final S\nmgC/g",
-        title=f"Scenario {design.scenario}, {days}{members}",
-    )
-    last = None
-    for row in summarise(results):
-        if row.kinetics != last:
-            table.add_section()
-            table.add_row(row.kinetics.replace("_", " "), style="bold")
-            last = row.kinetics
-        table.add_row(
-            f"  {row.heterogeneity} {row.correlation}",
-            f"{row.peak_day:.2f}",
-            f"{row.peak_respiration:.5g}",
-            "" if np.isnan(row.peak_ratio) else f"{row.peak_ratio:.3f}",
-            f"{row.final_substrate:.3f}",
-        )
+    headings = ["peak R\non day", "peak R\nmgC/g/h"]
+    headings += ["ratio to\nhomogeneous", "final S\nmgC/g"]
+    title = f"Scenario {design.scenario}, {days}{members}"
+    table = table_of("case", *headings, title=title)
+    rows = experiments.summarise(results)
+    for kinetics, cases in groupby(rows, key=lambda row: row.kinetics):
+        table.add_section()
+        table.add_row(kinetics.replace("_", " "), style="bold")
+        for row in cases:
+            table.add_row(
+                f"  {row.heterogeneity} {row.correlation}",
+                f"{row.peak_day:.2f}",
+                f"{row.peak_respiration:.5g}",
+                "" if np.isnan(row.peak_ratio) else f"{row.peak_ratio:.3f}",
+                f"{row.final_substrate:.3f}",
+            )
     console.print(table)
     worst = lambda name: np.nanmax(results.values(name))
     console.print(
@@ -130,39 +117,25 @@ def _print_summary(console: Console, design: Design, results: Table) -> None:
 def _figures(
     design: Design, member: Callable[[], Member]
 ) -> dict[str, Callable[[Any], Any]]:
-    from jaxsoc import plots
-
     def fields(results: Any) -> Any:
-        drawn = member().fields
-        substrate = {
-            name: np.asarray(drawn.substrate[name])
-            for name in map(str, results.correlation.values)
-        }
+        drawn, names = member().fields, plots.style.names(results, "correlation")
+        substrate = {name: drawn.substrate[name] for name in names}
         return plots.figure_fields(drawn.biomass, substrate, design.grid.edge)
 
     def parameters(_: Any) -> Any:
-        varying = {
-            kinetics: {
-                d.name: (
-                    getattr(drawn, d.name),
-                    getattr(design.nominal(kinetics), d.name),
-                    d.unit,
-                )
-                for d in declarations(type(drawn))
-            }
-            for kinetics, drawn in member().constants.items()
-            if drawn is not None
-        }
+        varying = {}
+        for kinetics, drawn in member().constants.items():
+            if drawn is not None:
+                fields, nominal = vars(drawn), vars(design.nominal(kinetics))
+                varying[kinetics] = {
+                    one.name: (fields[one.name], nominal[one.name], one.unit)
+                    for one in declarations(type(drawn))
+                }
         return plots.figure_parameters(varying) if varying else None
-
-    def of_means(draw: Callable, *case: str) -> Callable[[Any], Any]:
-        # Statistics over members have no axis of them.
-        whole = lambda r: r if "member" in r.dims else r.expand_dims("member")
-        return lambda results: draw(whole(results), *case)
 
     figures: dict[str, Callable[[Any], Any]] = {"fields": fields}
     for kinetics in design.kinetics:
-        figures[f"pools_{kinetics}"] = of_means(plots.figure_pools, kinetics)
-        figures[f"split_{kinetics}"] = of_means(plots.figure_split, kinetics)
-    growth = of_means(plots.figure_specific_respiration)
+        figures[f"pools_{kinetics}"] = partial(plots.figure_pools, kinetics=kinetics)
+        figures[f"split_{kinetics}"] = partial(plots.figure_split, kinetics=kinetics)
+    growth = plots.figure_specific_respiration
     return figures | {"specific_respiration": growth, "parameters": parameters}

@@ -8,7 +8,7 @@ from .figures import figure_parameters as figure_parameters
 from .figures import figure_pools as figure_pools
 from .figures import figure_specific_respiration as figure_specific_respiration
 from .figures import figure_split as figure_split
-from .fits import figures_fits as figures_fits
+from .fits import figure_fits as figure_fits
 from .sensitivity import figure_effects as figure_effects
 from .sensitivity import figure_sensitivity as figure_sensitivity
 from .style import STYLE as STYLE

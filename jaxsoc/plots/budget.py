@@ -1,5 +1,6 @@
 """The figure of a budget. `results` is the dataset of `experiments.budgets`."""
 
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -37,14 +38,12 @@ TERM_LINES = {
     "C_kK": style.line(BLACK, (0, (1, 1))),
     "C_BK": style.line(GREEN, (0, (3, 1, 1, 1, 1, 1))),
 }
+_COLOURS = 2 * (ORANGE, BLUE, VERMILION, GREEN, PURPLE, SKY)
+_DASHES, _MARKERS = 6 * ["-"] + 6 * ["--"], "osv^DxxDov^s"
+_THIN = {"linewidth": 1.0, "markersize": 3.5, "markevery": 0.12}
 _MORE_LINES = tuple(
-    style.line(
-        colour, dashes, linewidth=1.0, marker=marker, markersize=3.5, markevery=0.12
-    )
-    for dashes, markers in (("-", "osv^Dx"), ("--", "xDov^s"))
-    for colour, marker in zip(
-        (ORANGE, BLUE, VERMILION, GREEN, PURPLE, SKY), markers, strict=True
-    )
+    style.line(colour, dashes, marker=marker, **_THIN)
+    for colour, dashes, marker in zip(_COLOURS, _DASHES, _MARKERS, strict=True)
 )
 
 
@@ -61,11 +60,11 @@ def figure_budget(results: Any) -> Figure:
     **Arguments:** `results`: by kinetics, heterogeneity and correlation; select one
     kinetics or one heterogeneity first if there are many of both.
     """
-    names = lambda axis: [str(name) for name in results[axis].values]
+    names = partial(style.names, results)
     rows = list(product(names("kinetics"), names("heterogeneity")))
     every = names("correlation")
-    exact = lambda k, h: results.exact.sel(kinetics=k, heterogeneity=h)
-    same = [alike(exact(*names), names[1]) for names in rows]
+    of = lambda k, h: results.sel(kinetics=k, heterogeneity=h)
+    same = [alike(of(*row).exact, row[1]) for row in rows]
     columns = every[:1] if all(same) else every
     lines, rest = _term_lines(results)
     figure = Figure(figsize=(max(3.3 * len(columns) + 0.8, 7.4), 4.0 * len(rows) + 1.4))
@@ -74,27 +73,25 @@ def figure_budget(results: Any) -> Figure:
     )
     time, time_label = time_axis(results)
     for row, (kinetics, kind) in enumerate(rows):
-        of_row = results.sel(kinetics=kinetics, heterogeneity=kind)
+        of_row, uniform = of(kinetics, kind), same[row]
         pairs = axes[2 * row : 2 * row + 2]
-        for column, correlation in enumerate(columns):
-            upper, lower = pairs[:, column]
-            if same[row] and column:
+        for (upper, lower), correlation in zip(pairs.T, columns, strict=True):
+            if uniform and correlation != every[0]:
                 upper.set_axis_off()
                 lower.set_axis_off()
                 continue
             case = of_row.sel(correlation=correlation)
             _rates(upper, time, case, published=kind == "biochemical")
             _terms(lower, time, case, lines, rest)
-            one = same[row] and len(every) > 1
-            said = "all correlations" if one else correlation
+            said = "all correlations" if uniform and every[1:] else correlation
             upper.set_title(f"{_row_name(results, kinetics, kind)}, {said}")
         most = max(float(np.nanmax(np.abs(of_row[n].values))) for n in _RATES)
         for ax, what in zip(pairs[:, 0], ("rate", "terms"), strict=True):
             low, high = ax.get_ylim()
             ax.set_ylim(max(low, -_MOST * most), min(high, _MOST * most))
-            ax.set_ylabel(f"{what}\n(mgC g$^{{-1}}$ h$^{{-1}}$)")
-    for column in range(len(columns)):
-        last = [ax for ax in axes[:, column] if ax.axison][-1]
+            ax.set_ylabel(style.label(what, results.exact, "\n"))
+    for column in axes.T:
+        last = [ax for ax in column if ax.axison][-1]
         last.set_xlabel(time_label)
         last.tick_params(labelbottom=True)
     ncols = 4 if len(columns) > 2 else 3
@@ -116,7 +113,7 @@ def _row_name(results, kinetics, kind):
 def _term_lines(results):
     """Lines of the terms that matter most, by name, and the names of the others."""
     most = lambda name: np.nan_to_num(np.abs(results.contribution.sel(term=name))).max()
-    largest = {str(name): float(most(name)) for name in results.term.values}
+    largest = {name: float(most(name)) for name in style.names(results, "term")}
     least = _SMALL * float(np.nanmax(np.abs(results.exact.values)))
     ranked = sorted(largest, key=lambda name: -largest[name])
     chosen = {name for name in ranked[:_TERMS] if largest[name] > least}

@@ -42,15 +42,14 @@ def figure_closures(results: Any, core: int = 0) -> Figure:
     **Arguments:** `core`: place of the one that is drawn over time.
     """
     known = bool(np.isfinite(results.distributed.values).any())
-    names = [str(name) for name in results.closure.values]
-    lines = closure_lines(names)
-    if known:
-        figure = Figure(figsize=(10.2, 4.3))
-        left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
-        _errors(right, results, lines)
-    else:
-        figure = Figure(figsize=(6.6, 4.3))
-        left = figure.subplots()
+    lines = closure_lines(style.names(results, "closure"))
+    figure = Figure(figsize=(10.2 if known else 6.6, 4.3))
+    ratios = (1.25, 1) if known else (1,)
+    left, *right = figure.subplots(1, len(ratios), squeeze=False, width_ratios=ratios)[
+        0
+    ]
+    for ax in right:
+        _errors(ax, results, lines)
     _over_time(left, results.isel(core=core), lines)
     called = {"all cells (distributed)": _ALL_CELLS} if known else {}
     called |= {title(name): line for name, line in lines.items()}
@@ -76,56 +75,38 @@ def _over_time(ax, one, lines):
         values = one.respiration.sel(closure=name).values
         ax.plot(time, values, **line)
         if np.isnan(values).any():
-            _mark_end(ax, time, values, line)
+            # A cross where the run left what a soil can be, if it ever was that.
+            at = np.flatnonzero(np.isfinite(values))[-1:]
+            ax.plot(time[at], values[at], "x", color=line["color"], ms=7, mew=2)
         elif name == "mean_field" or not np.isfinite(whole).any():
             drawn.append(values)
     # Under the others, so that a closure that is right can be seen on it.
     ax.plot(time, whole, zorder=1.9, **_ALL_CELLS)
     finite = [np.nanmax(v) for v in drawn if np.isfinite(v).any()]
     ax.set_ylim(0, _HEADROOM * max(finite) if finite else None)
-    ax.set_xlim(time[0], time[-1])
-    ax.set_xlabel("time (days)")
-    ax.set_ylabel("respiration R (mgC g$^{-1}$ h$^{-1}$)")
+    ax.set(xlim=(time[0], time[-1]), xlabel="time (days)")
+    ax.set_ylabel(style.label("respiration R", one.respiration))
     ax.set_title(f"core {one.core.values}")
 
 
-def _mark_end(ax, time, values, line):
-    """A cross where a run left what a soil can be."""
-    last = np.flatnonzero(np.isfinite(values))
-    if last.size:
-        at = last[-1]
-        ax.plot(time[at], values[at], "x", color=line["color"], markersize=7, mew=2)
-
-
 def _errors(ax, results, lines):
-    percent = 100 * results.error.values
-    gone = np.isfinite(results.left.values).any(axis=1)
-    middle = np.array([np.median(row) for row in percent])
+    percent, left = 100 * results.error.values, results.left.values
+    gone, middle = np.isfinite(left).any(axis=1), np.median(percent, axis=1)
     names = list(lines)
     # Best on top, those without an error at the bottom.
     order = sorted(range(len(names)), key=lambda i: (gone[i], middle[i]))
     for place, i in enumerate(order):
-        line, row = lines[names[i]], percent[i]
+        color = lines[names[i]]["color"]
         if gone[i]:
-            first = np.nanmin(results.left.values[i])
-            many = f" ({int(np.isfinite(results.left.values[i]).sum())} cores)"
-            said = f"left on day {first:.3g}{many}"
-            ax.text(
-                0.98,
-                place,
-                said,
-                color=line["color"],
-                va="center",
-                ha="right",
-                transform=ax.get_yaxis_transform(),
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
-            )
+            many = np.isfinite(left[i]).sum()
+            said = f"left on day {np.nanmin(left[i]):.3g} ({many} cores)"
+            across, box = ax.get_yaxis_transform(), {"fc": "white", "ec": "none"}
+            how = {"va": "center", "ha": "right", "bbox": box | {"pad": 1.0}}
+            ax.text(0.98, place, said, color=color, transform=across, **how)
             continue
-        row = np.maximum(row, 1e-6)
-        ax.plot(
-            row, np.full(row.size, place), "o", color=line["color"], ms=4, alpha=0.6
-        )
-        ax.plot(max(middle[i], 1e-6), place, "|", color=line["color"], ms=17, mew=2.4)
+        row = np.maximum(percent[i], 1e-6)
+        ax.plot(row, np.full(row.size, place), "o", color=color, ms=4, alpha=0.6)
+        ax.plot(max(middle[i], 1e-6), place, "|", color=color, ms=17, mew=2.4)
     if "mean_field" in names:
         thin = style.CONTROL_LINE | {"linewidth": 1.2}
         ax.axvline(middle[names.index("mean_field")], **thin)
@@ -139,5 +120,5 @@ def _errors(ax, results, lines):
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_yticks(range(len(names)), [title(names[i]) for i in order])
     ax.set_ylim(len(names) - 0.4, -0.6)
-    ax.set_xlabel("error: RMSE / peak of R (%)")
-    ax.set_title(f"{results.sizes['core']} cores")
+    cores = f"{results.sizes['core']} cores"
+    ax.set(title=cores, xlabel="error: RMSE / peak of R (%)")

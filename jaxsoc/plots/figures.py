@@ -1,6 +1,10 @@
-"""The figures of a run. `results` is the dataset of `jaxsoc.io.to_dataset`."""
+"""The figures of a run. `results` is the dataset of `jaxsoc.io.to_dataset`.
+
+Statistics over members have no axis of them; otherwise lines are means over it.
+"""
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -8,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from . import style
-from .style import BLACK, BLUE, ORANGE, VERMILION, label, title, unit
+from .style import BLACK, BLUE, ORANGE, VERMILION, label, names, title, unit
 
 Fields = Mapping[str, Any]  # arrays by name, of any library
 
@@ -17,6 +21,9 @@ _POOLS = {
     "biomass": "biomass B",
     "respiration": "respiration R",
 }
+
+
+_UNIFORM_LINE = style.line(ORANGE)
 
 
 def _figure(rows: int, columns: int, *, width: float, height: float, **options: Any):
@@ -32,15 +39,13 @@ def figure_fields(biomass: Any, substrate: Fields, cell_edge: float = 50.0) -> F
     dead = 100 * np.mean(biomass == 0)
     panels = {f"biomass\n{dead:.0f} % dead cells": biomass}
     for name, field in substrate.items():
-        r = _correlation(np.asarray(field), biomass)
-        panels[f"substrate, {name}\n{r}"] = np.asarray(field)
+        panels[f"substrate, {name}\n{_correlation(field, biomass)}"] = field
     figure, axes = _figure(1, len(panels), width=3.1, height=2.2)
     for ax, (name, field) in zip(axes[0], panels.items(), strict=True):
         image = draw_map(ax, field, cell_edge, cmap="viridis")
-        ax.set(xlabel="x (mm)", ylabel="y (mm)" if ax is axes[0, 0] else "")
-        colourbar = figure.colorbar(image, ax=ax, shrink=0.85)
-        colourbar.set_label("mgC g$^{-1}$")
-        ax.set_title(name)
+        left = "y (mm)" if ax is axes[0, 0] else ""
+        ax.set(title=name, xlabel="x (mm)", ylabel=left)
+        figure.colorbar(image, ax=ax, shrink=0.85, label="mgC g$^{-1}$")
     figure.suptitle("Initial fields")
     return figure
 
@@ -64,7 +69,8 @@ def draw_map(ax: Any, field: Any, cell_edge: float, **options: Any) -> Any:
     )
 
 
-def _correlation(field: np.ndarray, biomass: np.ndarray) -> str:
+def _correlation(field: Any, biomass: np.ndarray) -> str:
+    field = np.asarray(field)
     if np.ptp(field) == 0 or np.ptp(biomass) == 0:
         return "uniform"
     return f"r = {np.corrcoef(field.ravel(), biomass.ravel())[0, 1]:.2f} with biomass"
@@ -72,14 +78,15 @@ def _correlation(field: np.ndarray, biomass: np.ndarray) -> str:
 
 def _kinds(results: Any) -> list[str]:
     """Kinds of heterogeneity that get a panel: all but the homogeneous control."""
-    names = [str(name) for name in results.heterogeneity.values]
-    return [name for name in names if name != "homogeneous"] or names
+    kinds = names(results, "heterogeneity")
+    return [kind for kind in kinds if kind != "homogeneous"] or kinds
 
 
 def _values(results, variable, *case):
     """Mean over members; of kinetics, heterogeneity and correlation, in this order."""
-    names = dict(zip(("kinetics", "heterogeneity", "correlation"), case, strict=True))
-    return results[variable].sel(**names).mean("member").values
+    axes = dict(zip(("kinetics", "heterogeneity", "correlation"), case, strict=True))
+    found = results[variable].sel(**axes)
+    return (found.mean("member") if "member" in found.dims else found).values
 
 
 def _spread(results):
@@ -89,19 +96,15 @@ def _spread(results):
     return f"\nmean over members, bands from {low:g} to {high:g} % of them"
 
 
-def _correlations(results):
-    return [str(name) for name in results.correlation.values]
-
-
 def _has_control(results):
     return "homogeneous" in results.heterogeneity.values
 
 
 def _cases(results: Any, kinetics: str, kind: str) -> list[str]:
     """Correlations to draw: one, if a soil that starts uniform is the same for all."""
-    names = _correlations(results)
+    every = names(results, "correlation")
     R = results.respiration.sel(kinetics=kinetics, heterogeneity=kind)
-    return names[:1] if alike(R, kind) else names
+    return every[:1] if alike(R, kind) else every
 
 
 def alike(rate: Any, kind: str) -> bool:
@@ -115,16 +118,13 @@ def alike(rate: Any, kind: str) -> bool:
 
 
 def _legend_of_cases(figure: Figure, results: Any) -> None:
-    names = _correlations(results)
-    lines = {name: style.correlation_line(name, i) for i, name in enumerate(names)}
+    drawn = enumerate(names(results, "correlation"))
+    lines = {name: style.correlation_line(name, i) for i, name in drawn}
     if "biochemical" in results.heterogeneity.values:
         lines["uniform pools"] = _UNIFORM_LINE
     if _has_control(results):
         lines["homogeneous"] = style.CONTROL_LINE
     style.legend_below(figure, lines, title="correlation of substrate with biomass")
-
-
-_UNIFORM_LINE = style.line(ORANGE)
 
 
 def _draw_cases(ax, results, kinetics, kind, x, variable):
@@ -133,25 +133,23 @@ def _draw_cases(ax, results, kinetics, kind, x, variable):
     **Arguments:** `x`: times, else the name of the variable across, with a dot at the
     start. Bands are between the outer quantiles over members, where there are any.
     """
-    for kind_, control in ((kind, False), ("homogeneous", True)):
-        if control and not _has_control(results):
-            continue
-        for i, correlation in enumerate(_cases(results, kinetics, kind_)):
-            case = kinetics, kind_, correlation
-            line = style.correlation_line(correlation, i)
-            line = _UNIFORM_LINE if kind_ == "biochemical" else line
-            line = style.CONTROL_LINE if control else line
-            across = _values(results, x, *case) if isinstance(x, str) else x
-            values = _values(results, variable, *case)
-            ax.plot(across, values, **line)
+    drawn = [(kind, _UNIFORM_LINE if kind == "biochemical" else None)]
+    if _has_control(results):
+        drawn.append(("homogeneous", style.CONTROL_LINE))
+    for one, known in drawn:
+        for i, correlation in enumerate(_cases(results, kinetics, one)):
+            case = kinetics, one, correlation
+            line = known or style.correlation_line(correlation, i)
+            color, values = line["color"], _values(results, variable, *case)
             if isinstance(x, str):
-                dot = {"marker": "o", "markersize": 4, "color": line["color"]}
-                ax.plot(across[:1], values[:1], **dot)
-            elif f"{variable}_quantile" in results and not control:
+                across = _values(results, x, *case)
+                ax.plot(across, values, **line)
+                ax.plot(across[:1], values[:1], color=color, marker="o", markersize=4)
+                continue
+            ax.plot(x, values, **line)
+            if f"{variable}_quantile" in results and known != style.CONTROL_LINE:
                 low, *_, high = _values(results, f"{variable}_quantile", *case)
-                ax.fill_between(
-                    x, low, high, color=line["color"], alpha=0.2, linewidth=0
-                )
+                ax.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
 
 
 @style.styled
@@ -162,14 +160,13 @@ def figure_pools(results: Any, kinetics: str) -> Figure:
         len(_POOLS), len(kinds), width=3.2, height=2.0, sharex=True, sharey="row"
     )
     time, time_label = time_axis(results)
-    for column, kind in enumerate(kinds):
-        axes[0, column].set_title(f"{kind} heterogeneity")
-        for row, (variable, words) in enumerate(_POOLS.items()):
-            ax = axes[row, column]
-            _draw_cases(ax, results, kinetics, kind, time, variable)
-            if column == 0:
-                ax.set_ylabel(label(words, results[variable], "\n"))
-        axes[-1, column].set_xlabel(time_label)
+    for ax, (variable, kind) in zip(axes.flat, product(_POOLS, kinds), strict=True):
+        _draw_cases(ax, results, kinetics, kind, time, variable)
+    for kind, top, bottom in zip(kinds, axes[0], axes[-1], strict=True):
+        top.set_title(f"{kind} heterogeneity")
+        bottom.set_xlabel(time_label)
+    for ax, (variable, words) in zip(axes[:, 0], _POOLS.items(), strict=True):
+        ax.set_ylabel(label(words, results[variable], "\n"))
     _legend_of_cases(figure, results)
     spread = _spread(results)
     figure.suptitle(f"Pools and respiration, {title(kinetics)} kinetics{spread}")
@@ -179,9 +176,9 @@ def figure_pools(results: Any, kinetics: str) -> Figure:
 @style.styled
 def figure_split(results: Any, kinetics: str) -> Figure:
     """Respiration split into the mean-field part and the higher-order part."""
-    kinds, names = _kinds(results), _correlations(results)
+    kinds, every = _kinds(results), names(results, "correlation")
     figure, axes = _figure(
-        len(kinds), len(names), width=3.2, height=2.1, sharex=True, sharey="row"
+        len(kinds), len(every), width=3.2, height=2.1, sharex=True, sharey="row"
     )
     lines = {
         "R of all cells": style.line(BLACK),
@@ -190,23 +187,20 @@ def figure_split(results: Any, kinetics: str) -> Figure:
     }
     parts = "respiration", "respiration_mean_field", "respiration_higher_order"
     time, time_label = time_axis(results)
-    for row, kind in enumerate(kinds):
-        for column, correlation in enumerate(names):
-            ax = axes[row, column]
-            cases = _cases(results, kinetics, kind)
-            if correlation not in cases:
-                ax.set_axis_off()
-                continue
-            for variable, line in zip(parts, lines.values(), strict=True):
-                values = _values(results, variable, kinetics, kind, correlation)
-                ax.plot(time, values, **line)
-            ax.axhline(0, color=BLACK, linewidth=0.6)
-            one = len(cases) < len(names)
-            ax.set_title(f"{kind}, {'all correlations' if one else correlation}")
-            if column == 0:
-                ax.set_ylabel(unit(results.respiration))
-            ax.set_xlabel(time_label)
-            ax.tick_params(labelbottom=True)
+    for ax, (kind, correlation) in zip(axes.flat, product(kinds, every), strict=True):
+        cases = _cases(results, kinetics, kind)
+        if correlation not in cases:
+            ax.set_axis_off()
+            continue
+        for variable, line in zip(parts, lines.values(), strict=True):
+            values = _values(results, variable, kinetics, kind, correlation)
+            ax.plot(time, values, **line)
+        ax.axhline(0, color=BLACK, linewidth=0.6)
+        said = "all correlations" if len(cases) < len(every) else correlation
+        ax.set(title=f"{kind}, {said}", xlabel=time_label)
+        ax.tick_params(labelbottom=True)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(unit(results.respiration))
     style.legend_below(figure, lines)
     figure.suptitle(f"What the mean field misses, {title(kinetics)} kinetics")
     return figure
@@ -215,19 +209,16 @@ def figure_split(results: Any, kinetics: str) -> Figure:
 @style.styled
 def figure_specific_respiration(results: Any) -> Figure:
     """Respiration per biomass against substrate: one curve if soils were well mixed."""
-    kinds = _kinds(results)
-    names = [str(name) for name in results.kinetics.values]
-    figure, axes = _figure(len(names), len(kinds), width=3.2, height=2.2, sharey="row")
+    laws, kinds = names(results, "kinetics"), _kinds(results)
+    figure, axes = _figure(len(laws), len(kinds), width=3.2, height=2.2, sharey="row")
     variable = "specific_respiration_rate"
-    for row, kinetics in enumerate(names):
-        for column, kind in enumerate(kinds):
-            ax = axes[row, column]
-            _draw_cases(ax, results, kinetics, kind, "substrate", variable)
-            ax.set_title(f"{title(kinetics)}, {kind}")
-            if row == len(names) - 1:
-                ax.set_xlabel(label("substrate S", results.substrate))
-            if column == 0:
-                ax.set_ylabel(label("SGR = R / B", results[variable]))
+    for ax, (kinetics, kind) in zip(axes.flat, product(laws, kinds), strict=True):
+        _draw_cases(ax, results, kinetics, kind, "substrate", variable)
+        ax.set_title(f"{title(kinetics)}, {kind}")
+    for ax in axes[-1]:
+        ax.set_xlabel(label("substrate S", results.substrate))
+    for ax in axes[:, 0]:
+        ax.set_ylabel(label("SGR = R / B", results[variable]))
     _legend_of_cases(figure, results)
     figure.suptitle("Respiration per biomass against substrate (dots: start)")
     return figure
@@ -242,7 +233,7 @@ def figure_parameters(
     **Arguments:** kinetics -> constant -> field, nominal value, unit.
     """
     mean, uniform = style.line(VERMILION), style.line(BLACK, "--")
-    columns = max(len(fields) for fields in constants.values())
+    columns = max(map(len, constants.values()))
     figure, axes = _figure(len(constants), columns, width=3.8, height=2.1)
     for ax in axes.flat:
         ax.set_axis_off()
@@ -253,18 +244,16 @@ def figure_parameters(
             low, high = field.min(), field.max()
             wide = low > 0 and high / low > 20 and name == "rate"
             bins = np.geomspace(low, high, 41) if wide else np.linspace(low, high, 41)
-            weights = np.full(field.size, 100 / field.size)
-            ax.hist(field, bins=bins, weights=weights, color=BLUE, alpha=0.75)
+            share = np.full(field.size, 100 / field.size)
+            ax.hist(field, bins=bins, weights=share, color=BLUE, alpha=0.75)
             if wide:
                 ax.set_xscale("log")
                 ax.xaxis.set_minor_formatter(NullFormatter())
             ax.axvline(field.mean(), **mean)
             ax.axvline(nominal, **uniform)
-            ax.set_title(title(kinetics))
-            ax.set_xlabel(f"{name.replace('_', ' ')} ({given[2]})")
-            ax.set_ylabel("share of cells (%)" if ax is row[0] else "")
-    called = {"mean of the field": mean, "nominal constant": uniform}
-    style.legend_below(figure, called)
+            ax.set(title=title(kinetics), xlabel=f"{title(name)} ({given[2]})")
+        row[0].set_ylabel("share of cells (%)")
+    style.legend_below(figure, {"mean of the field": mean, "nominal constant": uniform})
     figure.suptitle("Kinetic constants over the cells")
     return figure
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -58,16 +58,14 @@ def figure_sensitivity(
     axes = figure.subplots(2, columns, squeeze=False, sharex=True, sharey=True)
     for column, (name, field) in enumerate(fields.items()):
         top, bottom = axes[:, column]
-        label = _label(name)
-        symbol = label.split()[-1]
         image = draw_map(top, field, cell_edge, cmap="viridis")
-        top.set_title(label)
-        figure.colorbar(image, ax=top).set_label(_per(units[name]))
+        top.set_title(_label(name))
+        symbol = _label(name).split()[-1]
+        figure.colorbar(image, ax=top, label=_per(units[name]))
         image, extend = _diverging(bottom, gradients[name], cell_edge)
-        bottom.set_title(f"N ∂({objective})/∂{symbol}")
-        bar = figure.colorbar(image, ax=bottom, extend=extend)
-        bar.set_label(_per(objective_unit, units[name]))
-        bottom.set_xlabel("x (mm)")
+        bottom.set(title=f"N ∂({objective})/∂{symbol}", xlabel="x (mm)")
+        per = _per(objective_unit, units[name])
+        figure.colorbar(image, ax=bottom, extend=extend, label=per)
     for row in axes:
         row[0].set_ylabel("y (mm)")
     figure.suptitle(f"Which cells matter for the {objective}")
@@ -119,25 +117,11 @@ def _per(unit: str, other: str = "1") -> str:
     """A unit per another as a figure writes it, with what cancels left out."""
     powers: Counter[str] = Counter()
     for text, sign in ((unit, 1), (other, -1)):
-        for part, power in _parts(text):
-            powers[part] += sign * power
+        # Dividing by a quotient multiplies by what it divides by: 1/(a/b) is 1/a b.
+        plain = re.sub(r"\(([^/)]*)/([^)]*)\)", r"\1 \2", text)
+        for slash, part in re.findall(r"(/?)([^/\s]+)", plain):
+            powers[part] += -sign if slash else sign
+    del powers["1"]
     order = sorted((p for p in powers if powers[p]), key=lambda p: -powers[p])
     written = [p if powers[p] == 1 else f"{p}$^{{{powers[p]}}}$" for p in order]
     return " ".join(written) or "dimensionless"
-
-
-def _parts(unit: str) -> Iterator[tuple[str, int]]:
-    """Powers of the parts of a unit such as mgC/g/h or 1/h/(mgC/g)."""
-    sign, inside = 1, 1
-    for token in re.findall(r"[()/]|[^()/\s]+", unit):
-        match token:
-            case "(":
-                inside, sign = sign, 1
-            case ")":
-                inside = 1
-            case "/":
-                sign = -1
-            case "1":
-                pass
-            case _:
-                yield token, sign * inside

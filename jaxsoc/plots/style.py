@@ -4,32 +4,29 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-STYLE: Mapping[str, Any] = MappingProxyType(
-    {
-        "figure.dpi": 110,
-        "savefig.dpi": 150,
-        "font.size": 9.5,
-        "axes.titlesize": 10,
-        "axes.labelsize": 9.5,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.alpha": 0.25,
-        "grid.linewidth": 0.6,
-        "lines.linewidth": 1.6,
-        "legend.frameon": False,
-        "figure.constrained_layout.use": True,
-    }
-)
+STYLE: dict[Any, Any] = {
+    "figure.dpi": 110,
+    "savefig.dpi": 150,
+    "font.size": 9.5,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
 # Of a function that draws a figure.
-styled = matplotlib.rc_context(cast(Any, dict(STYLE)))
+styled = matplotlib.rc_context(STYLE)
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
@@ -45,12 +42,6 @@ def line(color: str, linestyle: Any = "-", **more: Any) -> Line:
 
 
 # Colour and dashes both tell the cases apart, for print in black and white.
-CORRELATION_LINES = {
-    "positive": line(VERMILION),
-    "negative": line(BLUE, "--"),
-    "uncorrelated": line(GREEN, "-."),
-}
-OTHER_LINES = (line(PURPLE), line(ORANGE, "--"), line(SKY, "-."))
 # Of models or fits, in their order.
 LINES = (
     line(VERMILION),
@@ -60,16 +51,29 @@ LINES = (
     line(PURPLE, (0, (5, 1))),
     line(SKY, (0, (1, 1))),
 )
+CORRELATION_LINES: dict[str, Line] = dict(
+    zip(("positive", "negative", "uncorrelated"), LINES, strict=False)
+)
+OTHER_LINES = (line(PURPLE), line(ORANGE, "--"), line(SKY, "-."))
 CONTROL_LINE = line(BLACK, ":", linewidth=1.8)
 
 TITLES = {
-    "linear": "linear",
-    "multiplicative": "multiplicative",
     "michaelis_menten": "Michaelis-Menten",
     "inverse_michaelis_menten": "inverse Michaelis-Menten",
     "eca": "ECA",
-    "quadratic": "quadratic",
+    "cwd": "coarse wood",
+    "l1": "metabolic litter",
+    "l2": "cellulose litter",
+    "l3": "lignin litter",
+    "s1": "active",
+    "s2": "slow",
+    "s3": "passive",
+    "doc": "dissolved",
+    "mic": "microbes",
+    "enz": "enzymes",
+    "msoc": "mineral",
 }
+"""Kinetics and pools as a reader writes them, where that is not their name."""
 
 
 def title(name: str) -> str:
@@ -100,6 +104,11 @@ def legend_below(figure: Figure, lines: Mapping[str, Line], **options: Any) -> N
     handles = [Line2D([], [], label=words, **how) for words, how in lines.items()]
     options = {"ncols": len(handles)} | options
     figure.legend(handles=handles, loc="outside lower center", **options)
+
+
+def names(results: Any, axis: str) -> list[str]:
+    """Labels along an axis of results."""
+    return [str(name) for name in results[axis].values]
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
