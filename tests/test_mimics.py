@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import solve_ivp
 from slow_cases import slow_but
 
 from jaxsoc import steady_state
@@ -275,6 +276,32 @@ def test_newton_converges_for_draws_of_the_priors(column, number):
         state = solved(model, jax.tree.map(lambda x, i=place: x[..., i], params))
         for name, own, all_ in zip(state._fields, state, states, strict=True):
             np.testing.assert_allclose(own, all_[:, place], rtol=1e-9, err_msg=name)
+
+
+def test_long_integrations_end_at_the_steady_state():
+    """Of three draws; many in the column of CLM5 are in `test_mimics_states`."""
+    model = MIMICS(site(), 30.0)
+
+    @jax.jit
+    def change(state, params):
+        return jnp.stack(model(0.0, MIMICSPools(*state), params))
+
+    slopes = jax.jit(jax.jacfwd(lambda y, p: change(y.reshape(8, 2), p).ravel()))
+    count = len(declarations(MIMICSParameters))
+    for places in np.random.default_rng(1).uniform(size=(3, count)):
+        params = from_unit(MIMICSParameters, jnp.asarray(places))
+        found = np.stack(solved(model, params))
+        run = solve_ivp(
+            lambda _, y, p=params: np.asarray(change(y.reshape(8, 2), p)).ravel(),
+            (0.0, 1e9),
+            np.ones(16),
+            method="BDF",
+            jac=lambda _, y, p=params: np.asarray(slopes(jnp.asarray(y), p)),
+            rtol=1e-6,
+            atol=1e-9,
+        )
+        end = run.y[:, -1].reshape(8, 2)
+        np.testing.assert_allclose(found, end, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.slow

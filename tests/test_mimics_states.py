@@ -183,12 +183,6 @@ def compared(climate, bedrock, number, width=WIDTH):
     return is_found, reached, same
 
 
-def test_long_integrations_end_at_the_steady_state():
-    found, reached, same = compared("temperate", 12, 6, width=12)
-    assert found.all() and same[reached].all()
-    assert reached.mean() >= 0.8
-
-
 # The rest oscillate for good, or nearly so, in a layer that nothing mixes.
 @pytest.mark.slow
 @pytest.mark.parametrize("bedrock", [8, 12, 20])
@@ -199,6 +193,7 @@ def test_every_state_that_a_long_integration_reaches_is_found(climate, bedrock):
     assert reached.mean() >= 0.8
 
 
+@pytest.mark.slow
 def test_layers_without_any_litter_have_a_steady_state():
     # Frozen all year: litter stays on top, and nothing is mixed.
     forcing = idealised(warmth=-4.0, active_layer=0.0)
