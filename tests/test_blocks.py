@@ -97,7 +97,7 @@ def test_moments_of_parts_merge_into_those_of_the_whole(sizes):
         pytest.param(1, marks=pytest.mark.slow),
         7,
         pytest.param(1000, marks=pytest.mark.slow),
-        5003,
+        pytest.param(5003, marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("devices", [1, None])
@@ -152,6 +152,7 @@ def test_blocks_with_their_own_steps_agree_with_a_tight_run():
     assert worst(fused.values.mean, other.values.mean) < 1e-6
 
 
+@pytest.mark.slow
 def test_what_cannot_be_merged_is_not_laid_out_in_blocks():
     model, state, params = patchy("multiplicative", 600)
     run = lambda save: integrate(model, state, params, TIMES, save=save)
@@ -326,6 +327,7 @@ def test_forward_gradients_through_blocks_with_their_own_steps():
     assert float(found) == pytest.approx(float(expected), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_memory_of_a_gradient_grows_with_the_root_of_the_steps():
     model, state, params = patchy("multiplicative", 2560)
 
@@ -361,6 +363,7 @@ def python(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_cores_must_be_asked_for_before_jax_starts():
     failed = python(STARTED)
     assert failed.returncode == 1

@@ -141,6 +141,7 @@ def supplied(data):
     return load_fields(data / "chakrawal_fields" / "scenario2.npz")
 
 
+@pytest.mark.slow
 @pytest.mark.reference
 def test_first_instant_of_figures_a3_and_a4(supplied):
     """The corrected sum of second-order terms, and what it should be."""
@@ -164,6 +165,7 @@ def test_first_instant_of_figures_a3_and_a4(supplied):
         assert ratio.exact - 1 == pytest.approx(true, abs=6e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.reference
 def test_what_the_published_biochemical_expressions_give_on_day_20(supplied):
     """5.2 (Eq. 17) and 3.5 (Table 2) times what is decomposed; whole, it closes."""

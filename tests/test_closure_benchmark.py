@@ -80,6 +80,7 @@ def test_there_are_eighteen_cases_and_three_are_told_apart():
     assert Case("eca", "full", "positive").name == "eca_full_positive"
 
 
+@pytest.mark.slow
 def test_a_core_does_not_depend_on_the_others():
     some = lambda numbers: examples(
         SMALL, "multiplicative", "full", "positive", numbers

@@ -106,7 +106,7 @@ def slopes_agree(function, at, tolerance=1e-6):
 
 @pytest.mark.parametrize(
     "name",
-    slow_but(QUICKEST[1:], FITTED),
+    slow_but(QUICKEST[-1:], FITTED),
 )
 def test_gradients_are_differences(name):
     """By every number that a fit moves, and by every constant of the model."""
@@ -196,6 +196,7 @@ def test_cores_that_are_exact_do_not_stop_the_others():
     assert history.validation.min() < 0.9 * history.validation[0]
 
 
+@pytest.mark.slow
 def test_a_killed_fit_goes_on_where_it_was(tmp_path):
     options = QUICK | {"steps": 30, "batch": 2, "validation": 0.25}
     start = well_mixed(5e-3)
@@ -256,6 +257,7 @@ def test_impossible_fits_are_refused(change, words):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_measured_series_is_fitted():
     """Nothing is known of respiration when the fields were: that does not matter."""
     state, params = one_core()

@@ -10,6 +10,7 @@ from jaxsoc.models import CLM5, COMPAS
 from jaxsoc.physics.forcing import idealised
 
 
+@pytest.mark.slow
 def test_rivals_find_the_same_profiles(monkeypatch):
     monkeypatch.setattr(column_rivals, "CHUNK", 4)
     made = columns.case(CLM5, 8)
@@ -24,6 +25,7 @@ def test_rivals_find_the_same_profiles(monkeypatch):
         assert columns._agreement(mine, side())["largest"] < 1e-10
 
 
+@pytest.mark.slow
 def test_only_sites_with_a_steady_state_are_stepped():
     made = columns._feasible(columns.case(COMPAS, 40), 3)
     assert made.vectors.shape == (3, 23)

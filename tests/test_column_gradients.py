@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from column_cases import draws, sites, unthawed
+from slow_cases import slow_but
 
 from jaxsoc import steady_state
 from jaxsoc.columns import barrier, feasibility
@@ -18,7 +19,10 @@ from jaxsoc.solve.layered import LayeredSystem, solve_layered
 # A shallow active layer, so that both kinds of mixing count somewhere.
 REFERENCE = idealised(active_layer=1.0)
 CASES = [("clm5", CLM5, CLM5Parameters), ("compas", COMPAS, COMPASParameters)]
-by_model = pytest.mark.parametrize(("name", "cls", "numbers"), CASES)
+_NAMES = ("name", "cls", "numbers")
+by_model = pytest.mark.parametrize(_NAMES, CASES)
+# COMPAS takes longer to compile.
+clm5_first = pytest.mark.parametrize(_NAMES, slow_but(CASES[:1], CASES))
 
 
 def ranges(numbers):
@@ -62,7 +66,7 @@ def differences(function, at, widths):
     return jnp.stack(columns, axis=1), jnp.stack(errors, axis=1)
 
 
-@by_model
+@clm5_first
 @pytest.mark.parametrize(
     "active_layer", [1.0, pytest.param(3.5, marks=pytest.mark.slow)]
 )
@@ -93,6 +97,7 @@ def test_every_parameter_counts(name, cls, numbers):
     assert np.all(np.max(np.abs(np.concatenate(jacobians)), axis=0) > 0)
 
 
+@pytest.mark.slow
 def test_the_published_enzyme_turnover_ignores_its_parameter():
     forcing = idealised()
 
@@ -106,8 +111,8 @@ def test_the_published_enzyme_turnover_ignores_its_parameter():
     assert float(slopes.half_saturation_uptake) != 0.0
 
 
-@by_model
-@pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.slow)])
+@clm5_first
+@pytest.mark.parametrize("count", [50, pytest.param(2000, marks=pytest.mark.slow)])
 def test_no_gradient_is_nan_over_the_prior(name, cls, numbers, count):
     """Draws, frozen and infeasible ones among them, and corners of the box."""
     params = draws(numbers, count, seed=5)

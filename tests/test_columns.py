@@ -224,9 +224,7 @@ def test_sand_gives_the_customary_transfers():
     np.testing.assert_allclose(steady_state(by_layer, params), one, rtol=1e-13)
 
 
-@pytest.fixture(
-    scope="module", params=[200, pytest.param(2000, marks=pytest.mark.slow)]
-)
+@pytest.fixture(scope="module", params=[50, pytest.param(2000, marks=pytest.mark.slow)])
 def many(request):
     """Draws of CLM5 at sites that differ, structured, by draw."""
     params, forcing = draws(CLM5Parameters, request.param), sites(request.param)

@@ -154,7 +154,7 @@ def test_the_closed_form_is_at_rest(many):
     "kinetics",
     [
         "michaelis_menten",
-        "inverse_michaelis_menten",
+        pytest.param("inverse_michaelis_menten", marks=pytest.mark.slow),
         pytest.param("multiplicative", marks=pytest.mark.slow),
         pytest.param("eca", marks=pytest.mark.slow),
     ],
@@ -171,6 +171,7 @@ def test_newton_finds_the_closed_form(kinetics):
             np.testing.assert_allclose(one, other, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_perturbed_layer_returns_at_the_linearised_rate():
     """Eigenvalues of the four pools of a layer, against stepping from 1 % away."""
     model, params = COMPAS(REFERENCE), COMPASParameters()

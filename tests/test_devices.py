@@ -123,7 +123,9 @@ def test_a_run_for_an_accelerator_holds_no_barrier(rng, gradient):
     assert BARRIER not in text
 
 
-@pytest.mark.parametrize("method", [Steps(4.0), Steps(courant=0.1)])
+@pytest.mark.parametrize(
+    "method", [Steps(4.0), pytest.param(Steps(courant=0.1), marks=pytest.mark.slow)]
+)
 def test_a_run_for_an_accelerator_is_the_one_for_a_processor(rng, method):
     """The same numbers and derivatives; at their own pace, to the error of both."""
     model, state, params = soil(rng)

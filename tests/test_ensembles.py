@@ -183,6 +183,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(tmp_path):
         np.testing.assert_array_equal(results[name], undisturbed[name])
 
 
+@pytest.mark.slow
 def test_a_store_grows(tmp_path):
     design = small(members=4)
     few = streamed(design, tmp_path / "members.zarr")
@@ -356,6 +357,7 @@ generator = { least_correlation = 0.5 }
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, rng):
     (tmp_path / "soil.toml").write_text(TOML)
     code = "from jaxsoc.cli import main; main()"

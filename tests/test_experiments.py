@@ -51,11 +51,14 @@ def small(**changes):
     return dataclasses.replace(SMALL, **changes)
 
 
-@pytest.fixture(scope="module")
-def all_laws():
+@pytest.fixture(
+    scope="module",
+    params=[("eca",), pytest.param(("linear", "quadratic"), marks=pytest.mark.slow)],
+    ids=len,
+)
+def all_laws(request):
     # The other three run in the tests of reference, on the published fields.
-    laws = ("linear", "eca", "quadratic")
-    return run(small(kinetics=laws, every=12.0))
+    return run(small(kinetics=request.param, every=12.0))
 
 
 def test_carbon_balance_and_split_of_every_case(all_laws):
@@ -209,7 +212,7 @@ def test_nonlinear_mortality_runs():
     assert result.values("carbon_balance_error").max() < 1e-12
 
 
-@pytest.mark.parametrize("exponent", slow_but([0.8], [0.5, 0.8, 2.0]))
+@pytest.mark.parametrize("exponent", slow_but([], [0.5, 0.8, 2.0]))
 def test_any_exponent_of_mortality_runs(exponent):
     """Below 1 mortality empties cells in finite time; the run must not stumble."""
     mortality = PowerMortalityConstants(2.8e-4, exponent)
@@ -227,6 +230,7 @@ def test_any_exponent_of_mortality_runs(exponent):
     assert result.values("smallest_pool").min() >= -design.tolerance * largest
 
 
+@pytest.mark.slow
 def test_a_law_without_a_slope_at_zero_runs():
     root = lambda S, B, c: c.rate * jnp.sqrt(jnp.maximum(S, 0.0)) * B
     laws = dict(KINETICS) | {"root": Kinetics(root, MultiplicativeConstants, None)}
@@ -290,6 +294,7 @@ def test_the_moments_of_constants_that_a_law_lacks_are_missing(all_laws):
     assert np.isfinite(all_laws.values("rate_variance")[k]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.reference
 def test_published_constants_are_too_fast_for_their_cells_somewhere(data):
     from jaxsoc.io import load_fields
@@ -412,6 +417,7 @@ def test_impossible_fields_are_refused(change, problem):
         Supplied(**(given | change))
 
 
+@pytest.mark.slow
 def test_supplied_fields_make_one_member():
     supplied = Supplied(fields(), {"given": fields()}, {})
     with pytest.raises(ValueError, match="one member, got members 2"):
@@ -547,7 +553,10 @@ def test_mean_steady_state_refuses_what_does_not_exist():
 # --- Sweeps and the smallest soil -----------------------------------------------------
 
 
-@pytest.mark.parametrize("kinetics", ["multiplicative", "michaelis_menten", "eca"])
+@pytest.mark.parametrize(
+    "kinetics",
+    slow_but(["multiplicative"], ["multiplicative", "michaelis_menten", "eca"]),
+)
 def test_deviation_from_the_mean_field_falls_as_the_square_of_the_amplitude(kinetics):
     factors = np.array([0.0025, 0.005, 0.01])
     sweep = sweep_heterogeneity(
@@ -623,6 +632,7 @@ def test_scenario_1_starts_at_the_steady_state_of_multiplicative_kinetics():
     np.testing.assert_allclose(S, 0.00028 / (0.31 * 1.5365625e-4), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_scenario_1_starts_at_the_steady_state_of_the_users_soil():
     design = small(
         scenario=1,

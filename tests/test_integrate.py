@@ -84,7 +84,9 @@ def test_all_methods_find_the_same_soil(name, rng):
         np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", slow_but(METHODS.keys() - {"implicit"}, METHODS))
+@pytest.mark.parametrize(
+    "name", slow_but(METHODS.keys() - {"implicit", "adaptive"}, METHODS)
+)
 def test_a_cell_alone_equals_a_cell_in_the_grid(name, rng):
     """Each cell by itself on the same steps, to 1e-12; adaptive steps to tolerance."""
     state, params = patchy_soil(rng, (6, 4))
@@ -127,7 +129,9 @@ def test_a_cell_alone_equals_a_cell_among_faster_ones_to_the_error(rng):
             np.testing.assert_allclose(one[:, 0], among, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", [Steps(0.4), Steps(courant=0.5)])
+@pytest.mark.parametrize(
+    "method", [Steps(0.4), pytest.param(Steps(courant=0.5), marks=pytest.mark.slow)]
+)
 def test_estimated_error_bounds_and_resembles_the_true_one(method, rng):
     state, params = patchy_soil(rng)
     times = np.linspace(0.0, 120.0, 6)
@@ -155,10 +159,10 @@ def test_the_method_is_chosen_from_the_problem(rng):
 
 
 def test_the_chosen_method_meets_its_tolerance(rng):
-    state, params = patchy_soil(rng, (64, 64))
+    state, params = patchy_soil(rng, (24, 24))
     times = np.linspace(0, 480, 81)
     exact = integrate(MODEL, state, params, times, method=Steps(courant=0.02))
-    for tolerance in (1e-4, 1e-7, 1e-9):
+    for tolerance in (1e-4, 1e-8):
         run = integrate(
             MODEL, state, params, times, rate=MODEL.fastest_rate, tolerance=tolerance
         )
@@ -375,7 +379,7 @@ def test_no_choice_of_method_inside_grad(rng):
 
 @pytest.mark.parametrize(
     "name",
-    slow_but(("michaelis_menten", "linear"), sorted(KINETICS)),
+    slow_but(("michaelis_menten",), sorted(KINETICS)),
 )
 def test_gradients_of_respiration_for_every_constant_with_dead_cells(name, rng):
     """R on days 1, 5 and 20 by every number of the model, 30 % dead cells: 1e-6."""

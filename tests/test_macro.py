@@ -274,13 +274,14 @@ LIVE = {
 
 
 # One of the three shows everything, the blow-up too; the others take long.
+@pytest.mark.slow
 @pytest.mark.reference
 @pytest.mark.parametrize(
     "correlation",
     [
         "negative",
-        pytest.param("positive", marks=pytest.mark.slow),
-        pytest.param("uncorrelated", marks=pytest.mark.slow),
+        "positive",
+        "uncorrelated",
     ],
 )
 def test_what_closures_do_on_the_published_fields(data, correlation):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from slow_cases import slow_but
 
 from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
 from jaxsoc.physics.kinetics import KINETICS
@@ -82,7 +83,7 @@ def multiplicative_terms(saved):
     )
 
 
-@pytest.mark.parametrize("heterogeneous", [False, True])
+@pytest.mark.parametrize("heterogeneous", slow_but([False], [False, True]))
 def test_multiplicative_respiration_closes_exactly_at_every_instant(rng, heterogeneous):
     model, state, params = patchy(rng, "multiplicative", heterogeneous=heterogeneous)
     saver = moments.of(model.fluxes, third=(TRIPLE,))

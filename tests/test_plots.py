@@ -97,6 +97,7 @@ def test_fields_of_one_axis_and_of_three_are_drawn():
         assert "uniform" in figure.axes[2].get_title()
 
 
+@pytest.mark.slow
 def test_controls_that_differ_are_all_drawn():
     supplied = Supplied(
         np.full((4, 4), 1.0), {"poor": np.eye(4) + 1, "rich": 50 * np.eye(4) + 1}

@@ -16,6 +16,7 @@ def python_blocks(text):
     return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
 
 
+@pytest.mark.slow
 def test_example_of_the_readme_runs_in_twelve_lines(capsys):
     (example,) = python_blocks(README)
     lines = [line for line in example.splitlines() if line.strip()]

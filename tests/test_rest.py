@@ -237,6 +237,7 @@ def test_a_dry_column_has_no_year_and_says_so(name):
         periodic_state(dry, parameters())
 
 
+@pytest.mark.slow
 def test_frozen_layers_of_a_mixed_column_stay_empty():
     model = COMPAS(idealised(active_layer=0.0, column=SMALL), mixes_soil=True)
     found = steady_state(model, COMPASParameters())

@@ -123,6 +123,7 @@ def test_the_network_solves_what_it_applies():
         assert np.abs(back - np.asarray(right[name])).max() <= 1e-13
 
 
+@pytest.mark.slow
 def test_the_published_case():
     # § 11 of the reference: independent stepping with exact exponentials.
     model = CLM5(idealised())
@@ -306,6 +307,7 @@ def test_an_integrator_comes_back_to_it(kind, found):
     assert furthest(pools, year.start) <= 1e-6
 
 
+@pytest.mark.slow
 def test_it_can_be_stepped_with_integrate_and_is_never_negative():
     """The way out where microbes are mixed, which the refusal names."""
     model, params = soil("clm5")

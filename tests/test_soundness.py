@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from point_cases import METHODS, MODEL, patchy_soil
+from slow_cases import slow_but
 
 from jaxsoc.models import Pools, TwoPool, TwoPoolParameters
 from jaxsoc.physics import kinetics
@@ -159,7 +160,7 @@ def holling_iii(S, B, c):
     return c.rate * B * S**2 / (c.half_saturation**2 + S**2)
 
 
-@pytest.mark.parametrize("registered", [False, True])
+@pytest.mark.parametrize("registered", slow_but([True], [False, True]))
 def test_a_law_that_is_not_concave_has_a_bound_too(registered, rng, monkeypatch):
     """Holling III is steepest between no substrate and what there is."""
     if registered:

@@ -136,7 +136,7 @@ POLYNOMIAL = [
 @pytest.mark.parametrize(
     ("kinetics", "uniform", "order"),
     slow_but(
-        [("multiplicative", (), 3), ("linear", ("k",), 1)],
+        [("linear", ("k",), 1)],
         [
             ("multiplicative", (), 3),
             ("multiplicative", ("k",), 2),
@@ -188,11 +188,11 @@ SUMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.reference
 @pytest.mark.parametrize(
     ("kinetics", "correlation"),
-    # One that diverges at first; the others take long.
-    slow_but([("inverse_michaelis_menten", "uncorrelated")], SUMS),
+    list(SUMS),
 )
 def test_partial_sums_on_the_published_fields(data, kinetics, correlation):
     supplied = load_fields(data / "chakrawal_fields" / "scenario2.npz")
@@ -256,6 +256,7 @@ def test_a_uniform_soil_has_no_terms():
     assert float(found.remainder(3).decomposition) == 0.0
 
 
+@pytest.mark.slow
 def test_a_run_is_followed_and_members_are_mapped():
     model, state, params, _ = soil("michaelis_menten", uniform=("beta",), exponent=1.0)
     times = np.array([0.0, 24.0, 48.0])

@@ -3,6 +3,7 @@
 from .budget import budget as budget
 from .budget import budgets as budgets
 from .cost import estimate_cost as estimate_cost
+from .cost import memory_of_run as memory_of_run
 from .design import Design as Design
 from .design import Supplied as Supplied
 from .effective import effective_kinetics as effective_kinetics

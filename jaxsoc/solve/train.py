@@ -112,7 +112,9 @@ def train(
             "other numbers"
         )
     at = np.minimum(np.arange(rows) * every, steps)
-    return best, History(at[seen], *table[seen].T, int(at[so_far.argmin()]), stopped)
+    validation, training = table[seen].T
+    best_at = int(at[so_far.argmin()])
+    return best, History(at[seen], validation, training, best_at, stopped)
 
 
 def _compiled(loss, optimiser):
