@@ -132,6 +132,7 @@ def test_shape_and_order_of_cells_are_kept():
     assert worst(square.values, line.values) == 0.0
 
 
+@pytest.mark.slow
 def test_blocks_with_their_own_steps_agree_with_a_tight_run():
     model, state, params = patchy("michaelis_menten", 3000)
     save = Statistics()

@@ -231,7 +231,7 @@ def test_bad_options_are_one_line_and_exit_code_2(jaxsoc, options, words, tmp_pa
         ("[soil]\ninput = -1.0", ["input", "got -1"]),
         ("[constants.MM]\nrate = inf", ["constants.MM.rate", "got inf"]),
         ("[cells]\nbulk_density = inf", ["bulk_density", "got inf"]),
-        ("[generator]\ndead_fraction = 1.0", ["dead_fraction", "[0, 1), got 1.0"]),
+        ("[generator]\ndead_fraction = 1.0", ["dead_fraction", "[0, 1), got 1"]),
         ("soil = 3", ["soil must be a table, got 3"]),
         ("members = 'two'", ["members", "got 'two'"]),
         ("members = ", ["not valid TOML"]),

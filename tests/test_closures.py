@@ -303,6 +303,7 @@ def _covariance(powers, change):
 # --- The second order ---
 
 
+@pytest.mark.slow
 def test_with_the_moments_of_the_cells_closed_moments_are_exact():
     """Cubic in k, S and B: nothing is left out at order 3."""
     model, state, params = soil()

@@ -87,7 +87,7 @@ def test_depths_and_options_of_a_column_are_passed_on(clm5):
     assert float(found.K) == pytest.approx(float(expected.K), rel=1e-12)
     assert json.loads(found.attrs["component_options"])["cte"] == "released"
     assert found.attrs["site"] == "one" and found.attrs["numbers"] == "[1, 2]"
-    with pytest.raises(ValueError, match="depths must be positive"):
+    with pytest.raises(ValueError, match="depths .* got -0.3"):
         column_dataset(*clm5, depths=(-0.3,))
 
 
@@ -261,9 +261,11 @@ def test_what_a_file_lacks_is_said_in_one_line(changes, words):
 
 def test_sizes_that_do_not_fit_are_refused():
     shorter = dataset().isel(month=slice(10))
-    with pytest.raises(ValueError, match="temperature has 10 months, expected 12"):
+    with pytest.raises(ValueError, match="must be .*12 months.* got .*10"):
         forcing_from_dataset(shorter)
-    with pytest.raises(ValueError, match="temperature has 4 layers, expected 20"):
+    with pytest.raises(
+        ValueError, match=r"temperature must .* 20 layers"
+    ):
         forcing_from_dataset(dataset(), column=CLM5_COLUMN)
     renamed = dataset().assign_coords(litter_pool=["cwd", "a", "b", "c"])
     with pytest.raises(ValueError, match="litter has the pools cwd, a, b, c, expected"):

@@ -276,6 +276,7 @@ def test_the_steady_state_is_where_time_ends():
     np.testing.assert_allclose(x + left, x, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_shallow_column_fills_up_to_its_steady_state():
     """The exponential with its input, where 64 bits hold it: a metre in 1e6 years."""
     column = SoilColumn(CLM5_COLUMN.interfaces[:9])

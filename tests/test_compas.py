@@ -308,6 +308,7 @@ def test_a_layer_without_litter_holds_nothing():
 INFEASIBLE = COMPASParameters(tau_death=0.001, cue=0.02)
 
 
+@pytest.mark.slow
 def test_the_barrier_has_a_slope_on_both_sides():
     model = COMPAS(REFERENCE)
     for params, sign in ((INFEASIBLE, 1), (COMPASParameters(), 0)):

@@ -272,6 +272,7 @@ def test_components_over_permafrost_are_those_computed_independently(clm5):
     digits(found, {"xi": "0.0775304", "V": "0.0668842"})
 
 
+@pytest.mark.slow
 @pytest.mark.reference
 def test_components_of_compas_are_those_computed_independently(compas):
     params = arrays(from_unit(COMPASParameters, jnp.full(23, 0.5), published=True))

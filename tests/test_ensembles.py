@@ -282,6 +282,7 @@ def test_a_store_is_of_one_run_at_a_time(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["members.zarr"]
 
 
+@pytest.mark.slow
 def test_a_lock_ends_with_its_process(tmp_path):
     store, _ = stored(tmp_path / "members.zarr")
     code = (

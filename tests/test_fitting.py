@@ -287,6 +287,7 @@ def test_constants_of_every_kinetics_come_back(kinetics):
     assert found.sound, found.reason
 
 
+@pytest.mark.slow
 def test_effective_constants_of_a_mean_series_and_of_a_users_law():
     """The mean of two soils lies between them; a law of one's own will do."""
     seen = Observed(SHORT, "biomass", at_start=True)

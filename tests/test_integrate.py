@@ -231,6 +231,7 @@ def test_single_precision_is_kept_and_as_good_as_it_can_be(rng):
         assert np.abs(a - b).max() <= 2e-5 * np.abs(b).max()
 
 
+@pytest.mark.slow
 def test_members_are_a_vmap(rng):
     state, params = patchy_soil(rng, (5, 4))
     scale = jnp.array([1.0, 0.5])

@@ -280,7 +280,7 @@ def test_newton_converges_for_draws_of_the_priors(column, number):
 
 def test_long_integrations_end_at_the_steady_state():
     """Of three draws; many in the column of CLM5 are in `test_mimics_states`."""
-    model = MIMICS(site(), 30.0)
+    model = MIMICS(site(), clay=30.0)
 
     @jax.jit
     def change(state, params):

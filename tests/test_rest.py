@@ -6,6 +6,7 @@ import jaxtyping
 import numpy as np
 import pytest
 from column_cases import draws, sites
+from slow_cases import slow_but
 
 from jaxsoc import stability, steady_state
 from jaxsoc.columns import (
@@ -163,7 +164,7 @@ def test_a_linear_column_is_stable_and_swings_nowhere():
 # Columns.
 
 
-@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("name", slow_but(["clm5", "compas"], COLUMNS))
 def test_matrices_add_up_to_nothing_at_rest(name):
     model, params = small(name)
     found = matrices(model, params)
@@ -213,6 +214,7 @@ def test_no_draw_without_a_steady_state_comes_back_with_numbers():
     assert np.isnan(pools[:, ~found]).all()
 
 
+@pytest.mark.slow
 def test_parameters_that_respire_nothing_are_refused():
     model, _ = small("clm5")
     closed = CLM5Parameters(

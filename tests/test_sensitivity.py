@@ -256,6 +256,7 @@ def test_names_units_and_shapes_are_those_of_the_soil():
 # --- Objectives and steps -----------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_peak_is_found_exactly_and_an_end_is_an_end():
     times = jnp.asarray([0.0, 1.0, 2.5, 3.0, 7.0])
     time, height = interpolated_peak(times, 4.0 - 0.3 * (times - 2.2) ** 2)

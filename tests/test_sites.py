@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from column_cases import draws, sites
+from slow_cases import slow_but
 
 from jaxsoc import steady_state
 from jaxsoc.models import CLM5, COMPAS, CLM5Parameters, COMPASParameters
@@ -24,7 +25,7 @@ def test_blocks_are_laid_out_and_back(rng, block):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize(("name", "cls", "numbers"), CASES)
+@pytest.mark.parametrize(("name", "cls", "numbers"), slow_but(CASES[1:], CASES))
 def test_sites_are_each_by_itself(name, cls, numbers):
     params, forcing = draws(numbers, 11, seed=1), sites(11, seed=2)
     solve = lambda p, f: steady_state(cls(f), p)

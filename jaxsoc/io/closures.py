@@ -61,7 +61,7 @@ def closure_to_json(
     return content | dict(attributes or {})
 
 
-def closure_from_json(content: Mapping[str, Any]) -> FittedClosure:
+def closure_from_json(content: Any) -> FittedClosure:
     """The closure that `closure_to_json` wrote.
 
     **Raises:** `ValueError` for content that is no such thing.
