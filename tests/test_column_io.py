@@ -263,9 +263,7 @@ def test_sizes_that_do_not_fit_are_refused():
     shorter = dataset().isel(month=slice(10))
     with pytest.raises(ValueError, match="must be .*12 months.* got .*10"):
         forcing_from_dataset(shorter)
-    with pytest.raises(
-        ValueError, match=r"temperature must .* 20 layers"
-    ):
+    with pytest.raises(ValueError, match=r"temperature must .* 20 layers"):
         forcing_from_dataset(dataset(), column=CLM5_COLUMN)
     renamed = dataset().assign_coords(litter_pool=["cwd", "a", "b", "c"])
     with pytest.raises(ValueError, match="litter has the pools cwd, a, b, c, expected"):
