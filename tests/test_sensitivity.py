@@ -67,6 +67,12 @@ def slope(value, h):
     return (16 * once[1] - once[0]) / 15
 
 
+def slope_at_the_end(value, h):
+    """Forward differences of sixth order: below zero there is no biomass."""
+    weights = np.array([-147, 360, -450, 400, -225, 72, -10]) / 60
+    return sum(w * value(i * h) for i, w in enumerate(weights)) / h
+
+
 def moved(soil, name, cell, h):
     """The soil with one cell of a field, or a number, moved by h."""
     pool = name in soil.state._fields
@@ -123,9 +129,9 @@ def check_differences(case, rows):
         step = 2e-4 if cell == dead else 3e-4 if cell is None else 0.01
         h = step * here
         move = lambda e, field=field, cell=cell: case(moved(case.soil, field, cell, e))
-        for of, row, expected in zip(
-            OBJECTIVES, gradients, slope(move, h), strict=True
-        ):
+        at_the_end = (field, cell) == ("biomass", dead)
+        slopes = (slope_at_the_end if at_the_end else slope)(move, h)
+        for of, row, expected in zip(OBJECTIVES, gradients, slopes, strict=True):
             got = float(row if cell is None else row[cell])
             # Relative to the slope, or to what rounding of the value leaves of it.
             scale = max(abs(expected), 1e-2 * float(np.abs(row).max()))
