@@ -192,7 +192,7 @@ def test_members_taken_together_are_each_by_itself(rng):
 
     def one(factor):
         start = state._replace(substrate=factor * state.substrate)
-        method = Steps(courant=0.5, devices=1)
+        method = Steps(courant=0.5)
         times = 24.0 * np.arange(3)
         solved = integrate(model, start, params, times, method=method, throw=False)
         return solved.values, solved.steps

@@ -77,3 +77,8 @@ def usable_cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on every operating system
         return os.cpu_count() or 1
+
+
+def free_devices() -> int:
+    """Devices to share cells out to: one where members are already shared out."""
+    return 1 if jax.sharding.get_abstract_mesh().manual_axes else jax.device_count()

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from .devices import accelerated
+from .devices import accelerated, free_devices
 
 _AXIS = "device"
 # Sites of a block: its arrays stay in a core's cache, or fill an accelerator.
@@ -43,7 +43,7 @@ def map_members(
             f"together, of members taken at once, must be at least 1, got {together}"
         )
     count = jax.tree.leaves(members)[0].shape[0]
-    devices = min(devices or jax.device_count(), count)
+    devices = min(devices or free_devices(), count)
     each = -(-count // devices)
     missing = each * devices - count
     # The last member again, to give every device the same number.
@@ -118,7 +118,7 @@ class Sites(eqx.Module):
         Worth it for what is used again and again, as the forcing of a calibration:
         otherwise every call begins by handing the blocks out.
         """
-        devices = devices or jax.device_count()
+        devices = devices or free_devices()
         if jax.tree.leaves(self.blocks)[0].shape[0] % devices:
             return self
         place = NamedSharding(device_mesh(devices), PartitionSpec(_AXIS))

@@ -35,7 +35,7 @@ class Steps(eqx.Module):
     rate × step; `stepper`: `tendency -> step`; `layout`: "blocks" or "whole", by
     default in blocks where cells are not coupled and what is saved can be merged;
     `block`: cells of a block, by default what fits a cache on a processor; `devices`:
-    how many, by default all.
+    how many, by default all, and one where members are shared out already.
 
     **Raises:** `ValueError` for a step that is not positive and finite, a Courant
     number outside (0, 2], neither of them, an unknown layout, or an empty block.

@@ -17,6 +17,7 @@ from jax.tree_util import Partial
 
 from . import blocks
 from .checks import Problem
+from .devices import free_devices
 from .loops import Pace, equal_steps, march
 from .methods import Adaptive, Steps
 from .pointwise import AbstractPointwise, Pointwise, local_growth, local_rate
@@ -80,7 +81,7 @@ def _steps(method, problem, count, courant, factor, watch):
     seen = lambda t, state: measure(t, state, params)
     course = state, params, times
     if layout == "blocks":
-        devices = method.devices or jax.device_count()
+        devices = method.devices or free_devices()
         found = blocks.run_in_blocks(step, measure, *course, pace, block, devices)
     elif apart and rate is not None:
         found = blocks.run_between_saves(step, seen, pace, *course, block)
