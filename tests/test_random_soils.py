@@ -27,4 +27,4 @@ def test_soils_that_end_wrong_say_so():
 @pytest.mark.slow
 @pytest.mark.parametrize("law", sorted(KINETICS))
 def test_soils_of_every_law_that_end_wrong_by_any_method_say_so(law):
-    check(law, 300, METHODS)
+    check(law, 60, METHODS)
