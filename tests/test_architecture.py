@@ -63,7 +63,8 @@ TABLE = {
 # room -> its files, in the order in which they may import each other.
 FILES = {
     "physics": """shapes units options months parameters safe once transforms grids
-        columns allocation forcing environment kinetics mortality mixing profiles""",
+        columns allocation forcing environment kinetics mortality mixing profiles
+        land_cover soil_water climate site site_forcing""",
     "solve": """precision devices reductions pointwise steppers loops layered newton
         steady methods periodic ensembles statistics checks blocks runs
         integrate train""",
