@@ -2,6 +2,9 @@
 
 from .atomic import replacing as replacing
 from .atomic import writable_folder as writable_folder
+from .cells import Climatology as Climatology
+from .climate import climatology_from_dataset as climatology_from_dataset
+from .climate import load_climatology as load_climatology
 from .closures import closure_from_json as closure_from_json
 from .closures import closure_to_json as closure_to_json
 from .closures import load_closure as load_closure

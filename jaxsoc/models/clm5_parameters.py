@@ -6,7 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxsoc.physics.parameters import FRACTION, SHARE, AbstractParameters, numbers
+from jaxsoc.physics.land_cover import root_beta
+from jaxsoc.physics.parameters import (
+    FRACTION,
+    PERCENT,
+    SHARE,
+    AbstractParameters,
+    numbers,
+)
 from jaxsoc.physics.shapes import Number
 
 from .numbers import Scalar, number, share
@@ -50,6 +57,19 @@ class CLM5Parameters(AbstractParameters):
             match tuple(shares):
                 case np.ndarray() as first, np.ndarray() as second:
                     SHARE.check(f"the sum of {one} and {other}", first + second)
+
+    @classmethod
+    def customary(
+        cls, sand: Float[Number, "..."], land_cover: int, *, boreal: bool = False
+    ) -> "CLM5Parameters":
+        """The numbers that CLM5 would take at a place: β by plant type, transfers by sand.
+
+        **Arguments:** `sand`: %, one number or by layer; `land_cover`: class of IGBP,
+        see `physics.land_cover`; `boreal`: whether its plants are.
+        **Raises:** `ValueError` for a class that is none, or sand that is no percentage.
+        """
+        PERCENT.check("sand", sand, "%")
+        return cls(beta=root_beta(land_cover, boreal)).with_sand(sand)
 
     def with_sand(self, sand: Float[Number, " layer"]) -> "CLM5Parameters":
         """The same with the customary transfers of active carbon, by layer.

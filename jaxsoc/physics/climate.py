@@ -119,19 +119,24 @@ def periodic_store(
 
     **Arguments:** `kept`: k, at most 1; `gained`: g, may be negative; `capacity`: c.
     """
-    months = list(zip(kept, gained, strict=True))
     step = lambda S, k, g: jnp.clip(k * S + g, 0.0, capacity)
-    A, B, low, high = 1.0, 0.0, 0.0 * capacity, 1.0 * capacity
-    for k, g in months:
-        A, B, low, high = k * A, k * B + g, step(low, k, g), step(high, k, g)
+
+    def compose(year, month):
+        (A, B, low, high), (k, g) = year, month
+        return (k * A, k * B + g, step(low, k, g), step(high, k, g)), None
+
+    def follow(S, month):
+        S = step(S, *month)
+        return S, S
+
+    kept, gained = jnp.asarray(kept), jnp.asarray(gained)
+    one, none = jnp.ones_like(kept[0]), jnp.zeros_like(kept[0])
+    begin = one, none, none, none + capacity
+    (A, B, low, high), _ = lax.scan(compose, begin, (kept, gained))
     lost = 1 - A
     rest = B / jnp.where(lost > 0, lost, 1.0)
-    S = jnp.where(lost > 0, rest, jnp.where(B > 0, high, low))
-    S, year = jnp.clip(S, low, high), []
-    for k, g in months:
-        S = step(S, k, g)
-        year.append(S)
-    return jnp.stack(year)
+    start = jnp.where(lost > 0, rest, jnp.where(B > 0, high, low))
+    return lax.scan(follow, jnp.clip(start, low, high), (kept, gained))[1]
 
 
 def _mean_of_month(ends):

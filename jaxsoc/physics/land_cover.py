@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .parameters import Interval
 from .shapes import Number
 
 UNKNOWN = 0
@@ -64,7 +65,10 @@ def of_class(what: str, land_cover: Any) -> Float[Array, "..."]:
     """A column of `LAND_COVER` by class.
 
     **Arguments:** `what`: "wood", "root_beta" or "boreal_beta"; `land_cover`: numbers.
+    **Raises:** `ValueError` for a number that is no class.
     """
+    known = Interval(UNKNOWN, max(LAND_COVER), closed_low=True, closed_high=True)
+    known.check("land_cover", land_cover, hint=", IGBP's number")
     column = np.array([getattr(one, what) for one in LAND_COVER.values()])
     return jnp.asarray(column)[jnp.asarray(land_cover)]
 

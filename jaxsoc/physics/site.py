@@ -6,13 +6,15 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from .climate import LEVELS
 from .forcing import MONTHS
 from .land_cover import LAND_COVER, UNKNOWN
 from .parameters import NON_NEGATIVE, PERCENT, POSITIVE, SHARE, Interval, numbers
 
+CLIMATE = ("air_temperature", "precipitation")
+"""What every site has, by month."""
 MONTH_NAMES = (
     *("January", "February", "March", "April", "May", "June", "July", "August"),
     *("September", "October", "November", "December"),
@@ -37,7 +39,10 @@ _NUMBERS: Mapping[str, tuple] = {
     "mean_annual_temperature": (_AIR, "°C", _KELVIN_HINT),
     "depth_to_bedrock": (POSITIVE, "m"),
     **dict.fromkeys(("npp", "npp_casa", "npp_cesm"), (POSITIVE, "gC m⁻² yr⁻¹")),
-    **dict.fromkeys(("climate_distance", "vegetation_distance"), (NON_NEGATIVE, "km")),
+    **dict.fromkeys(
+        ("climate_distance", "vegetation_distance", "npp_distance"),
+        (NON_NEGATIVE, "km"),
+    ),
     "npp_hidden": (SHARE, "1"),
 }
 _WHOLE = ("land_cover", "soil_class")
@@ -52,9 +57,10 @@ class Site(eqx.Module):
     models, gC m⁻² yr⁻¹; `mean_annual_temperature`: of the air at the place itself, °C;
     `depth_to_bedrock`: m; `soil_temperature` (°C) and `soil_water` (m³ m⁻³): measured,
     at the two depths `climate.LEVELS` by month; `soil_class`: of ERA5, 0 if the water
-    is not ERA5's; `climate_distance`, `vegetation_distance`: km to the cells that
-    climate and vegetation were taken from; `npp_hidden`: 1 where the nearest cell of
-    the grid has no production, and a neighbour's was taken.
+    is not ERA5's; `climate_distance`, `vegetation_distance`, `npp_distance`: km to
+    the cells of a grid that climate, texture and land cover, and CASA's production were
+    taken from; `npp_hidden`: 1 where the nearest cell has no production, so that
+    a neighbour's was taken.
 
     Many sites are one `Site` whose leaves lead by site; one number serves them all.
 
@@ -79,6 +85,7 @@ class Site(eqx.Module):
     soil_class: Any = None
     climate_distance: Any = None
     vegetation_distance: Any = None
+    npp_distance: Any = None
     npp_hidden: Any = None
     label: str = eqx.field(static=True, default="")
 
@@ -100,7 +107,7 @@ class Site(eqx.Module):
 def _monthly(name, value, sites):
     given = numbers(name, value)
     value = value if given is None else given
-    axes = () if name in ("air_temperature", "precipitation") else (len(LEVELS),)
+    axes = () if name in CLIMATE else (len(LEVELS),)
     if jnp.shape(value) != (*sites, *axes, MONTHS):
         levels = f"{axes[0]} levels x " if axes else ""
         raise ValueError(
@@ -126,24 +133,20 @@ def _monthly(name, value, sites):
 def _number(name, value, sites):
     if value is None:
         value = UNKNOWN if name in _WHOLE else np.nan
-    given = numbers(name, value)
-    if given is not None:
-        bounds, *said = _NUMBERS[name]
-        if name in _WHOLE:
-            given = np.where(np.isnan(given), UNKNOWN, given)
-            whole = given == np.round(given)
-            if not whole.all():
-                raise ValueError(
-                    f"{name} must be a whole number, got {given[~whole].flat[0]:g}"
-                )
-        elif name != "latitude" and np.isnan(given).any():
-            # All that may be unknown has one number where it may lie for certain.
-            bounds.check(name, np.where(np.isnan(given), 1.0, given), *said)
-            return jnp.broadcast_to(jnp.asarray(given), sites)
-        bounds.check(name, given, *said)
-        value = given
     dtype = int if name in _WHOLE else float
-    return jnp.broadcast_to(jnp.asarray(value).astype(dtype), sites)
+    if (given := numbers(name, value)) is None:
+        return jnp.broadcast_to(jnp.asarray(value).astype(dtype), sites)
+    bounds, *said = _NUMBERS[name]
+    if name in _WHOLE:
+        given = np.where(np.isnan(given), UNKNOWN, given)
+        if (part := given != np.round(given)).any():
+            raise ValueError(
+                f"{name} must be a whole number, got {given[part].flat[0]:g}"
+            )
+    # All that may be unknown may also be one.
+    known = given if name == "latitude" else np.where(np.isnan(given), 1.0, given)
+    bounds.check(name, known, *said)
+    return jnp.asarray(np.broadcast_to(given, sites).astype(dtype))
 
 
 # Means of all cells of the 1 degree climatology that are mostly land: degrees from

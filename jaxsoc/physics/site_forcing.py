@@ -250,11 +250,10 @@ def production(site: Site, choices: Choices = Choices()) -> Float[Array, "..."]:
     miami = climate.miami(mean, total)
     casa, cesm = (_known(x, miami) for x in (site.npp_casa, site.npp_cesm))
     if choices.npp == "mean":
-        given = [~jnp.isnan(x) for x in (site.npp_casa, site.npp_cesm)]
-        # One that is not known counts as Miami's, so it is left out of the number.
-        logs = [jnp.log(x / miami) for x in (casa, cesm)]
-        count = 1 + sum(g.astype(float) for g in given)
-        chosen = miami * jnp.exp(sum(logs) / count)
+        logs = [jnp.log(miami)]
+        for x in (site.npp_casa, site.npp_cesm):
+            logs.append(jnp.where(jnp.isnan(x), jnp.nan, jnp.log(_known(x, 1.0))))
+        chosen = jnp.exp(jnp.nanmean(jnp.stack(logs), axis=0))
     else:
         chosen = {"miami": miami, "casa": casa, "cesm": cesm}[choices.npp]
     return _known(site.npp, chosen)
@@ -279,8 +278,8 @@ def _texture(site, choices):
 
 
 def _check_texture(site, choices):
-    sand, clay = (numbers("texture", x) for x in _texture(site, choices))
-    if sand is None or clay is None:
+    sand, clay = (numbers("texture", x) for x in (site.sand, site.clay))
+    if sand is None or clay is None or choices.texture is not None:
         return
     missing = np.isnan(sand + clay)
     if missing.any():
