@@ -21,7 +21,16 @@ TABLE = {
     "observe": ({"physics"}, CORE),
     "infer": ({"physics", "solve", "tables", "observe"}, CORE | {"scipy"}),
     "experiments": (
-        {"physics", "solve", "models", "upscale", "tables", "observe", "infer"},
+        {
+            "physics",
+            "solve",
+            "models",
+            "columns",
+            "upscale",
+            "tables",
+            "observe",
+            "infer",
+        },
         CORE,
     ),
     "io": (
@@ -71,7 +80,7 @@ FILES = {
     "models": """numbers two_pool column clm5_parameters compas_parameters
         mimics_parameters clm5 compas mimics""",
     "columns": """checks network matrices components budgets ages steady microbial_year
-        feasibility seasons""",
+        feasibility seasons summary""",
     "upscale": """spectral fields distributions hyper quantities moments taylor closures
         macroscale moment_models learned representative training many predict
         catalogue supplied""",
@@ -79,10 +88,10 @@ FILES = {
     "infer": "problem result curvature least_squares scores fits",
     "experiments": """objectives scenarios design samples problems held_out steady
         series soils run statistics cost budget sensitivity hyper training sweep
-        ensemble forecasts effective""",
-    "io": """atomic labels reading store fields cesm columns forcing closures
+        ensemble forecasts effective places""",
+    "io": """atomic labels reading store fields cesm places columns forcing closures
         respiration cells climate""",
-    "plots": "style figures fits budget sensitivity closures columns",
+    "plots": "style figures fits budget sensitivity closures columns places",
     "cli": """interrupt cache doctor options config closure_config fit_config report
         upscale fit budget closure_table closure commands main""",
 }

@@ -18,3 +18,6 @@ from .seasons import Seasonal as Seasonal
 from .seasons import periodic_state as periodic_state
 from .seasons import step_year as step_year
 from .steady import steady_pools as steady_pools
+from .summary import SiteResults as SiteResults
+from .summary import Summary as Summary
+from .summary import summary as summary

@@ -77,35 +77,59 @@ def components(
     Source: Tao et al. (2024), doi:10.1111/gcb.17297, Eqs 10-14, and its released
     programs, without the dependence of B on rounding there.
     """
-    check_option("cte", cte, ("printed", "released"))
-    check_option("k_pools", k_pools, ("all", "soil"))
-    check_option("beta_depth", beta_depth, ("interface", "node"))
-    environment = model.environment(params)
-    if not isinstance(environment, Environment):
+    options = dict(cte=cte, cte_with_cwd=cte_with_cwd)
+    found = known_components(
+        model, params, state, **options, k_pools=k_pools, beta_depth=beta_depth
+    )
+    if found.xi is None:
         raise ValueError(
             f"{type(model).__name__} has no one scalar ξ that its processes share, "
             "which the components of a column are made of: expected a model such as "
             "CLM5 or COMPAS"
         )
-    column = model.in_column
-    ξ, soil = _climate_scalar(model, params), column(model.organic_carbon(state))
+    return found
+
+
+def known_components(
+    model: AbstractColumnModel,
+    params: Any,
+    state: Any,
+    *,
+    cte: str = "printed",
+    cte_with_cwd: bool | None = None,
+    k_pools: str = "all",
+    beta_depth: str = "interface",
+) -> Components:
+    """`components`, with None as K and ξ of a model whose processes share no scalar."""
+    check_option("cte", cte, ("printed", "released"))
+    check_option("k_pools", k_pools, ("all", "soil"))
+    check_option("beta_depth", beta_depth, ("interface", "node"))
+    environment, column = model.environment(params), model.in_column
+    soil = column(model.organic_carbon(state))
     fluxes = model.fluxes(state, environment, params)
-    unscaled = _unscaled(model, params, state, environment, fluxes)
+    ξ = unscaled = None
+    if isinstance(environment, Environment):
+        ξ = _climate_scalar(model, params)
+        unscaled = _unscaled(model, params, state, environment, fluxes)
     # Where coarse wood has a pool of its own.
     wood, decomposed = {model.litter[0]} - {*model.litter[1:], *model.soil}, fluxes
-    if cte == "released" and set(model.processes) == set(model.linear):
+    if unscaled and cte == "released" and set(model.processes) == set(model.linear):
         decomposed = {process: ξ * flux for process, flux in unscaled.items()}
     with_cwd = cte == "printed" if cte_with_cwd is None else cte_with_cwd
     counted = model.pools._fields if k_pools == "all" else model.soil
-    decays = sum(
-        column(x) for p, x in unscaled.items() if model.processes[p] in counted
-    )
     held = sum(column(getattr(state, pool)) for pool in counted)
+    rate = mean_scalar = None
+    if unscaled:
+        decays = (
+            column(x) for p, x in unscaled.items() if model.processes[p] in counted
+        )
+        rate = DAYS_PER_YEAR * ratio(sum(decays), held)
+        mean_scalar = ratio(column(ξ * model.organic_carbon(state)), soil)
     β = _input_shape(model, params, beta_depth)
     return Components(
         CTE=_stays(model, params, decomposed, () if with_cwd else wood),
-        K=DAYS_PER_YEAR * ratio(decays, held),
-        xi=ratio(column(ξ * model.organic_carbon(state)), soil),
+        K=rate,
+        xi=mean_scalar,
         B=β,
         below_5cm=β**_SHALLOW,
         V=_mixing_rate(model, params, state),

@@ -18,6 +18,7 @@ from .objectives import cumulative_respiration as cumulative_respiration
 from .objectives import peak_respiration as peak_respiration
 from .objectives import remaining_substrate as remaining_substrate
 from .objectives import time_of_peak as time_of_peak
+from .places import columns_at_sites as columns_at_sites
 from .problems import Incubation as Incubation
 from .problems import kinetics_problem as kinetics_problem
 from .problems import respiration_problem as respiration_problem

@@ -45,15 +45,14 @@ _UNITS = {
 
 
 def by_our_names(dataset: xr.Dataset, column: SoilColumn, at: Any) -> xr.Dataset:
-    """A dataset with CESM's variables renamed, cut to one site and to the layers.
+    """A dataset with CESM's variables renamed, cut to the layers, and to one site.
 
     **Arguments:** `at`: latitude and longitude, degrees, whose nearest cell is taken;
-    None for a dataset of one site.
+    None to keep all.
     **Raises:** `ValueError` for a variable under both names, a part of the four litter
     inputs, or layers that are not those of the column.
     """
     site = dataset if at is None else _nearest(dataset, at)
-    site = site.squeeze([d for d in ("lat", "lon") if site.sizes.get(d) == 1])
     known = [name for name in NAMES if name in site]
     for name in known:
         if NAMES[name] in site:

@@ -7,31 +7,51 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from jaxsoc.columns.budgets import PoolBudget, layer_budget, whole_column
-from jaxsoc.columns.components import components
+from jaxsoc.columns.budgets import PoolBudget
 from jaxsoc.columns.matrices import UNITS, Matrices
+from jaxsoc.columns.summary import STOCK_DEPTHS, SiteResults, stock_ends, summary
 from jaxsoc.models.column import AbstractColumnModel
 from jaxsoc.physics.columns import SoilColumn
+from jaxsoc.physics.forcing import MONTHS
 from jaxsoc.physics.parameters import declarations
-from jaxsoc.physics.profiles import stock
 from jaxsoc.tables import Table, about, variable
 
 from .labels import to_dataset
+from .places import CONVENTIONS, Places
 
-STOCK_DEPTHS = (0.3, 1.0, 2.0)
-"""Depths that stocks are given to besides the whole column, m."""
-
-# component -> (unit, long name)
-COMPONENTS = {
-    "CTE": ("1", "carbon transfer efficiency"),
-    "K": ("yr-1", "decomposition rate without environmental scalars"),
-    "xi": ("1", "environmental scalar of temperature, water and depth"),
-    "B": ("1", "shape of the litter input with depth, per cm"),
-    "below_5cm": ("1", "share of the litter input below 5 cm"),
-    "V": ("yr-1", "rate of vertical mixing"),
-    "residence_time": ("yr", "soil organic carbon per litter input"),
-    "litter_to_soil": ("1", "share of decomposed litter that becomes soil carbon"),
+_ABOUT = {
+    "title": "Carbon of a soil column",
+    "Conventions": CONVENTIONS,
+    "references": "https://doi.org/10.1111/gcb.17297",
 }
+_DOWN = {"positive": "down"}
+_MASS = "soil_mass_content_of_carbon"
+# name -> dimensions, unit, long name; all mass is that of carbon.
+VARIABLES: Mapping[str, tuple[str, str, str]] = {
+    "carbon": ("pool layer", "g m-3", "carbon of a pool"),
+    "soil_organic_carbon": ("layer", "g m-3", "soil organic carbon"),
+    "respiration": ("layer", "g m-3 yr-1", "carbon respired"),
+    "soil_stock": ("stock_depth", "g m-2", "soil organic carbon down to the depth"),
+    "pool_stock": ("pool", "g m-2", "carbon of a pool in the whole column"),
+    "budget": ("term pool", "g m-2 yr-1", "budget of each pool in the whole column"),
+    "carbon_balance_error": ("", "1", "carbon that stays, per carbon that comes in"),
+    "CTE": ("", "1", "carbon transfer efficiency"),
+    "K": ("", "yr-1", "decomposition rate without environmental scalars"),
+    "xi": ("", "1", "environmental scalar of temperature, water and depth"),
+    "B": ("", "1", "shape of the litter input with depth, per cm"),
+    "below_5cm": ("", "1", "share of the litter input below 5 cm"),
+    "V": ("", "yr-1", "rate of vertical mixing"),
+    "residence_time": ("", "yr", "soil organic carbon per litter input"),
+    "litter_to_soil": ("", "1", "share of decomposed litter that becomes soil carbon"),
+    "feasibility_margin": ("", "1", "smallest feasibility of all layers"),
+    "yearly_mean_carbon": ("pool layer", "g m-3", "carbon of a pool over the year"),
+    "monthly_soil_organic_carbon": ("month layer", "g m-3", "soil organic carbon"),
+    "drift": ("pool", "g m-2", "change of a stock in one year more"),
+}
+"""What is written of a column, with dimensions, unit and long name."""
+
+STATES = ("no_forcing", "no_steady_state", "found")
+"""Meanings of `steady_state` by number."""
 
 
 def column_dataset(
@@ -48,46 +68,152 @@ def column_dataset(
     **Arguments:** `state`: pools, gC m⁻³; `depths`: of stocks, m, besides the whole
     column; `options`: of `components`; `attributes`: more provenance, what is not text
     or a number is stored as JSON.
-    **Returns:** carbon in gC m⁻³, stocks in gC m⁻², fluxes in gC m⁻² yr⁻¹; model, its
-    options, parameters with units, and versions as attributes.
+    **Returns:** carbon in g m⁻³, stocks in g m⁻², fluxes in g m⁻² yr⁻¹, all as mass of
+    carbon; components, NaN where the model has none of them; model, its options,
+    parameters with units, and versions as attributes.
     **Raises:** `ValueError` for a depth that is not positive, or an unknown option.
     """
-    options = dict(options or {})
-    column = model.forcing.column
-    ends = np.array((*depths, column.interfaces[-1]), float)
-    variables = _variables(model, params, state, ends)
-    for name, value in components(model, params, state, **options)._asdict().items():
-        variables[name] = variable((), float(value), *COMPONENTS[name])
-    said = "depth of the stock, the last the whole column"
-    terms = "change = input + received + mixing - passed_on - respired"
+    options, ends = dict(options or {}), stock_ends(model, depths)
+    kept = _flat(summary(model, params, state, ends=ends, **options))
+    column_table = Table(
+        {name: _variable(name, values) for name, values in kept.items()},
+        _coordinates(model, model.pools._fields, ends),
+        column_about(model, params) | {"component_options": options},
+    )
+    return to_dataset(column_table, attributes)
+
+
+def columns_dataset(
+    results: SiteResults | Mapping[str, SiteResults],
+    places: Places,
+    *,
+    attributes: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """Columns at many sites, of one or several models, over the dimensions they have.
+
+    As `column_dataset`, over `model` and the dimensions of the places: sites, or
+    latitudes by longitudes. `steady_state` says of each place whether it has no
+    forcing, no steady state, or one; all else is NaN but where there is one, and for
+    pools and components that a model does not have. `feasibility_margin` says how far
+    a model with a closed form is from having none. Parameters that differ between
+    sites are variables `parameter_...`.
+
+    **Arguments:** `results`: of `experiments.columns_at_sites`, or of several models
+    by label; `places`: of `forcings_from_dataset`; `attributes`: see `column_dataset`.
+    **Raises:** `ValueError` for models with other layers or stock depths, or results of
+    other sites than the places.
+    """
+    if isinstance(results, SiteResults):
+        results = {type(results.model).__name__: results}
+    count, first = int(places.valid.sum()), next(iter(results.values()))
+    for label, one in results.items():
+        if (
+            one.ends != first.ends
+            or one.model.forcing.column != first.model.forcing.column
+        ):
+            raise ValueError(f"{label} has other layers or stock depths than the first")
+        if len(one.found) != count:
+            raise ValueError(
+                f"{label} has results of {len(one.found)} sites, expected {count}, "
+                "those of the places with data"
+            )
+    pools = [*dict.fromkeys(p for r in results.values() for p in r.model.pools._fields)]
+    found = [_of_sites(one, pools) for one in results.values()]
+    over = ("model", *places.dims)
+    variables = {}
+    for known in found:
+        for name, (dims, values, said) in known.items():
+            # Of a model that has no such variable, NaN.
+            lacking = dims, np.full_like(values, np.nan)
+            of_all = (places.spread(one.get(name, lacking)[1]) for one in found)
+            variables.setdefault(name, ((*over, *dims), np.stack([*of_all]), said))
+    states = [places.spread(1 + r.found.astype(np.int8), 0) for r in results.values()]
+    flags = {"flag_values": np.arange(len(STATES), dtype=np.int8)}
+    flags |= about(long_name="whether a steady state was found")
+    flags |= {"flag_meanings": " ".join(STATES)}
+    variables["steady_state"] = over, np.stack(states), flags
     coordinates = {
-        **depth_coordinates(column),
-        "pool": list(model.pools._fields),
-        "stock_depth": variable("stock_depth", ends, "m", said),
-        "term": variable("term", PoolBudget._fields, long_name=terms),
+        "model": variable("model", [*results], long_name="soil carbon model"),
+        **_coordinates(first.model, pools, first.ends),
+        **places.coordinates,
     }
-    about_column = column_about(model, params) | {"component_options": options}
-    table = Table(variables, coordinates, about_column)
-    return to_dataset(table, attributes)
+    if any(one.year is not None for one in results.values()):
+        coordinates["month"] = np.arange(1, MONTHS + 1)
+    models = {
+        label: _model_about(one.model, None if one.by_site else one.params)
+        for label, one in results.items()
+    }
+    said = {"models": models, "component_options": dict(first.options)}
+    return to_dataset(Table(variables, coordinates, _ABOUT | said), attributes)
 
 
-def _variables(model, params, state, ends):
-    layers = layer_budget(model, model.surroundings(params), params, state)
-    column, carbon = model.forcing.column, np.stack(state)
-    soil, respired = model.organic_carbon(state), np.stack(layers.respired).sum(axis=0)
-    budget = np.stack([np.stack(term) for term in whole_column(model, layers)])
-    soil_name = f"soil organic carbon ({', '.join(model.soil)})"
-    to_depth = "soil organic carbon from the surface to the depth"
-    in_column = "carbon in the whole column"
-    of_pools = "budget of each pool in the whole column"
-    stocks = stock(soil, column, ends)
+def without_steady_state(dataset: xr.Dataset, places: Places) -> list[str]:
+    """A sentence for each place of a `columns_dataset` without a steady state."""
+    states = dataset["steady_state"].values.reshape(dataset.sizes["model"], -1)
+    margins = dataset["feasibility_margin"].values.reshape(states.shape)
+    said = []
+    for label, state, margin in zip(
+        dataset["model"].values, states, margins, strict=True
+    ):
+        for site, place in enumerate(np.flatnonzero(places.valid)):
+            if STATES[state[place]] == "no_steady_state":
+                known = np.isfinite(margin[place])
+                far = f" (feasibility margin {margin[place]:.3g})" if known else ""
+                said.append(f"{label} has no steady state at {places.name(site)}{far}")
+    return said
+
+
+def _flat(kept):
+    """Arrays of a summary by name, those of its components among them."""
+    whole = kept._asdict()
+    return whole | whole.pop("components")._asdict()
+
+
+def _variable(name, values):
+    dims, unit, long_name = VARIABLES[name]
+    standard = _MASS if name == "soil_stock" else ""
+    return tuple(dims.split()), np.asarray(values), _said(unit, long_name, standard)
+
+
+def _said(unit, long_name, standard=""):
+    return about(unit, long_name) | ({"standard_name": standard} if standard else {})
+
+
+def _of_sites(results, pools):
+    """Variables of one model by name, leading by site, over the pools of all models."""
+    own = [pools.index(name) for name in results.model.pools._fields]
+    kept = _flat(results.summary) | {"feasibility_margin": results.margin}
+    kept |= {} if results.year is None else results.year._asdict()
+    found = {}
+    for name, given in kept.items():
+        dims, values, about_it = _variable(name, given)
+        if "pool" in dims:
+            axis = 1 + dims.index("pool")
+            wide = np.full(
+                (*values.shape[:axis], len(pools), *values.shape[axis + 1 :]), np.nan
+            )
+            np.moveaxis(wide, axis, 0)[own] = np.moveaxis(values, axis, 0)
+            values = wide
+        found[name] = dims, values, about_it
+    for d in declarations(type(results.params)) if results.by_site else ():
+        values = np.asarray(getattr(results.params, d.name))
+        dims = ("layer",)[: values.ndim - 1]
+        found[f"parameter_{d.name}"] = dims, values, _said(d.unit, d.meaning)
+    return found
+
+
+def _coordinates(model, pools, ends):
+    depth = "depth of the stock, the last the whole column"
+    terms = "change = input + received + mixing - passed_on - respired"
     return {
-        "carbon": variable(("pool", "layer"), carbon, "gC m-3", "carbon"),
-        "soil_organic_carbon": variable("layer", soil, "gC m-3", soil_name),
-        "respiration": variable("layer", respired, "gC m-3 yr-1", "carbon respired"),
-        "soil_stock": variable("stock_depth", stocks, "gC m-2", to_depth),
-        "pool_stock": variable("pool", carbon @ column.thickness, "gC m-2", in_column),
-        "budget": variable(("term", "pool"), budget, "gC m-2 yr-1", of_pools),
+        **depth_coordinates(model.forcing.column),
+        "pool": list(pools),
+        "stock_depth": (
+            "stock_depth",
+            np.array(ends),
+            _said("m", depth, "depth") | _DOWN,
+        ),
+        "term": variable("term", PoolBudget._fields, long_name=terms),
     }
 
 
@@ -110,24 +236,26 @@ def matrices_dataset(
 
 def column_about(model: AbstractColumnModel, params: Any) -> dict[str, Any]:
     """Where a column comes from: model, options and parameters."""
+    return _ABOUT | _model_about(model, params)
+
+
+def _model_about(model, params):
     chosen = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
     plain = lambda x: x if isinstance(x, str | bool | int | float) else str(x)
     return {
-        "title": "Carbon of a soil column",
-        "references": "https://doi.org/10.1111/gcb.17297",
         "model": type(model).__name__,
         "model_options": {n: plain(x) for n, x in chosen.items() if n != "forcing"},
         "parameters": {
             d.name: [np.asarray(getattr(params, d.name)).tolist(), d.unit]
-            for d in declarations(type(params))
+            for d in (() if params is None else declarations(type(params)))
         },
     }
 
 
 def depth_coordinates(column: SoilColumn) -> dict[str, Any]:
     """The middles of the layers as a coordinate, and their upper and lower ends."""
-    said = about("m", "depth of the middle of the layer")
-    said |= {"positive": "down", "bounds": "depth_bounds"}
+    said = _said("m", "depth of the middle of the layer", "depth") | _DOWN
+    said |= {"bounds": "depth_bounds"}
     ends = np.stack([column.top, column.bottom], axis=1)
     of_ends = "upper and lower end of the layer"
     return {

@@ -1,6 +1,7 @@
 """What drives a column, from and to xarray and netCDF; units are checked here."""
 
 from collections.abc import Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,12 +9,13 @@ import numpy as np
 import xarray as xr
 
 from jaxsoc.physics.columns import CLM5_COLUMN, SoilColumn
-from jaxsoc.physics.forcing import LITTER, MONTHS, Forcing
+from jaxsoc.physics.forcing import LITTER, MONTHS, Forcing, forcing_of_sites
 from jaxsoc.physics.units import DAYS_PER_YEAR
 from jaxsoc.tables import variable
 
 from . import cesm
 from .columns import depth_coordinates
+from .places import Places, by_standard_names, places_of
 from .reading import are_numbers, lacking, netcdf, reading
 
 _SECONDS_PER_DAY = 86400.0
@@ -39,11 +41,11 @@ _TIMES = {
 
 
 def _fluxes(space: str) -> _Units:
-    """Units of litter, to gC per area or volume and month."""
+    """Units of litter, to gC per area or volume and month; mass is that of carbon."""
     power = space.replace("m-", "m^")
     return {
         unit: (grams * months, 0.0)
-        for mass, grams in (("gC", 1.0), ("kgC", 1e3))
+        for mass, grams in (("gC", 1.0), ("kgC", 1e3), ("g", 1.0), ("kg", 1e3))
         for time, months in _TIMES.items()
         for unit in (f"{mass} {space} {time}-1", f"{mass}/{power}/{time}")
     }
@@ -58,6 +60,7 @@ class _Variable(NamedTuple):
 # Not "litter": a variable with two dimensions cannot bear the name of one of them.
 _POOL = "litter_pool"
 _BY_LAYER, _BY_MONTH = ("layer", "month"), ("month",)
+_OWN = (_POOL, *_BY_LAYER)
 _LAST_YEAR = "largest depth of the active layer in the year before"
 _BEDROCK = "number of the last layer above the bedrock, from 1"
 _PROFILE = "share of the litter that enters each layer"
@@ -110,9 +113,9 @@ def forcing_from_dataset(
     """Forcing of one site from a dataset, checked, units converted.
 
     Needed: `temperature`, `water`, and `litter` or `litter_by_layer`; the others of
-    `VARIABLES` where there are any, each by this name or as CESM calls it, see
-    `io.cesm.NAMES`. Dimensions are found by name; along one that a
-    variable lacks, it is the same everywhere. The coordinate `litter_pool`, where it
+    `VARIABLES` where there are any, each by this name, as CESM calls it, see
+    `io.cesm.NAMES`, or by a standard name of CF. Dimensions are found by name; along
+    one that a variable lacks, it is the same everywhere. The coordinate `litter_pool`, where it
     names the four inputs, puts them in order; else they come as in `LITTER`.
 
     **Arguments:** `column`: layers, by default those of `depth_bounds`, else CLM5's;
@@ -120,8 +123,39 @@ def forcing_from_dataset(
     site in a dataset of CESM with many, which the nearest cell stands for.
     **Raises:** `ValueError` that names the variable, what was received and expected.
     """
+    with _named(name):
+        found, column, _ = _arrays(dataset, column, at, ())
+        make = Forcing.from_layers if "litter_by_layer" in found else Forcing
+        return make(**found, column=column)
+
+
+def forcings_from_dataset(
+    dataset: xr.Dataset,
+    *,
+    column: SoilColumn | None = None,
+    name: str = "dataset",
+) -> tuple[Forcing, Places]:
+    """Forcing of all sites of a dataset, whose leaves lead by site, and where they lie.
+
+    As `forcing_from_dataset`, over one or two dimensions more, of any name: sites, or
+    latitudes by longitudes. A variable that lacks one of them is the same along it. A
+    place where some variable is NaN throughout, as of the sea, has no data and is left
+    out.
+
+    **Arguments:** `column`, `name`: see `forcing_from_dataset`.
+    **Returns:** the forcing, and the places, which give results their dimensions back.
+    **Raises:** `ValueError` as `forcing_from_dataset`, naming the place, for a dataset
+    without such dimensions or with three, or places all of which lack data.
+    """
+    with _named(name):
+        found, column, places = _arrays(dataset, column, None, None)
+        return forcing_of_sites(found, column=column, name=places.name), places
+
+
+@contextmanager
+def _named(name):
     try:
-        return _forcing(dataset, column, at)
+        yield
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
 
@@ -156,11 +190,29 @@ def forcing_to_dataset(forcing: Forcing) -> xr.Dataset:
     return xr.Dataset(variables, coordinates)
 
 
-def _forcing(dataset, column, at):
+def _arrays(dataset, column, at, dims):
+    """Arguments of `Forcing` by name, the column, and the places they lead by.
+
+    **Arguments:** `dims`: of the places, () for one site, None for those that are there
+    besides what a forcing has.
+    """
     column = _column(dataset) if column is None else column
-    dataset = cesm.by_our_names(dataset, column, at)
+    dataset = by_standard_names(cesm.by_our_names(dataset, column, at), _OWN)
     present = [name for name in VARIABLES if name in dataset]
-    found = {name: _read(dataset, name, column) for name in present}
+    sizes = {dim: size for name in present for dim, size in dataset[name].sizes.items()}
+    around = {str(dim): size for dim, size in sizes.items() if dim not in _OWN}
+    one_site = dims == ()
+    if one_site:
+        # Of one cell, as it is cut out of a grid.
+        dataset = dataset.squeeze([dim for dim in around if around[dim] == 1])
+        around = {}
+    elif not 1 <= len(around) <= 2:
+        raise ValueError(
+            "expected a dimension of sites, or two as latitudes and longitudes, got "
+            f"{', '.join(around) or 'none'}"
+        )
+    _check_depth(dataset, column)
+    found = {name: _read(dataset, name, column, around) for name in present}
     by_layer = "litter_by_layer" in found
     for name in ("temperature", "water", "litter"):
         if name not in found and not (name == "litter" and by_layer):
@@ -171,27 +223,56 @@ def _forcing(dataset, column, at):
             raise ValueError(
                 f"has both {name} and litter_by_layer, expected one of them"
             )
-    profile = found.pop("litter_profile", None)
-    if by_layer:
-        return Forcing.from_layers(**found, column=column)
-    return Forcing(**found, profile=profile, column=column)
+    if "litter_profile" in found:
+        found["profile"] = found.pop("litter_profile")
+    if one_site:
+        return found, column, None
+    kept = np.ones(next(iter(found.values())).shape[0], bool)
+    for values in found.values():
+        kept &= ~np.isnan(values).reshape(kept.size, -1).all(axis=1)
+    if not kept.any():
+        raise ValueError(
+            f"none of the {kept.size} places has data: at each some variable is missing"
+        )
+    found = {name: values[kept] for name, values in found.items()}
+    return found, column, places_of(dataset, around, kept)
+
+
+def _depth(dataset):
+    """The depths of the layers, by name or standard name, None where there are none."""
+    known = lambda given: given.attrs.get("standard_name") == "depth"
+    named = [str(n) for n, x in dataset.coords.items() if n == "depth" or known(x)]
+    return dataset[named[0]] if named else None
+
+
+def _check_depth(dataset, column):
+    depth = _depth(dataset)
+    if depth is None or depth.dims != ("layer",) or depth.size != column.layers:
+        return
+    nodes = _factor(depth.name, depth, _DEPTH)[0] * depth.values
+    if not np.allclose(nodes, column.nodes, rtol=1e-2):
+        raise ValueError(
+            f"{depth.name} has layers at {nodes[:3]} ... m, expected their middles, "
+            f"{column.nodes[:3]} ...: give depth_bounds or a column"
+        )
 
 
 def _column(dataset):
-    if "depth_bounds" not in dataset:
+    depth = _depth(dataset)
+    said = "depth_bounds" if depth is None else depth.attrs.get("bounds")
+    name = said if said in dataset else "depth_bounds"
+    if name not in dataset:
         return CLM5_COLUMN
-    bounds = dataset["depth_bounds"]
+    bounds = dataset[name]
     if bounds.ndim != 2 or bounds.shape[1] != 2:
-        raise ValueError(
-            f"depth_bounds must be layers x 2 ends, got shape {bounds.shape}"
-        )
+        raise ValueError(f"{name} must be layers x 2 ends, got shape {bounds.shape}")
     ends = np.asarray(bounds, float)
     # By the conventions of netCDF, bounds are in the units of what they bound.
-    said = bounds if "units" in bounds.attrs else dataset.get("depth", bounds)
-    factor, _ = _factor("depth_bounds", said, _DEPTH)
+    said = bounds if "units" in bounds.attrs or depth is None else depth
+    factor, _ = _factor(name, said, _DEPTH)
     if ends[0, 0] != 0 or not np.array_equal(ends[1:, 0], ends[:-1, 1]):
         raise ValueError(
-            "depth_bounds must begin at 0, each layer where the one above it ends"
+            f"{name} must begin at 0, each layer where the one above it ends"
         )
     below = None
     if "level_below" in dataset:
@@ -200,24 +281,27 @@ def _column(dataset):
     return SoilColumn(tuple(factor * ends[:, 1]), below=below)
 
 
-def _read(dataset, name, column):
+def _read(dataset, name, column, around):
+    """A variable in the unit used inside, leading by place where there are places."""
     variable, known = dataset[name], VARIABLES[name]
     if not are_numbers(variable):
         raise ValueError(f"{name} must be numbers, got {variable.dtype}")
     factor, offset = _factor(name, variable, known.units)
-    strange = [str(dim) for dim in variable.dims if dim not in known.dims]
+    axes = (*around, *known.dims)
+    strange = [str(dim) for dim in variable.dims if dim not in axes]
     if strange:
         raise ValueError(
             f"{name} has the dimension {strange[0]!r}, expected {', '.join(known.dims)}"
-            " of one site; at picks one of many that CESM has"
+            " of one site; at picks one of many, forcings_from_dataset reads all"
         )
     if _POOL in known.dims:
         variable = _in_order(name, variable)
-    sizes = {"layer": column.layers, "month": MONTHS, _POOL: len(LITTER)}
+    sizes = {"layer": column.layers, "month": MONTHS, _POOL: len(LITTER), **around}
     sizes |= {str(dim): size for dim, size in variable.sizes.items()}
     # Axes by name, those that are lacking with as many equal entries as it takes.
-    wide = variable.variable.set_dims({dim: sizes[dim] for dim in known.dims})
-    return factor * np.asarray(wide, dtype=float) + offset
+    wide = variable.variable.set_dims({dim: sizes[dim] for dim in axes})
+    values = factor * np.asarray(wide, dtype=float) + offset
+    return values.reshape(-1, *values.shape[len(around) :]) if around else values
 
 
 def _factor(name, variable, known):

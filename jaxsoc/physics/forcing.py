@@ -1,5 +1,6 @@
 """What drives a soil column: a climatological year of monthly means, checked."""
 
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -71,8 +72,8 @@ class Forcing(eqx.Module):
 
     Use it as `Forcing(...)`, which takes the arguments of the same names and checks
     them; those constant in time or depth may be given as one number, `litter` as four
-    annual inputs, gC m⁻² yr⁻¹. Many sites are one `Forcing` whose leaves lead by site:
-    `jax.tree.map(lambda *x: jnp.stack(x), *forcings)`.
+    annual inputs, gC m⁻² yr⁻¹. Many sites are one `Forcing` whose leaves lead by site,
+    see `forcing_of_sites`.
 
     **Raises:** `ValueError` that names what was received and what was expected.
     Source: Tao et al. (2024), doi:10.1111/gcb.17297, Table S3.
@@ -182,6 +183,47 @@ def idealised(
     )
 
 
+def forcing_of_sites(
+    given: Mapping[str, Any],
+    *,
+    column: SoilColumn = CLM5_COLUMN,
+    name: Callable[[int], str] = lambda site: f"site {site + 1}",
+) -> Forcing:
+    """Forcing of many sites, whose leaves lead by site, checked and made all at once.
+
+    **Arguments:** `given`: arguments of `Forcing`, or of `Forcing.from_layers`, by
+    name, each an array that leads by site; `name`: of a site, from 0, for errors.
+    **Raises:** `ValueError` as for one site, naming the first that is refused.
+    """
+    by_layer = "litter_by_layer" in given
+    arrays = {known: np.asarray(values, float) for known, values in given.items()}
+    counts = sorted({len(values) for values in arrays.values()})
+    if len(counts) != 1 or not counts[0]:
+        raise ValueError(
+            f"all arrays must lead by the same number of sites, got {counts}"
+        )
+    bad = np.zeros(counts[0], bool)
+    for known, values in arrays.items():
+        bad |= _off(known, values, column.layers).reshape(counts[0], -1).any(axis=1)
+    if bad.any():
+        first = int(np.argmax(bad))
+        try:
+            one = {known: values[first] for known, values in arrays.items()}
+            _maker(by_layer)(**one, column=column)
+        except ValueError as error:
+            raise ValueError(f"{name(first)}: {error}") from None
+    return _made(by_layer, column, arrays)
+
+
+@eqx.filter_jit
+def _made(by_layer, column, arrays):
+    return jax.vmap(lambda one: _maker(by_layer)(**one, column=column))(arrays)
+
+
+def _maker(by_layer):
+    return Forcing.from_layers if by_layer else Forcing
+
+
 def check_one_site(forcing: Forcing, params: AbstractParameters) -> None:
     """Refuses a batch, whose leading axis would be taken for layers or months.
 
@@ -223,16 +265,24 @@ def _checked(name, value, layers):
     return jnp.broadcast_to(array, shape)
 
 
+def _off(name, values, layers):
+    """Which numbers of a series, of one site or of many, cannot be."""
+    off = ~_KINDS[name].bounds.contains(values)
+    if name == "bedrock":
+        off |= (values < 1) | (values > layers) | (values != np.round(values))
+    if name == "profile":
+        off = off | (np.abs(values.sum(axis=-1, keepdims=True) - 1) > 1e-9)
+    return off
+
+
 def _layer_number(value, layers):
     value = layers if value is None else value
     given = numbers("bedrock", value)
-    if given is not None:
-        off = ~((given >= 1) & (given <= layers) & (given == np.round(given)))
-        if off.any():
-            raise ValueError(
-                "bedrock must be the number of the last layer above it, a whole number "
-                f"from 1 to {layers}, got {given[off].flat[0]:g}"
-            )
+    if given is not None and (off := _off("bedrock", given, layers)).any():
+        raise ValueError(
+            "bedrock must be the number of the last layer above it, a whole number "
+            f"from 1 to {layers}, got {given[off].flat[0]:g}"
+        )
     return jnp.asarray(_checked("bedrock", value, layers), float)
 
 

@@ -1,0 +1,99 @@
+"""Columns at many places: steady states, components and seasons in one program."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from jaxsoc.columns.feasibility import feasibility
+from jaxsoc.columns.seasons import periodic_state
+from jaxsoc.columns.steady import CLOSURE
+from jaxsoc.columns.summary import (
+    STOCK_DEPTHS,
+    SiteResults,
+    YearSummary,
+    stock_ends,
+    summary,
+)
+from jaxsoc.models.column import AbstractClosedForm, AbstractColumnModel
+from jaxsoc.physics.parameters import POSITIVE
+from jaxsoc.solve import Sites, map_sites, require_x64, steady_state
+
+
+def columns_at_sites(
+    model: AbstractColumnModel,
+    params: Any = None,
+    *,
+    depths: Sequence[float] = STOCK_DEPTHS,
+    periodic: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> SiteResults:
+    """Steady states of a model at many sites, with what is kept of each column.
+
+    Every site is solved by itself, see `steady_state`; one program takes all of them,
+    compiled once for a kind of model, its options and layers, and a number of sites.
+
+    **Arguments:** `model`: with a forcing of many sites, `COMPAS(forcings)`; `params`:
+    one set for all sites, or one whose every leaf leads by site, by default the
+    model's; `depths`: of stocks, m, besides the whole column; `periodic`: whether the
+    year that repeats itself is found, too; `options`: of `components`.
+    **Returns:** `SiteResults`, to be written by `io.columns_dataset`. Where there is no
+    steady state, `found` is False, all of the summary NaN, and `margin` not.
+    **Raises:** `RuntimeError` where JAX is set to 32 bits; `ValueError` for a forcing
+    of one site, for parameters of another number of sites, a depth that is not
+    positive, an unknown option, and as `periodic_state` for models without such years.
+    """
+    require_x64("columns at many sites")
+    shape = jnp.shape(model.forcing.temperature)
+    if len(shape) != 3:
+        raise ValueError(
+            "expected a forcing whose leaves lead by site, temperature by site, layer "
+            f"and month, got an array of shape {shape}; see forcing_of_sites"
+        )
+    POSITIVE.check("depths from the surface down", list(depths), "m")
+    params = type(model).parameters() if params is None else params
+    params = jax.tree.map(jnp.asarray, params)
+    by_site = all(leaf.ndim for leaf in jax.tree.leaves(params))
+    for leaf in jax.tree.leaves(params) if by_site else ():
+        if leaf.shape[0] != shape[0]:
+            raise ValueError(
+                f"expected parameters of {shape[0]} sites, as the forcing has, got an "
+                f"array of shape {leaf.shape}"
+            )
+    ends, options = stock_ends(model, depths), dict(options or {})
+    found = _solved(model, params, by_site, periodic, ends, options)
+    return SiteResults(model, params, by_site, ends, options, *found)
+
+
+@eqx.filter_jit
+def _solved(model, params, by_site, periodic, ends, options):
+    def at_site(forcing, params):
+        site = eqx.tree_at(lambda m: m.forcing, model, forcing)
+        rest = steady_state(site, params, throw=False)
+        kept = summary(site, params, rest.pools, ends=ends, **options)
+        # Inside a program the steady state is not asked whether it closes.
+        found = rest.found & (jnp.abs(kept.carbon_balance_error) <= CLOSURE)
+        kept = jax.tree.map(lambda x: jnp.where(found, x, jnp.nan), kept)
+        year = _year(site, params) if periodic else None
+        return kept, found, _margin(site, params), year
+
+    count = model.forcing.temperature.shape[0]
+    if not by_site:
+        repeat = lambda x: jnp.broadcast_to(x, (count, *x.shape))
+        params = jax.tree.map(repeat, params)
+    return map_sites(at_site, Sites.of(model.forcing), Sites.of(params)).leading()
+
+
+def _margin(model, params):
+    # Layers that exchange soil carbon may stand where one by itself could not.
+    if not isinstance(model, AbstractClosedForm) or {*model.soil} & model.mixed:
+        return jnp.asarray(jnp.nan)
+    return jnp.min(jnp.stack([jnp.min(kind) for kind in feasibility(model, params)]))
+
+
+def _year(model, params):
+    year = periodic_state(model, params)
+    soil = jax.vmap(model.organic_carbon)(year.monthly_mean)
+    return YearSummary(jnp.stack(year.mean), soil, jnp.stack(year.drift))
