@@ -63,7 +63,8 @@ TABLE = {
 # room -> its files, in the order in which they may import each other.
 FILES = {
     "physics": """shapes units options months parameters safe once transforms grids
-        columns allocation forcing environment kinetics mortality mixing profiles""",
+        columns allocation forcing environment kinetics mortality mixing profiles
+        pedotransfer""",
     "solve": """precision devices reductions pointwise steppers loops layered newton
         steady methods periodic ensembles statistics checks blocks runs
         integrate train""",
@@ -74,13 +75,13 @@ FILES = {
     "upscale": """spectral fields distributions hyper quantities moments taylor closures
         macroscale moment_models learned representative training many predict
         catalogue supplied""",
-    "observe": "operators respiration",
-    "infer": "problem result curvature least_squares scores fits",
+    "observe": "operators respiration profiles screening",
+    "infer": "problem result curvature least_squares scores fits pedotransfer",
     "experiments": """objectives scenarios design samples problems held_out steady
         series soils run statistics cost budget sensitivity hyper training sweep
         ensemble forecasts effective""",
     "io": """atomic labels reading store fields cesm columns forcing closures
-        respiration""",
+        respiration profiles""",
     "plots": "style figures fits budget sensitivity closures columns",
     "cli": """interrupt cache doctor options config closure_config fit_config report
         upscale fit budget closure_table closure commands main""",
