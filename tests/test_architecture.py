@@ -73,7 +73,7 @@ TABLE = {
 FILES = {
     "physics": """shapes units options months parameters safe once transforms grids
         columns allocation forcing environment kinetics mortality mixing profiles
-        land_cover soil_water climate site site_forcing""",
+        land_cover soil_water climate site site_forcing pedotransfer""",
     "solve": """precision devices reductions pointwise steppers loops layered newton
         steady methods periodic ensembles statistics checks blocks runs
         integrate train""",
@@ -84,13 +84,13 @@ FILES = {
     "upscale": """spectral fields distributions hyper quantities moments taylor closures
         macroscale moment_models learned representative training many predict
         catalogue supplied""",
-    "observe": "operators respiration",
-    "infer": "problem result curvature least_squares scores fits",
+    "observe": "operators respiration profiles screening",
+    "infer": "problem result curvature least_squares scores fits pedotransfer",
     "experiments": """objectives scenarios design samples problems held_out steady
         series soils run statistics cost budget sensitivity hyper training sweep
         ensemble forecasts effective places""",
     "io": """atomic labels reading store fields cesm places columns forcing closures
-        respiration cells climate""",
+        respiration cells climate profiles""",
     "plots": "style figures fits budget sensitivity closures columns places",
     "cli": """interrupt cache doctor options config closure_config fit_config report
         upscale fit budget closure_table closure commands main""",

@@ -20,6 +20,9 @@ from .forcing import load_forcing as load_forcing
 from .labels import save_dataset as save_dataset
 from .labels import to_dataset as to_dataset
 from .places import Places as Places
+from .profiles import LoadedProfiles as LoadedProfiles
+from .profiles import load_profiles as load_profiles
+from .profiles import profiles_dataset as profiles_dataset
 from .respiration import Collection as Collection
 from .respiration import load_respiration as load_respiration
 from .store import MemberStore as MemberStore

@@ -4,6 +4,7 @@ import difflib
 import gzip
 import math
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -80,21 +81,28 @@ def read_text(path: Path) -> bytes:
     return content.removeprefix(b"\xef\xbb\xbf")
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A .csv file as text.
+def read_table(path: Path, *, comment: str | None = "#") -> pd.DataFrame:
+    """A file of columns as text, between tabs if its first line has more than commas.
 
+    **Arguments:** `comment`: begins one, wherever it stands; None: where texts may hold
+    any character, lines that begin with # are left out alone.
     **Raises:** `ValueError` for a file that is not there or cannot be read, or a column
     that is there twice.
     """
     with reading(path):
         # Headings as a row of data, for pandas would rename those that are there twice
         # and take a column without one for labels of the rows.
+        text = read_text(path)
+        if comment is None:
+            text = re.sub(rb"(?m)^#.*\n?", b"", text)
+        first = text.split(b"\n", 1)[0]
         rows = pd.read_csv(
-            BytesIO(read_text(path)),
+            BytesIO(text),
+            sep="\t" if first.count(b"\t") > first.count(b",") else ",",
             header=None,
             dtype=str,
             keep_default_na=False,
-            comment="#",
+            comment=comment,
         )
     names = [name.strip() for name in rows.iloc[0]]
     twice = [name for name in names if name and names.count(name) > 1]
@@ -121,17 +129,26 @@ def numbers_of(path: Path, column: Any) -> np.ndarray:
 
     **Raises:** `ValueError` for text that is no number, with its row.
     """
-    text = column.str.strip()
-    parsed = pd.to_numeric(text.replace("", "nan"), errors="coerce")
-    numbers = np.asarray(parsed, dtype=float)
-    bad = np.isnan(numbers) & ~text.str.lower().isin(("", "nan", "na")).to_numpy()
+    numbers, bad = parsed(column)
     if bad.any():
         first = int(np.argmax(bad))
         raise ValueError(
-            f"{path.name}: {column.name} is {text.iloc[first]!r} in row {first + 1}; "
-            "expected a number"
+            f"{path.name}: {column.name} is {column.iloc[first].strip()!r} in row "
+            f"{first + 1}; expected a number"
         )
     return numbers
+
+
+def parsed(column: Any) -> tuple[np.ndarray, np.ndarray]:
+    """A column of text as numbers, NaN where nothing is given, and which are none."""
+    text = column.str.strip()
+    found = pd.to_numeric(text.replace("", "nan"), errors="coerce")
+    numbers = np.asarray(found, dtype=float)
+    doubtful = np.isnan(numbers)
+    given = ~text[doubtful].str.lower().isin(("", "nan", "na")).to_numpy()
+    bad = np.zeros(numbers.size, bool)
+    bad[doubtful] = given
+    return numbers, bad
 
 
 def lacking(wanted: str, found: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from . import mixing as mixing
 from . import mortality as mortality
 from . import options as options
 from . import parameters as parameters
+from . import pedotransfer as pedotransfer
 from . import profiles as profiles
 from . import safe as safe
 from . import shapes as shapes

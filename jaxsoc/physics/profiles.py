@@ -91,6 +91,31 @@ def _end(h, h_next, m, m_next):
     return jnp.where(jnp.sign(d) == jnp.sign(m), d, 0.0)
 
 
+def layer_means(
+    values: Float[Number, "*batch layer"], column: SoilColumn, top: Any, bottom: Any
+) -> Float[Array, "*batch interval"]:
+    """Means of a profile over intervals of depth, as of layers that were sampled.
+
+    Σ_z X_z w_z / Σ_z w_z,  w_z the metres of layer z between top and bottom
+
+    **Arguments:** `values`: by layer; `top`, `bottom`: of each interval, m; the part
+    below the column does not count, and an interval of which there is none above its
+    end, or with a NaN, has the mean NaN.
+    **Raises:** `ValueError` for a negative depth.
+    """
+    NON_NEGATIVE.check("depths from the surface down", np.nan_to_num(top), "m")
+
+    def above(depths):
+        inside = depths > 0
+        share = column.share_above(np.where(inside, depths, 1.0))
+        return jnp.where(inside[:, None], share, 0.0)
+
+    inside = above(np.asarray(bottom, float)) - above(np.asarray(top, float))
+    whole = inside.sum(axis=1)
+    weights = inside / jnp.where(whole > 0, whole, jnp.nan)[:, None]
+    return jnp.asarray(values) @ weights.T
+
+
 METHODS: Mapping[str, Callable] = MappingProxyType(
     {"pchip": pchip, "linear": lambda nodes, values, at: jnp.interp(at, nodes, values)}
 )
