@@ -1,0 +1,236 @@
+"""`jaxsoc column`: columns at places, beside what was measured there."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+
+from jaxsoc import plots
+from jaxsoc.experiments.comparison import compared_with_profiles, models_at_sites
+from jaxsoc.io import Places, load_climatology, load_profiles
+from jaxsoc.io.columns import STATES, columns_table, without_steady_state
+from jaxsoc.models import CLM5, COMPAS, MIMICS
+from jaxsoc.observe.profiles import Profiles, with_bulk_density
+from jaxsoc.observe.screening import screen
+from jaxsoc.physics.columns import CLM5_COLUMN
+from jaxsoc.physics.site import Site, idealised_site
+from jaxsoc.physics.site_forcing import production
+from jaxsoc.tables import Table, variable
+
+from .column_config import ColumnConfig
+from .report import Job, Outcome, Progress, table_of
+
+# Places up to which each gets a panel of its own, and a row in the printed table.
+_FEW = 6
+# Arrays of a place by layer and month that are in memory at a time, about.
+_ARRAYS = 150
+
+
+class _Task(NamedTuple):
+    """Where columns are made, and what is known there."""
+
+    sites: Site
+    places: Places
+    profiles: Profiles | None
+    names: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def column(config: ColumnConfig) -> Job:
+    """Checks everything; the columns are still to be made.
+
+    **Raises:** `ValueError` for whatever does not fit.
+    """
+    config.check()
+    choices = config.forcing.made()
+    task = _of_profiles(config) if config.profiles else _of_place(config)
+    count = len(task.names)
+
+    def work(progress: Progress) -> Outcome:
+        results = models_at_sites(
+            task.sites,
+            config.model,
+            choices=choices,
+            progress=progress,
+            periodic=config.periodic,
+        )
+        table = columns_table(results, task.places)
+        more = _forcing_variables(task, choices)
+        pooled: Mapping[str, Any] = {}
+        if task.profiles is not None:
+            compared, pooled = compared_with_profiles(task.profiles, results)
+            more |= compared
+        about = {"climate": task.sites.label, "notes": list(task.notes)}
+        table = Table({**table.variables, **more}, table.coordinates, table.about)
+        tell = lambda console, found: _print(console, config, task, found, pooled)
+        return Outcome(table, tell, about)
+
+    needed = 8 * count * CLM5_COLUMN.layers * 12 * _ARRAYS * len(config.model)
+    said = f"{len(config.model)} models at {count} places"
+    figures = _figures(config, task)
+    return Job(work, lambda: said, needed, figures, before="\n".join(task.notes))
+
+
+def _climate(config: ColumnConfig) -> Any:
+    """The climatology that is named, or found, or None for an idealised one."""
+    if config.climate is not None:
+        return load_climatology(config.climate)
+    named = os.environ.get("JAXSOC_DATA")
+    if named and (Path(named) / "global_grids").is_dir():
+        return load_climatology()
+    return None
+
+
+def _sites(config: ColumnConfig, latitude: Any, longitude: Any, **known: Any) -> Site:
+    climate = _climate(config)
+    if climate is not None:
+        return climate.at(latitude, longitude, **known)
+    every = [
+        idealised_site(
+            float(lat),
+            longitude=float(lon),
+            **{
+                name: float(values[i])
+                for name, values in known.items()
+                if not np.isnan(values[i])
+            },
+        )
+        for i, (lat, lon) in enumerate(zip(latitude, longitude, strict=True))
+    ]
+    return jax.tree.map(lambda *x: jnp.stack(x), *every)
+
+
+def _of_place(config: ColumnConfig) -> _Task:
+    known = {
+        "mean_annual_temperature": config.mean_temperature,
+        "npp": config.production,
+        "sand": config.sand,
+        "clay": config.clay,
+        "land_cover": config.land_cover,
+        "depth_to_bedrock": config.bedrock,
+    }
+    given = {n: np.array([float(x)]) for n, x in known.items() if x is not None}
+    latitude, longitude = np.array([config.lat]), np.array([config.lon])
+    sites = _sites(config, latitude, longitude, **given)
+    places = Places.of("place", lat=latitude, lon=longitude)
+    return _Task(sites, places, None, (_at(config.lat, config.lon),), _notes(sites))
+
+
+def _at(lat: Any, lon: Any) -> str:
+    north, east = "N" if lat >= 0 else "S", "E" if lon >= 0 else "W"
+    return f"{abs(lat):g}° {north}, {abs(lon):g}° {east}"
+
+
+def _of_profiles(config: ColumnConfig) -> _Task:
+    assert config.profiles is not None
+    loaded = load_profiles(config.profiles, skip_bad=config.skip_bad)
+    notes = [f"left out: {one.sentence}" for one in loaded.refused]
+    profiles = loaded.profiles
+    if config.bulk_density == "pedotransfer":
+        profiles = with_bulk_density(profiles)
+    screened = screen(
+        profiles,
+        fewest_layers=config.layers,
+        deepest=config.deepest,
+        without=tuple(config.without),
+    )
+    notes += [
+        f"{count} of {len(profiles)} profiles left out: {reason}"
+        for reason, count in screened.counts.items()
+        if count
+    ]
+    kept = screened.kept
+    if not len(kept):
+        raise ValueError(
+            f"no profile of {config.profiles.name} can be compared: "
+            + ("; ".join(notes) or "it is empty")
+        )
+    climate = _climate(config)
+    if climate is not None:
+        far = climate.distance(kept.latitude, kept.longitude) > 300.0
+        if far.any():
+            notes.append(f"{far.sum()} profiles left out: no climate within 300 km")
+            kept = kept[~far]
+    known = {"mean_annual_temperature": kept.temperature}
+    sites = _sites(config, kept.latitude, kept.longitude, **known)
+    places = Places.of(
+        "profile", profile=kept.name, lat=kept.latitude, lon=kept.longitude
+    )
+    return _Task(sites, places, kept, tuple(kept.name), (*notes, *_notes(sites)))
+
+
+def _notes(sites: Site) -> tuple[str, ...]:
+    """What was taken of elsewhere, or is not known."""
+    notes = []
+    bare = int(np.isnan(np.asarray(sites.sand)).sum())
+    if bare:
+        notes.append(f"{bare} places have no known texture: that of [forcing] is taken")
+    return tuple(notes)
+
+
+def _forcing_variables(task: _Task, choices: Any) -> dict[str, Any]:
+    """What drives each place, in short."""
+    spread, dims = task.places.spread, task.places.dims
+    sites = task.sites
+    mean = np.asarray(sites.air_temperature).mean(axis=-1)
+    total = np.asarray(sites.precipitation).sum(axis=-1)
+    npp = np.asarray(production(sites, choices))
+    one = lambda values, unit, said: variable(dims, spread(values), unit, said)
+    return {
+        "air_temperature": one(mean, "degC", "mean annual temperature of the air"),
+        "precipitation": one(total, "mm yr-1", "annual precipitation"),
+        "npp": one(npp, "g m-2 yr-1", "net primary production, as carbon"),
+        "climate_distance": one(
+            sites.climate_distance, "km", "distance to the cell of the climate"
+        ),
+    }
+
+
+def _print(
+    console: Console, config: ColumnConfig, task: _Task, found: Any, pooled: Any
+) -> None:
+    table = table_of(
+        "place, model", "0-30 cm\nkgC/m²", "0-1 m\nkgC/m²", "residence\ntime, yr"
+    )
+    for index, name in enumerate(task.names[:_FEW]):
+        table.add_section()
+        table.add_row(name, style="bold")
+        here = found.isel({task.places.dims[0]: index})
+        for model in config.model:
+            one = here.sel(model=model)
+            if STATES[int(one.steady_state)] != "found":
+                table.add_row(f"  {model}", "no steady", "state", "")
+                continue
+            stocks = 1e-3 * one.soil_stock.values
+            time = float(one.residence_time)
+            table.add_row(
+                f"  {model}",
+                f"{stocks[0]:.2f}",
+                f"{stocks[1]:.2f}",
+                "" if np.isnan(time) else f"{time:.0f}",
+            )
+    console.print(table)
+    if (more := len(task.names) - _FEW) > 0:
+        console.print(f"and {more} more places")
+    if pooled:
+        scores = table_of("model, all layers", "NSE", "NSE of ln", "RMSE\nkgC/m³")
+        for model, score in pooled.items():
+            of = lambda x: f"{float(x[0]):.3f}"
+            scores.add_row(
+                model, of(score.nse), of(score.log_nse), of(1e-3 * score.rmse)
+            )
+        console.print(scores)
+    for sentence in without_steady_state(found, task.places)[:_FEW]:
+        console.print(sentence, style="yellow")
+    console.print(f"climate: {task.sites.label}", highlight=False)
+
+
+def _figures(
+    config: ColumnConfig, task: _Task
+) -> dict[str, Callable[[Any], Any]]:
+    return {}

@@ -1,0 +1,120 @@
+"""Options of `jaxsoc column`, checked before anything is computed."""
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import PositiveInt
+
+from jaxsoc.experiments.comparison import MODELS
+from jaxsoc.physics.site_forcing import (
+    ActiveLayer,
+    Choices,
+    Permafrost,
+    Production,
+    Profile,
+    Surface,
+)
+
+from .options import FIGURES, FOLDER, OUT, Config, check_different, check_known, option
+
+_CHOICES = Choices()
+
+
+class ForcingConfig(Config):
+    """How forcing is made of what is known of a place."""
+
+    surface: Surface = option(
+        _CHOICES.surface, None, "snow or frost keep cold from the soil, or none"
+    )
+    permafrost: Permafrost = option(
+        _CHOICES.permafrost, None, "Told by the mean of the air, or of the soil"
+    )
+    active_layer: ActiveLayer = option(
+        _CHOICES.active_layer, None, "thawing_degree_days or soil_temperature"
+    )
+    npp: Production = option(
+        _CHOICES.npp, None, "Where none was measured: miami, casa, cesm or mean"
+    )
+    profile: Profile = option(
+        _CHOICES.profile, None, "Of the litter: land_cover, or the models' parameter"
+    )
+    site_mean: bool = option(
+        _CHOICES.site_mean, None, "Shift the air to the mean that the site gives"
+    )
+    harvest: float = option(
+        _CHOICES.harvest, None, "Share of production that stays on cropland"
+    )
+    texture: tuple[float, float] | None = option(
+        (45.0, 20.0), "%", "Sand and clay where they are not known"
+    )
+    water_floor: float = option(_CHOICES.water_floor, None, "Least water scalar")
+    damping: float = option(
+        _CHOICES.damping, "m", "Depth over which the cycle of temperature fades"
+    )
+
+    def made(self) -> Choices:
+        """The choices, which check themselves."""
+        return Choices(**{name: getattr(self, name) for name in type(self).known()})
+
+
+class ColumnConfig(Config):
+    """Soil carbon with depth at a place or at many, by several models."""
+
+    results: ClassVar[str] = "column.nc"
+
+    lat: float | None = option(None, "DEGREES", "Latitude of a place, north")
+    lon: float | None = option(None, "DEGREES", "Longitude of a place, east")
+    profiles: Path | None = option(
+        None, "FILE", "Measured profiles, whose places are taken: .csv, .tsv or .nc"
+    )
+    model: list[str] = option(
+        list(MODELS), "NAMES", f"Comma-separated: {', '.join(MODELS)}"
+    )
+    climate: Path | None = option(
+        None,
+        "FILE",
+        "Monthly climate: .csv, .nc, or a folder of grids (default: global_grids in "
+        "JAXSOC_DATA, else an idealised climate by latitude)",
+    )
+    mean_temperature: float | None = option(None, "°C", "Of the air at the place")
+    production: float | None = option(None, "GC/M2/YR", "NPP at the place")
+    sand: float | None = option(None, "%", "Of the soil at the place")
+    clay: float | None = option(None, "%", "Of the soil at the place")
+    land_cover: int | None = option(None, "N", "Class of IGBP, 1 to 18")
+    bedrock: float | None = option(None, "M", "Depth to bedrock at the place")
+    periodic: bool = option(False, None, "Also the year of months that repeats itself")
+    layers: PositiveInt = option(3, "N", "Fewest layers of a profile that is taken")
+    deepest: float = option(0.5, "M", "Depth that a profile reaches at least")
+    bulk_density: Literal["measured", "pedotransfer"] = option(
+        "measured", "HOW", "measured, or by pedotransfer where it is missing"
+    )
+    without: list[str] = option(
+        [], "FLAGS", "Comma-separated: urban, peat, wet profiles are left out"
+    )
+    skip_bad: bool = option(False, None, "List rows of FILE that are wrong, and go on")
+    out: Path = option(FOLDER, *OUT)
+    figures: bool = option(True, *FIGURES)
+    forcing: ForcingConfig = ForcingConfig()
+
+    def check(self) -> None:
+        """Refuses what does not fit together: `ValueError` in one line."""
+        for name in self.model:
+            check_known("model", name, MODELS)
+        check_different("model", self.model)
+        at = {"lat": self.lat, "lon": self.lon}
+        given = [name for name, value in at.items() if value is not None]
+        if self.profiles is not None:
+            if given := sorted({*given} | (_OF_PLACE & self.changed)):
+                raise ValueError(
+                    f"{', '.join(given)} tell of one place, and profiles have their "
+                    "own: leave out one or the other"
+                )
+        elif len(given) < 2:
+            said = f"only {given[0]} is given" if given else "no place is given"
+            raise ValueError(f"{said}: use --lat and --lon, or --profiles FILE")
+        elif unfit := sorted(_OF_PROFILES & self.changed):
+            raise ValueError(f"{unfit[0]} is given without profiles; use --profiles")
+
+
+_OF_PLACE = {"mean_temperature", "production", "sand", "clay", "land_cover", "bedrock"}
+_OF_PROFILES = {"layers", "deepest", "bulk_density", "without", "skip_bad"}
