@@ -61,7 +61,7 @@ _BUCKET, _SNOW = Bucket(), Insulation()
 def damped_wave(
     monthly: Float[Any, " month"],
     below: Float[Any, " layer"],
-    damping: float = 2.1,
+    damping: Float[Number, ""] = 2.1,
 ) -> Float[Array, "layer month"]:
     """An annual cycle below the depth where it is known, as heat is conducted.
 
@@ -78,7 +78,9 @@ def damped_wave(
 
 
 def damped_anomaly(
-    monthly: Float[Any, " month"], below: Float[Number, " layer"], damping: float
+    monthly: Float[Any, " month"],
+    below: Float[Number, " layer"],
+    damping: Float[Number, ""],
 ) -> Float[Array, "layer month"]:
     """An annual cycle whose distance from its mean falls with depth, without delay.
 
@@ -162,7 +164,7 @@ class Snow(NamedTuple):
 def snow(
     air: Float[Any, " month"],
     precipitation: Float[Any, " month"],
-    melt: float = _SNOW.melt,
+    melt: Float[Number, ""] = _SNOW.melt,
 ) -> Snow:
     """Snow that falls in months of frost and melts in others, in a year that repeats.
 
@@ -182,7 +184,7 @@ def snow(
 def surface_temperature(
     air: Float[Any, " month"],
     passes: Float[Number, "*#month"],
-    offset: float = _SNOW.offset,
+    offset: Float[Number, ""] = _SNOW.offset,
 ) -> Float[Array, " month"]:
     """Temperature of the soil's surface, of which snow keeps away frost.
 
@@ -195,8 +197,8 @@ def surface_temperature(
 
 def frost_passes(
     snow_water: Float[Any, " month"],
-    least: float = _SNOW.least,
-    scale: float = _SNOW.scale,
+    least: Float[Number, ""] = _SNOW.least,
+    scale: Float[Number, ""] = _SNOW.scale,
 ) -> Float[Array, " month"]:
     """Share of the frost of the air that reaches the soil below snow.
 
@@ -248,7 +250,9 @@ def bucket_water(
     return wilting + _mean_of_month(store) / (1e3 * bucket.depth)
 
 
-def thawing_depth(air: Float[Any, " month"], factor: float = 0.017) -> Float[Array, ""]:
+def thawing_depth(
+    air: Float[Any, " month"], factor: Float[Number, ""] = 0.017
+) -> Float[Array, ""]:
     """Depth that thaws in a year, m, by Stefan's law.
 
     z = a √D, D the degree-days of air above freezing
@@ -257,7 +261,8 @@ def thawing_depth(air: Float[Any, " month"], factor: float = 0.017) -> Float[Arr
     Northern Circumpolar Soil Carbon Database lie between 0.011 and 0.025.
     """
     days = DAYS_PER_MONTH * jnp.sum(jnp.maximum(air, 0.0))
-    return factor * jnp.sqrt(jnp.maximum(days, 1e-30))
+    # The slope of a root is infinite at zero.
+    return factor * jnp.where(days > 0, jnp.sqrt(jnp.where(days > 0, days, 1.0)), 0.0)
 
 
 def thawed_depth(

@@ -107,7 +107,7 @@ def frozen_potential(
 
 
 def decomposition_water(
-    potential: Float[Number, "..."], floor: float = 0.01
+    potential: Float[Number, "..."], floor: Float[Number, ""] = 0.01
 ) -> Float[Array, "..."]:
     """W, CESM's W_SCALAR.
 
