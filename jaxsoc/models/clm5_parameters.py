@@ -71,13 +71,13 @@ class CLM5Parameters(AbstractParameters):
         PERCENT.check("sand", sand, "%")
         return cls(beta=root_beta(land_cover, boreal)).with_sand(sand)
 
-    def with_sand(self, sand: Float[Number, " layer"]) -> "CLM5Parameters":
+    def with_sand(self, sand: Float[Number, "..."]) -> "CLM5Parameters":
         """The same with the customary transfers of active carbon, by layer.
 
         t = 0.85 - 0.68 (100 - sand) / 100,  g = 0.004 / (1 - t),
         f_s1_s2 = (1 - t)(1 - g),  f_s1_s3 = (1 - t) g
 
-        **Arguments:** `sand`: %.
+        **Arguments:** `sand`: %, one number or by layer.
         """
         t = 0.85 - 0.68 * (100 - jnp.clip(sand, 0.0, 100.0)) / 100
         g = 0.004 / (1 - t)

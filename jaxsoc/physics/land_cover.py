@@ -83,7 +83,7 @@ def root_beta(land_cover: Any, boreal: Any = False) -> Float[Array, "..."]:
 
 
 def litter_types(
-    npp: Float[Number, "..."], land_cover: Any, harvest: float = 1.0
+    npp: Float[Number, "..."], land_cover: Any, harvest: Float[Number, ""] = 1.0
 ) -> Float[Array, "litter ..."]:
     """Litter of the four kinds, which at rest is all of the production.
 

@@ -6,7 +6,6 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from .climate import LEVELS
 from .forcing import MONTHS
@@ -68,8 +67,8 @@ class Site(eqx.Module):
     month that is missing.
     """
 
-    air_temperature: Float[Any, " month"]
-    precipitation: Float[Any, " month"]
+    air_temperature: Any
+    precipitation: Any
     latitude: Any
     longitude: Any = None
     sand: Any = None
@@ -80,8 +79,8 @@ class Site(eqx.Module):
     npp_cesm: Any = None
     mean_annual_temperature: Any = None
     depth_to_bedrock: Any = None
-    soil_temperature: Float[Any, "level month"] | None = None
-    soil_water: Float[Any, "level month"] | None = None
+    soil_temperature: Any = None
+    soil_water: Any = None
     soil_class: Any = None
     climate_distance: Any = None
     vegetation_distance: Any = None

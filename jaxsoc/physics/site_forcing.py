@@ -44,8 +44,7 @@ class Choices:
     of the annual litter by month, None for even ones; `texture`: sand and clay, %,
     where the site's is not known, None to refuse; `water_floor`: least W; `damping`,
     `water_damping`: depths, m, over which cycles of temperature and water fade;
-    `insulation`, `frost`: `frost` is the share that passes, and the offset, K;
-    `bucket`; `thaw`: of degree-days.
+    `insulation` by snow or frost; `bucket`; `thaw`: of degree-days.
 
     **Raises:** `ValueError` for an unknown option.
     """
@@ -63,7 +62,6 @@ class Choices:
     damping: float = 2.1
     water_damping: float = 0.5
     insulation: Insulation = Insulation()
-    frost: tuple[float, float] = (0.33, 1.03)
     bucket: Bucket = Bucket()
     thaw: float = 0.017
 
@@ -167,14 +165,15 @@ def soil_temperature(
 
     **Arguments:** `air`: °C; `snow_water`: mm.
     """
-    insulation, (least, offset) = choices.insulation, choices.frost
+    snow = choices.insulation
+    own = choices.site_mean & ~jnp.isnan(site.mean_annual_temperature)
+    offset = jnp.where(own, snow.site_offset, snow.offset)
+    surface = air
     if choices.surface == "snow":
-        passes = climate.frost_passes(snow_water, insulation.least, insulation.scale)
-        surface = climate.surface_temperature(air, passes, insulation.offset)
+        passes = climate.frost_passes(snow_water, snow.least, snow.scale)
+        surface = climate.surface_temperature(air, passes, offset)
     elif choices.surface == "frost":
-        surface = climate.surface_temperature(air, least, offset)
-    else:
-        surface = air
+        surface = climate.surface_temperature(air, snow.frost, offset)
     made = climate.damped_wave(surface, column.nodes, choices.damping)
     wave = partial(climate.damped_wave, damping=choices.damping)
     return _measured(

@@ -52,8 +52,8 @@ def clapp_hornberger(theta: Float[Number, "..."], soil: Texture) -> Float[Array,
 
 
 def clapp_hornberger_water(
-    potential: Float[Number, ""], soil: Texture
-) -> Float[Array, ""]:
+    potential: Float[Number, "..."], soil: Texture
+) -> Float[Array, "..."]:
     """Water content, m³ m⁻³, at a potential, MPa: the inverse of `clapp_hornberger`."""
     dry = jnp.maximum(potential / soil.potential, 1.0)
     return soil.saturated * dry ** (-1 / soil.exponent)
@@ -107,7 +107,7 @@ def frozen_potential(
 
 
 def decomposition_water(
-    potential: Float[Number, "..."], floor: float = 0.01
+    potential: Float[Number, "..."], floor: Float[Number, ""] = 0.01
 ) -> Float[Array, "..."]:
     """W, CESM's W_SCALAR.
 
