@@ -68,7 +68,7 @@ def test_a_column_is_written_with_units_and_provenance(clm5, tmp_path):
             assert float(found[name]) == pytest.approx(float(value), rel=1e-12)
         units = {str(name): v.attrs.get("units") for name, v in found.data_vars.items()}
         assert all(units[name] for name in units if name != "depth_bounds"), units
-        assert units["carbon"] == "gC m-3" and units["K"] == "yr-1"
+        assert units["carbon"] == "g m-3" and units["K"] == "yr-1"
         assert found.attrs["model"] == "CLM5"
         assert json.loads(found.attrs["model_options"])["bedrock"] == "closed"
         assert json.loads(found.attrs["parameters"])["tau_s3"] == [1 / 0.0045, "yr"]

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxsoc.models.column import AbstractColumnModel, annual_litter
+from jaxsoc.models.column import AbstractColumnModel, Surroundings, annual_litter
 from jaxsoc.physics.allocation import CM_PER_M
 from jaxsoc.physics.environment import (
     Environment,
@@ -77,10 +77,10 @@ def components(
     Source: Tao et al. (2024), doi:10.1111/gcb.17297, Eqs 10-14, and its released
     programs, without the dependence of B on rounding there.
     """
-    options = dict(cte=cte, cte_with_cwd=cte_with_cwd)
-    found = known_components(
-        model, params, state, **options, k_pools=k_pools, beta_depth=beta_depth
-    )
+    around = model.surroundings(params)
+    options = {"k_pools": k_pools, "beta_depth": beta_depth, "cte": cte}
+    options |= {"cte_with_cwd": cte_with_cwd}
+    found = known_components(model, around, params, state, **options)
     if found.xi is None:
         raise ValueError(
             f"{type(model).__name__} has no one scalar ξ that its processes share, "
@@ -92,6 +92,7 @@ def components(
 
 def known_components(
     model: AbstractColumnModel,
+    around: Surroundings,
     params: Any,
     state: Any,
     *,
@@ -104,7 +105,7 @@ def known_components(
     check_option("cte", cte, ("printed", "released"))
     check_option("k_pools", k_pools, ("all", "soil"))
     check_option("beta_depth", beta_depth, ("interface", "node"))
-    environment, column = model.environment(params), model.in_column
+    environment, column = around.environment, model.in_column
     soil = column(model.organic_carbon(state))
     fluxes = model.fluxes(state, environment, params)
     ξ = unscaled = None
@@ -132,7 +133,7 @@ def known_components(
         xi=mean_scalar,
         B=β,
         below_5cm=β**_SHALLOW,
-        V=_mixing_rate(model, params, state),
+        V=_mixing_rate(model, around, state),
         residence_time=ratio(soil, jnp.sum(annual_litter(model.forcing))),
         litter_to_soil=_stays(model, params, fluxes, {*wood, *model.soil}),
     )
@@ -160,7 +161,7 @@ def _unscaled(model, params, state, environment, fluxes):
     }
 
 
-def _mixing_rate(model, params, state):
+def _mixing_rate(model, around, state):
     moving = sorted(model.mixed)
     if set(moving) & set(model.soil):
         carbon = model.organic_carbon(state)
@@ -168,7 +169,7 @@ def _mixing_rate(model, params, state):
         zero = jnp.zeros_like(state[0])
         carbon = sum((getattr(state, pool) for pool in moving), zero)
     held = carbon * model.forcing.column.thickness
-    leaving = model.surroundings(params).exchange.diagonal
+    leaving = around.exchange.diagonal
     return DAYS_PER_YEAR * ratio(jnp.sum(leaving * held), jnp.sum(held))
 
 

@@ -87,13 +87,14 @@ def summary(
     of `components`.
     **Raises:** `ValueError` for a depth that is not positive, or an unknown option.
     """
-    layers = layer_budget(model, model.surroundings(params), params, state)
+    around = model.surroundings(params)
+    layers = layer_budget(model, around, params, state)
     carbon, soil = jnp.stack(state), model.organic_carbon(state)
     budget = jnp.stack([jnp.stack(term) for term in whole_column(model, layers)])
     came, received, moved, passed_on, respired = budget
     total, none = jnp.sum(came), jnp.sum(came) == 0
     change = jnp.sum(came + received + moved - passed_on - respired)
-    known = known_components(model, params, state, **options)
+    known = known_components(model, around, params, state, **options)
     return Summary(
         carbon=carbon,
         soil_organic_carbon=soil,

@@ -115,8 +115,9 @@ def forcing_from_dataset(
     Needed: `temperature`, `water`, and `litter` or `litter_by_layer`; the others of
     `VARIABLES` where there are any, each by this name, as CESM calls it, see
     `io.cesm.NAMES`, or by a standard name of CF. Dimensions are found by name; along
-    one that a variable lacks, it is the same everywhere. The coordinate `litter_pool`, where it
-    names the four inputs, puts them in order; else they come as in `LITTER`.
+    one that a variable lacks, it is the same everywhere. Months come in order, or as
+    the numbers or dates of `month` or `time` say. The coordinate `litter_pool`, where
+    it names the four inputs, puts them in order; else they come as in `LITTER`.
 
     **Arguments:** `column`: layers, by default those of `depth_bounds`, else CLM5's;
     `name`: what errors call the dataset; `at`: latitude and longitude, degrees, of the

@@ -9,6 +9,10 @@ from .figures import figure_pools as figure_pools
 from .figures import figure_specific_respiration as figure_specific_respiration
 from .figures import figure_split as figure_split
 from .fits import figure_fits as figure_fits
+from .places import figure_map as figure_map
+from .places import figure_observed_modelled as figure_observed_modelled
+from .places import figure_profiles as figure_profiles
+from .places import figure_sites as figure_sites
 from .sensitivity import figure_effects as figure_effects
 from .sensitivity import figure_sensitivity as figure_sensitivity
 from .style import STYLE as STYLE
