@@ -81,7 +81,7 @@ FILES = {
         series soils run statistics cost budget sensitivity hyper training sweep
         ensemble forecasts effective""",
     "io": """atomic labels reading store fields cesm columns forcing closures
-        respiration profiles""",
+        respiration profile_columns profiles""",
     "plots": "style figures fits budget sensitivity closures columns",
     "cli": """interrupt cache doctor options config closure_config fit_config report
         upscale fit budget closure_table closure commands main""",
