@@ -84,7 +84,8 @@ def load_profiles(
         table = _with_positions(path, table, Path(positions), layout)
     table, held, wrong = _numbers(path, table, layout)
     _check_units(path, held, layout, content_unit is None)
-    profile, _ = pd.factorize(_joined(table, layout.join, "/"))
+    names = _joined(table, layout.join, "/")
+    profile, _ = pd.factorize(names)
     order = np.lexsort((held["top"], profile))
     wrong += _wrong_layers(path, table, held, layout, profile, order)
     refused = sorted({one.row: one for one in reversed(wrong)}.values(), key=_row)
@@ -97,7 +98,7 @@ def load_profiles(
         raise ValueError(f"{path.name} has no profile left that can be read")
     name = path.parent.name if path.name.startswith("layers.") else path.name
     texts = {"source": source or name.split(".")[0]}
-    return LoadedProfiles(_profiles(table, held, layout, order, texts), refused)
+    return LoadedProfiles(_profiles(table, names, held, layout, order, texts), refused)
 
 
 _row = lambda one: one.row
@@ -263,9 +264,9 @@ def _joined(table, columns, between=" "):
     return np.array([between.join(dict.fromkeys(filter(None, r))) for r in rows])
 
 
-def _profiles(table, held, layout, order, default):
+def _profiles(table, names, held, layout, order, default):
     """Profiles of the rows in this order."""
-    names = _joined(table, layout.join, "/")[order]
+    names = names[order]
     first = np.flatnonzero(np.append(True, names[1:] != names[:-1]))
     profile = np.cumsum(np.append(0, names[1:] != names[:-1]))
     of = lambda name: held.get(name, np.full(len(table), np.nan))[order]

@@ -97,7 +97,7 @@ def read_table(
     """
     with reading(path):
         text = read_text(path)
-        if comment is None:
+        if comment is None and b"#" in text:
             text = re.sub(rb"(?m)^#.*\n?", b"", text)
         first = text.split(b"\n", 1)[0]
         options: dict[str, Any] = {

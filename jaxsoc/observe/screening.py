@@ -24,7 +24,7 @@ _ORGANIC, _PEAT = 120.0, 0.4
 # Words that flag a profile by its land cover and its soil, and IGBP classes of the
 # site's own vegetation.
 _URBAN = ("urban", "developed", "built-up")
-_PEATLAND = ("peat", " bog", " fen", " mire", "palsa")
+_PEATLAND = ("peat", " bog ", " fen ", " mire ", "palsa")
 _WETLAND = (*_PEATLAND, "wetland", "marsh", "swamp", "mangrove")
 _HISTOSOLS = ("histosol", "histel", "fibrist", "hemist", "saprist", "folist")
 _WET_SOILS = ("aqu", "gley")
@@ -131,8 +131,8 @@ def flags(profiles: Profiles) -> dict[str, np.ndarray]:
     water in them. They see no more than what was recorded, and IGBP's class of a
     coarse grid is not used.
     """
-    # With a space before, so that words are found by how they begin.
-    cover = np.char.add(" ", np.char.lower(profiles.land_cover))
+    # Between spaces, so that whole words can be looked for.
+    cover = np.char.add(np.char.add(" ", np.char.lower(profiles.land_cover)), " ")
     soil = np.char.lower(profiles.soil)
     has = lambda texts, words: np.any(
         [np.char.find(texts, word) >= 0 for word in words], axis=0
