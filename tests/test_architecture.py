@@ -88,12 +88,12 @@ FILES = {
     "infer": "problem result curvature least_squares scores fits pedotransfer",
     "experiments": """objectives scenarios design samples problems held_out steady
         series soils run statistics cost budget sensitivity hyper training sweep
-        ensemble forecasts effective places""",
+        ensemble forecasts effective places comparison""",
     "io": """atomic labels reading store fields cesm places columns forcing closures
-        respiration cells climate profiles""",
+        respiration cells climate profile_columns profiles""",
     "plots": "style figures fits budget sensitivity closures columns places",
-    "cli": """interrupt cache doctor options config closure_config fit_config report
-        upscale fit budget closure_table closure commands main""",
+    "cli": """interrupt cache doctor options config closure_config fit_config column_config
+        report upscale fit budget column closure_table closure commands main""",
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +15,7 @@ from jaxsoc import plots
 from jaxsoc.experiments.comparison import compared_with_profiles, models_at_sites
 from jaxsoc.io import Places, load_climatology, load_profiles
 from jaxsoc.io.columns import STATES, columns_table, without_steady_state
-from jaxsoc.models import CLM5, COMPAS, MIMICS
-from jaxsoc.observe.profiles import Profiles, with_bulk_density
+from jaxsoc.observe.profiles import Profiles, misfits, with_bulk_density
 from jaxsoc.observe.screening import screen
 from jaxsoc.physics.columns import CLM5_COLUMN
 from jaxsoc.physics.site import Site, idealised_site
@@ -27,6 +27,8 @@ from .report import Job, Outcome, Progress, table_of
 
 # Places up to which each gets a panel of its own, and a row in the printed table.
 _FEW = 6
+# Pages of panels that are drawn at most.
+_PAGES = 3
 # Arrays of a place by layer and month that are in memory at a time, about.
 _ARRAYS = 150
 
@@ -230,7 +232,59 @@ def _print(
     console.print(f"climate: {task.sites.label}", highlight=False)
 
 
-def _figures(
-    config: ColumnConfig, task: _Task
-) -> dict[str, Callable[[Any], Any]]:
-    return {}
+def _figures(config: ColumnConfig, task: _Task) -> dict[str, Callable[[Any], Any]]:
+    """Profiles of each place, in pages; of many, a map and all layers together."""
+    count = len(task.names)
+    pages = min(-(-count // plots.places.PANELS), _PAGES)
+    figures: dict[str, Callable[[Any], Any]] = {
+        "profiles" if pages == 1 else f"profiles_{page + 1}": partial(
+            _figure_profiles, task, page=page
+        )
+        for page in range(pages)
+    }
+    if count > 1:
+        figures["map"] = partial(_figure_map, task)
+    if task.profiles is not None:
+        figures["observed"] = _figure_observed
+    return figures
+
+
+def _figure_profiles(task: _Task, found: Any, page: int) -> Any:
+    (dim,) = task.places.dims
+    bounds = np.append(found.depth_bounds.values[:, 0], found.depth_bounds.values[-1, 1])
+    idealised = "" if "idealised" not in task.sites.label else "\nidealised climate"
+    panels = {}
+    for index, name in enumerate(task.names):
+        here = found.soil_organic_carbon.isel({dim: index})
+        models = {m: here.sel(model=m).values for m in found.model.values}
+        seen = {}
+        if task.profiles is not None:
+            own = found.observed_profile.values == index
+            of = lambda what, own=own: found[f"observed_{what}"].values[own]
+            seen = {"measured": (of("top"), of("bottom"), of("carbon"))}
+        panels[f"{name}{idealised}"] = models, seen
+    return plots.figure_profiles(bounds, panels, page=page, log=True)
+
+
+def _figure_map(task: _Task, found: Any) -> Any:
+    model = found.model.values[0]
+    stock = 1e-3 * found.soil_stock.sel(model=model).values[..., 1]
+    return plots.figure_sites(
+        found.lat.values,
+        found.lon.values,
+        stock,
+        label=f"soil carbon to 1 m, {model} (kgC m$^{{-2}}$)",
+        log=True,
+    )
+
+
+def _figure_observed(found: Any) -> Any:
+    models = {m: found.modelled_carbon.sel(model=m).values for m in found.model.values}
+    scores = {}
+    for model, values in models.items():
+        score = misfits(found.observed_carbon.values, values)
+        nse, of_logs = float(score.nse[0]), float(score.log_nse[0])
+        scores[str(model)] = f"NSE {nse:.2f}, of logarithms {of_logs:.2f}"
+    return plots.figure_observed_modelled(
+        found.observed_carbon.values, models, scores=scores
+    )

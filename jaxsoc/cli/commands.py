@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .closure_config import CompareConfig, FitClosureConfig, PredictConfig
+from .column_config import ColumnConfig
 from .config import BudgetConfig, UpscaleConfig
 from .fit_config import FitConfig
 from .options import Config, as_toml, check_known, read_config
@@ -17,6 +18,7 @@ VERBS: dict[str, type[Config]] = {
     "upscale": UpscaleConfig,
     "fit": FitConfig,
     "budget": BudgetConfig,
+    "column": ColumnConfig,
     "closure compare": CompareConfig,
     "closure fit": FitClosureConfig,
     "closure predict": PredictConfig,

@@ -17,7 +17,7 @@ _COUNT = Interval(3, np.inf, closed_low=True)
 
 
 class PedotransferScores(NamedTuple):
-    """How well bulk density is predicted, g cm⁻³, and carbon per volume with it, gC m⁻³.
+    """How well bulk density, g cm⁻³, and with it carbon, gC m⁻³, are predicted.
 
     `bias` predicted less observed; `r2` = 1 - Σ (m - o)² / Σ (o - ō)²; `explained`,
     the squared correlation; `rmse`; of `layers` layers.

@@ -89,6 +89,16 @@ def columns_dataset(
     *,
     attributes: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
+    """Columns at many sites as a dataset, see `columns_table`.
+
+    **Arguments:** `attributes`: see `column_dataset`.
+    """
+    return to_dataset(columns_table(results, places), attributes)
+
+
+def columns_table(
+    results: SiteResults | Mapping[str, SiteResults], places: Places
+) -> Table:
     """Columns at many sites, of one or several models, over the dimensions they have.
 
     As `column_dataset`, over `model` and the dimensions of the places: sites, or
@@ -144,7 +154,7 @@ def columns_dataset(
         for label, one in results.items()
     }
     said = {"models": models, "component_options": dict(first.options)}
-    return to_dataset(Table(variables, coordinates, _ABOUT | said), attributes)
+    return Table(variables, coordinates, _ABOUT | said)
 
 
 def without_steady_state(dataset: xr.Dataset, places: Places) -> list[str]:

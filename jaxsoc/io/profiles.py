@@ -1,10 +1,8 @@
 """Measured soil profiles from files of layers, checked row by row."""
 
-import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +15,16 @@ from jaxsoc.physics.pedotransfer import carbon_density
 from jaxsoc.tables import Table, variable
 
 from .labels import to_dataset
+from .profile_columns import (
+    BOUNDS,
+    CARBON,
+    CONTENT_UNITS,
+    COVARIATES,
+    LAYOUTS,
+    OTHER_UNITS,
+    Heading,
+    holds_numbers,
+)
 from .reading import lacking, netcdf, parsed, read_table, reading
 
 
@@ -35,133 +43,6 @@ class LoadedProfiles(NamedTuple):
 
     profiles: Profiles
     refused: list[Refused]
-
-
-class Heading(NamedTuple):
-    """Columns of a file, of which each row has the first that is not empty, their unit
-    and its factor to the unit inside."""
-
-    names: tuple[str, ...]
-    unit: str = ""
-    factor: float = 1.0
-
-
-class Layout(NamedTuple):
-    """Columns of one kind of files: numbers by layer and by profile, and texts, all by
-    the names of `Profiles`; `join`: columns that name a profile together."""
-
-    join: tuple[str, ...]
-    by_layer: Mapping[str, Heading]
-    by_profile: Mapping[str, Heading]
-    texts: Mapping[str, tuple[str, ...]]
-
-
-_cm = lambda *names: Heading(names, "cm", 0.01)
-_percent = lambda *names: Heading(names, "%", 0.01)
-_bdfi = [f"bd{kind}_value_avg" for kind in ("fi33", "fiod", "fiad", "fifm", "fi33l")]
-_bdws = [f"bd{kind}_value_avg" for kind in ("ws33", "wsod", "wsad", "wsfm")]
-
-LAYOUTS: Mapping[str, Layout] = {
-    "plain": Layout(
-        ("profile_id",),
-        {
-            "top": _cm("depth_top_cm"),
-            "bottom": _cm("depth_bottom_cm"),
-            "content": Heading(("soc_g_kg",), "g/kg"),
-            "bulk_density": Heading(("bulk_density_g_cm3",), "g/cm3"),
-            "measured": Heading(("bd_measured",)),
-            "coarse_fragments": _percent("coarse_frac_pct"),
-            "density": Heading(("soc_density_g_m3",), "g/m3"),
-            "radiocarbon": Heading(("d14c_permil",), "permil"),
-        },
-        {
-            "latitude": Heading(("lat", "latitude"), "degrees"),
-            "longitude": Heading(("lon", "longitude"), "degrees"),
-            "year": Heading(("year",)),
-            "temperature": Heading(("site_mat_c",), "°C"),
-            "precipitation": Heading(("site_map_mm",), "mm"),
-        },
-        {
-            "site": ("site_id",),
-            "source": ("source",),
-            "date": ("sample_date",),
-            "land_cover": ("land_cover", "land_use", "veg_class"),
-            "soil": ("soil_class", "soil_order", "suborder", "great_group"),
-        },
-    ),
-    "wosis": Layout(
-        ("profile_id",),
-        {
-            "top": _cm("upper_depth", "top"),
-            "bottom": _cm("lower_depth", "bottom"),
-            "content": Heading(("orgc_value_avg",), "g/kg"),
-            "bulk_density": Heading((*_bdfi, *_bdws), "g/cm3"),
-            "coarse_fragments": _percent("cfvo_value_avg"),
-        },
-        {
-            "latitude": Heading(("latitude", "Y"), "degrees"),
-            "longitude": Heading(("longitude", "X"), "degrees"),
-        },
-        {
-            "source": ("dataset_code", "dataset_id"),
-            "date": ("orgc_date", "date"),
-            "soil": ("cwrb_reference_soil_group", "cstx_order_name"),
-        },
-    ),
-    "israd": Layout(
-        ("entry_name", "site_name", "pro_name"),
-        {
-            "top": _cm("lyr_top"),
-            "bottom": _cm("lyr_bot"),
-            "content": Heading(("lyr_c_org", "lyr_c_tot"), "%", 10.0),
-            "bulk_density": Heading(("lyr_bd_samp", "lyr_bd_tot"), "g/cm3"),
-            "coarse_fragments": _percent("lyr_coarse_tot"),
-            "stock": Heading(("lyr_soc",), "g/cm2", 1e4),
-            "radiocarbon": Heading(("lyr_14c",), "permil"),
-        },
-        {
-            "latitude": Heading(("pro_lat", "site_lat"), "degrees"),
-            "longitude": Heading(("pro_long", "site_long"), "degrees"),
-            "year": Heading(("lyr_obs_date_y",)),
-            "temperature": Heading(("pro_MAT",), "°C"),
-            "precipitation": Heading(("pro_MAP",), "mm"),
-        },
-        {
-            "site": ("site_name",),
-            "source": ("entry_name",),
-            "land_cover": ("pro_land_cover",),
-            "soil": ("pro_usda_soil_order", "pro_soil_order", "pro_soil_taxon"),
-        },
-    ),
-}
-"""The kinds of files that are known, by what their columns are called."""
-
-_CONTENT = {"g/kg": 1.0, "%": 10.0, "kg/kg": 1000.0}
-# What a number may be, ends included, in the unit inside, and what to call it.
-_BOUNDS = {
-    "top": (0.0, 30.0, "depths from the surface down"),
-    "bottom": (0.0, 30.0, "depths from the surface down"),
-    "content": (0.0, 600.0, "carbon content"),
-    "bulk_density": (0.005, 3.0, "bulk density"),
-    "coarse_fragments": (0.0, 1.0, "coarse fragments"),
-    "density": (0.0, 300e3, "carbon per volume"),
-    "stock": (0.0, 3e6, "carbon per area"),
-    "radiocarbon": (-1000.0, 5000.0, "radiocarbon"),
-    "latitude": (-90.0, 90.0, "latitude"),
-    "longitude": (-180.0, 360.0, "longitude"),
-    "temperature": (-40.0, 40.0, "mean annual temperature"),
-    "precipitation": (0.0, 15000.0, "annual precipitation"),
-    "year": (1800.0, 2100.0, "year"),
-}
-# Numbers of a whole file that are in another unit: no larger than this, of so many
-# layers at least.
-_OTHER_UNITS = {
-    "bottom": [(5.0 * 0.01, 1, "are they in m?")],
-    "content": [(1.0, 1, "is it kg/kg?"), (6.0, 30, "is it %?")],
-    "density": [(300.0, 1, "is it kg/m3?")],
-}
-_COVARIATES = re.compile(r"grid_\w+|elevation_m|(thaw_depth|depth_to_rock)_cm")
-_CARBON = ("content", "density", "stock")
 
 
 def load_profiles(
@@ -192,20 +73,21 @@ def load_profiles(
     path = Path(path)
     if path.suffix in (".nc", ".nc4"):
         return LoadedProfiles(_from_netcdf(path), [])
-    table = read_table(path, comment=None)
+    table = read_table(path, comment=None, numbers=holds_numbers)
     layout = _layout(path, table)
     if content_unit is not None:
-        check_option("content_unit", content_unit, _CONTENT)
+        check_option("content_unit", content_unit, CONTENT_UNITS)
         names = layout.by_layer["content"].names
-        said = Heading(names, content_unit, _CONTENT[content_unit])
+        said = Heading(names, content_unit, CONTENT_UNITS[content_unit])
         layout = layout._replace(by_layer={**layout.by_layer, "content": said})
     if positions is not None:
         table = _with_positions(path, table, Path(positions), layout)
     table, held, wrong = _numbers(path, table, layout)
     _check_units(path, held, layout, content_unit is None)
-    profile, _ = pd.factorize(_joined(table, layout.join, "/"))
+    names = _joined(table, layout.join, "/")
+    profile, _ = pd.factorize(names)
     order = np.lexsort((held["top"], profile))
-    wrong += _wrong_layers(path, held, layout, profile, order)
+    wrong += _wrong_layers(path, table, held, layout, profile, order)
     refused = sorted({one.row: one for one in reversed(wrong)}.values(), key=_row)
     if refused and not skip_bad:
         raise ValueError(refused[0].sentence)
@@ -216,10 +98,12 @@ def load_profiles(
         raise ValueError(f"{path.name} has no profile left that can be read")
     name = path.parent.name if path.name.startswith("layers.") else path.name
     texts = {"source": source or name.split(".")[0]}
-    return LoadedProfiles(_profiles(table, held, layout, order, texts), refused)
+    return LoadedProfiles(_profiles(table, names, held, layout, order, texts), refused)
 
 
 _row = lambda one: one.row
+# Degrees by which layers of one profile may lie apart.
+_SAME_PLACE = 0.1
 
 
 def _layout(path, table):
@@ -228,7 +112,7 @@ def _layout(path, table):
     def missing(layout):
         headings = {**layout.by_layer, **layout.by_profile}
         needed = [layout.join[-1:], headings["top"].names, headings["bottom"].names]
-        carbon = [n for x in _CARBON if x in headings for n in headings[x].names]
+        carbon = [n for x in CARBON if x in headings for n in headings[x].names]
         return [n for n in (*needed, carbon) if not set(n) & set(table.columns)]
 
     lacks = {name: missing(layout) for name, layout in LAYOUTS.items()}
@@ -245,7 +129,7 @@ def _layout(path, table):
 def _with_positions(path, table, positions, layout):
     """A table with the columns of another file, by the profile."""
     key = layout.join[-1]
-    other = read_table(positions, comment=None)
+    other = read_table(positions, comment=None, numbers=holds_numbers)
     wanted = [n for one in layout.by_profile.values() for n in one.names]
     columns = [n for n in wanted if n in other.columns and n not in table.columns]
     if key not in other.columns or not columns:
@@ -261,35 +145,34 @@ def _with_positions(path, table, positions, layout):
             "which is there already; expected one position for each profile"
         )
     joined = table.merge(other[[key, *columns]], on=key, how="left")
-    return joined.fillna("")
+    return joined
 
 
 def _numbers(path, table, layout):
     """Rows with carbon, their numbers in the units inside, and what is none."""
     headings = {**layout.by_layer, **layout.by_profile}
-    extra = [name for name in table.columns if _COVARIATES.fullmatch(name)]
+    extra = [name for name in table.columns if COVARIATES.fullmatch(name)]
     headings |= {name: Heading((name,)) for name in extra}
     held, wrong = {}, []
     for what, heading in headings.items():
-        held[what] = np.full(len(table), np.nan)
-        for column in heading.names:
-            if column not in table.columns:
-                continue
+        there = [name for name in heading.names if name in table.columns]
+        for column in there:
             values, bad = parsed(table[column])
             wrong += [
                 _refused(path, row, column, table[column].iloc[row], "a number")
                 for row in np.flatnonzero(bad)
             ]
             given = heading.factor * values
-            held[what] = np.where(np.isnan(held[what]), given, held[what])
+            before = held.get(what, given)
+            held[what] = np.where(np.isnan(before), given, before)
     held["row"] = np.arange(len(table))
     missing = np.full(len(table), np.nan)
-    carbon = [held.get(name, missing) for name in (*_CARBON, "radiocarbon")]
+    carbon = [held.get(name, missing) for name in (*CARBON, "radiocarbon")]
     faulty = np.isin(held["row"], [one.row - 1 for one in wrong])
-    there = np.any(~np.isnan(carbon), axis=0) | faulty
-    if not there.any():
+    used = np.any(~np.isnan(carbon), axis=0) | faulty
+    if not used.any():
         raise ValueError(f"{path.name} has no layer with carbon")
-    return table[there], {name: x[there] for name, x in held.items()}, wrong
+    return table[used], {name: x[used] for name, x in held.items()}, wrong
 
 
 def _refused(path, row, column, value, expected):
@@ -301,7 +184,7 @@ def _refused(path, row, column, value, expected):
 
 def _check_units(path, held, layout, guess):
     """Raises for columns that are in another unit from the first to the last row."""
-    for what, limits in _OTHER_UNITS.items():
+    for what, limits in OTHER_UNITS.items():
         values = held.get(what, np.array([]))
         values = values[~np.isnan(values)]
         if what == "content" and not guess:
@@ -314,7 +197,7 @@ def _check_units(path, held, layout, guess):
                     f"{values.max() / heading.factor:g} in all {values.size} rows, "
                     f"expected {heading.unit}; {question}"
                 )
-    if "density" not in held:
+    if not {"density", "content", "bulk_density"} <= set(held):
         return
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = held["density"] / (1e3 * held["content"] * held["bulk_density"])
@@ -327,20 +210,26 @@ def _check_units(path, held, layout, guess):
         )
 
 
-def _wrong_layers(path, held, layout, profile, order):
+def _wrong_layers(path, table, held, layout, profile, order):
     """Rows whose numbers no layer can have."""
     headings = {**layout.by_layer, **layout.by_profile}
     wrong = []
 
-    def refuse(rows, what, expected, values=None):
+    def refuse(rows, what, expected):
         heading = headings[what]
-        values = held[what] / heading.factor if values is None else values
+        column = next(n for n in heading.names if n in table.columns)
         wrong.extend(
-            _refused(path, held["row"][i], heading.names[0], values[i], expected)
+            _refused(
+                path,
+                held["row"][i],
+                column,
+                held[what][i] / heading.factor,
+                expected if isinstance(expected, str) else expected(i),
+            )
             for i in np.flatnonzero(rows)
         )
 
-    for what, (low, high, said) in _BOUNDS.items():
+    for what, (low, high, said) in BOUNDS.items():
         if what in held:
             unit, factor = headings[what].unit, headings[what].factor
             outside = (held[what] < low) | (held[what] > high)
@@ -349,38 +238,35 @@ def _wrong_layers(path, held, layout, profile, order):
     top, bottom = held["top"], held["bottom"]
     refuse(np.isnan(top), "top", "a depth")
     refuse(np.isnan(bottom), "bottom", "a depth")
-    upper = top / headings["top"].factor
-    for i in np.flatnonzero(bottom <= top):
-        expected = f"more than {headings['top'].names[0]}, {upper[i]:g}"
-        refuse(np.arange(top.size) == i, "bottom", expected)
-    one, above = profile[order], pd.Series(bottom[order])
+    depth = lambda what, z: f"{z / headings[what].factor:g} {headings[what].unit}"
+    below = lambda i: f"more than the top of the layer, {depth('top', top[i])}"
+    refuse(bottom <= top, "bottom", below)
     # The deepest end of the layers before, of the same profile.
-    above = above.groupby(one).cummax().groupby(one).shift().to_numpy()
-    deep = np.full(top.size, np.nan)
-    deep[order] = above
-    for i in np.flatnonzero(deep - top > GAP + 1e-9):
-        end = deep[i] / headings["bottom"].factor
-        expected = f"no overlap with the layer above, which ends at {end:g}"
-        refuse(np.arange(top.size) == i, "top", expected)
+    sorted_, one = pd.Series(bottom[order]), profile[order]
+    above = np.empty_like(top)
+    above[order] = sorted_.groupby(one).cummax().groupby(one).shift()
+    end = lambda i: f"no overlap with a layer above, to {depth('bottom', above[i])}"
+    refuse(above - top > GAP + 1e-9, "top", end)
     first = np.unique(profile, return_index=True)[1][profile]
-    for what in ("latitude", "longitude"):
-        other = np.abs(held[what] - held[what][first]) > 1e-6
+    for what in {"latitude", "longitude"} & set(held):
+        other = np.abs(held[what] - held[what][first]) > _SAME_PLACE
         refuse(other, what, "one position for the whole profile")
     return wrong
 
 
 def _joined(table, columns, between=" "):
     """Texts of columns that are there, those that are empty or repeated left out."""
-    known = [table[name].str.strip() for name in columns if name in table.columns]
+    there = [name for name in columns if name in table.columns]
+    known = [table[name].fillna("").str.strip() for name in there]
     if len(known) < 2:
         return known[0].to_numpy(str) if known else np.full(len(table), "")
     rows = zip(*known, strict=True)
     return np.array([between.join(dict.fromkeys(filter(None, r))) for r in rows])
 
 
-def _profiles(table, held, layout, order, default):
+def _profiles(table, names, held, layout, order, default):
     """Profiles of the rows in this order."""
-    names = _joined(table, layout.join, "/")[order]
+    names = names[order]
     first = np.flatnonzero(np.append(True, names[1:] != names[:-1]))
     profile = np.cumsum(np.append(0, names[1:] != names[:-1]))
     of = lambda name: held.get(name, np.full(len(table), np.nan))[order]
@@ -393,8 +279,6 @@ def _profiles(table, held, layout, order, default):
     known = ~np.isnan(weighed)
     # Of files that do not say, all are measured.
     measured = of("measured") if "measured" in held else np.ones(len(order))
-    if not set(layout.by_layer.get("measured", Heading(())).names) & set(table.columns):
-        measured = np.ones(len(order))
     came_from = np.select(
         [known & (measured == 1), known & (measured == 0)], ["measured", "filled"], ""
     )
@@ -430,7 +314,7 @@ def _profiles(table, held, layout, order, default):
         urban=no,
         peat=no,
         wet=no,
-        covariates={n: once(n) for n in held if _COVARIATES.fullmatch(n)},
+        covariates={n: once(n) for n in held if COVARIATES.fullmatch(n)},
     )
     return replace(found, **flags(found))
 

@@ -81,34 +81,52 @@ def read_text(path: Path) -> bytes:
     return content.removeprefix(b"\xef\xbb\xbf")
 
 
-def read_table(path: Path, *, comment: str | None = "#") -> pd.DataFrame:
+def read_table(
+    path: Path,
+    *,
+    comment: str | None = "#",
+    numbers: Callable[[str], bool] = lambda name: False,
+) -> pd.DataFrame:
     """A file of columns as text, between tabs if its first line has more than commas.
 
     **Arguments:** `comment`: begins one, wherever it stands; None: where texts may hold
-    any character, lines that begin with # are left out alone.
+    any character, lines that begin with # are left out alone; `numbers`: names of
+    columns that become numbers at once if they hold nothing else, for `parsed`.
     **Raises:** `ValueError` for a file that is not there or cannot be read, or a column
     that is there twice.
     """
     with reading(path):
-        # Headings as a row of data, for pandas would rename those that are there twice
-        # and take a column without one for labels of the rows.
         text = read_text(path)
-        if comment is None:
+        if comment is None and b"#" in text:
             text = re.sub(rb"(?m)^#.*\n?", b"", text)
         first = text.split(b"\n", 1)[0]
+        options: dict[str, Any] = {
+            "sep": "\t" if first.count(b"\t") > first.count(b",") else ",",
+            "header": None,
+            "keep_default_na": False,
+            "comment": comment,
+        }
+        # Headings as a row of data, for pandas would rename those that are there twice
+        # and take a column without one for labels of the rows.
+        head = pd.read_csv(BytesIO(text), nrows=1, dtype=str, **options)
+        names = [name.strip() for name in head.iloc[0]]
+        counted = [place for place, name in enumerate(names) if numbers(name)]
         rows = pd.read_csv(
             BytesIO(text),
-            sep="\t" if first.count(b"\t") > first.count(b",") else ",",
-            header=None,
-            dtype=str,
-            keep_default_na=False,
-            comment=comment,
+            dtype={n: str for n in range(len(names)) if n not in counted},
+            na_values=dict.fromkeys(counted, ["", "nan", "NaN", "NA"]),
+            low_memory=False,
+            **(
+                options | {"header": 0, "names": range(len(names))}
+                if counted
+                else options
+            ),
         )
-    names = [name.strip() for name in rows.iloc[0]]
     twice = [name for name in names if name and names.count(name) > 1]
     if twice:
         raise ValueError(f"{path.name} has two columns {twice[0]!r}: expected one")
-    return rows.iloc[1:].reset_index(drop=True).set_axis(names, axis=1)
+    rows = rows if counted else rows.iloc[1:]
+    return rows.reset_index(drop=True).set_axis(names, axis=1)
 
 
 def with_columns(
@@ -141,14 +159,14 @@ def numbers_of(path: Path, column: Any) -> np.ndarray:
 
 def parsed(column: Any) -> tuple[np.ndarray, np.ndarray]:
     """A column of text as numbers, NaN where nothing is given, and which are none."""
-    text = column.str.strip()
-    found = pd.to_numeric(text.replace("", "nan"), errors="coerce")
+    found = pd.to_numeric(column, errors="coerce")
     numbers = np.asarray(found, dtype=float)
-    doubtful = np.isnan(numbers)
-    given = ~text[doubtful].str.lower().isin(("", "nan", "na")).to_numpy()
-    bad = np.zeros(numbers.size, bool)
-    bad[doubtful] = given
-    return numbers, bad
+    bad = np.isnan(numbers)
+    if bad.any() and column.dtype.kind not in "iuf":
+        text = column[bad].fillna("").astype(str).str.strip().str.lower()
+        bad[bad] = ~text.isin(("", "nan", "na")).to_numpy()
+        return numbers, bad
+    return numbers, np.zeros_like(bad)
 
 
 def lacking(wanted: str, found: Iterable[str]) -> str:

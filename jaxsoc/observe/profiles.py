@@ -291,8 +291,13 @@ def predicted(
         weights = layer_means(each, column, profiles.top, profiles.bottom)
         return np.asarray(jnp.sum(weights.T * values[index], axis=1))
     middle = padded(0.5 * (profiles.top + profiles.bottom))
-    at = jax.vmap(lambda v, d: profile_at(v, column, d, method))(values, middle)
-    return np.asarray(at)[index, place]
+    return np.asarray(_at_depths(values, column, middle, method))[index, place]
+
+
+@eqx.filter_jit
+def _at_depths(values, column, depths, method):
+    at = lambda v, d: profile_at(v, column, d, method)
+    return jax.vmap(at)(values, jnp.asarray(depths))
 
 
 class Misfits(NamedTuple):

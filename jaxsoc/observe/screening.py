@@ -24,7 +24,7 @@ _ORGANIC, _PEAT = 120.0, 0.4
 # Words that flag a profile by its land cover and its soil, and IGBP classes of the
 # site's own vegetation.
 _URBAN = ("urban", "developed", "built-up")
-_PEATLAND = ("peat", " bog", " fen", " mire", "palsa")
+_PEATLAND = ("peat", " bog ", " fen ", " mire ", "palsa")
 _WETLAND = (*_PEATLAND, "wetland", "marsh", "swamp", "mangrove")
 _HISTOSOLS = ("histosol", "histel", "fibrist", "hemist", "saprist", "folist")
 _WET_SOILS = ("aqu", "gley")
@@ -37,8 +37,8 @@ _COUNT = Interval(1, np.inf, closed_low=True)
 
 
 class Screened(NamedTuple):
-    """The profiles that are `kept`; `passes`, a mask of them among all; `reasons`: masks
-    of those that fail each, of which a profile may fail several."""
+    """The profiles that are `kept`; `passes`, a mask of them among all; `reasons`:
+    masks of those that fail each, of which a profile may fail several."""
 
     kept: Profiles
     passes: np.ndarray
@@ -131,8 +131,8 @@ def flags(profiles: Profiles) -> dict[str, np.ndarray]:
     water in them. They see no more than what was recorded, and IGBP's class of a
     coarse grid is not used.
     """
-    # With a space before, so that words are found by how they begin.
-    cover = np.char.add(" ", np.char.lower(profiles.land_cover))
+    # Between spaces, so that whole words can be looked for.
+    cover = np.char.add(np.char.add(" ", np.char.lower(profiles.land_cover)), " ")
     soil = np.char.lower(profiles.soil)
     has = lambda texts, words: np.any(
         [np.char.find(texts, word) >= 0 for word in words], axis=0
@@ -151,9 +151,9 @@ def flags(profiles: Profiles) -> dict[str, np.ndarray]:
 
 class Coverage(NamedTuple):
     """`land`: share of the land by class of temperature and precipitation; `profiles`:
-    their number there; `temperatures`, `precipitations`: ends of the classes; `covered`:
-    share of the land in classes with enough profiles; `unknown`: profiles without a
-    climate."""
+    their number there; `temperatures`, `precipitations`: ends of the classes;
+    `covered`: share of the land in classes with enough profiles; `unknown`: profiles
+    without a climate."""
 
     land: np.ndarray
     profiles: np.ndarray
@@ -262,8 +262,8 @@ def screening_effects(
     the number of classes (Bonferroni). Profiles of one site are not independent: where
     there are many, the probability is too small.
 
-    **Arguments:** `passes`: mask by profile, as of `Screened`; `by`: function that gives
-    the names of the classes, by profile, for each thing to compare by.
+    **Arguments:** `passes`: mask by profile, as of `Screened`; `by`: function that
+    gives the names of the classes, by profile, for each thing to compare by.
     **Returns:** the least probable first.
     **Raises:** `ValueError` for another number of profiles.
     """

@@ -6,9 +6,10 @@ Carbon content is in gC per kg of fine earth, bulk density in g cm⁻³.
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from .parameters import BELOW_ONE, NON_NEGATIVE, POSITIVE
+from .parameters import BELOW_ONE, NON_NEGATIVE, POSITIVE, numbers
 from .shapes import Number
 
 ORGANIC_MATTER_PER_CARBON = 1.724
@@ -41,11 +42,11 @@ def bulk_density(
 
     **Arguments:** `content`: SOC, gC kg⁻¹; `constants`: `PUBLISHED`, `REFITTED` or
     one's own.
-    **Raises:** `ValueError` for a negative content.
+    **Raises:** `ValueError` for a negative content; NaN passes.
     Source: Tao et al. (2024), doi:10.1111/gcb.17297; there in percent, but 0.0089 fits
     g kg⁻¹ alone.
     """
-    NON_NEGATIVE.check("carbon content", jnp.nan_to_num(content), "gC/kg")
+    _check(NON_NEGATIVE, "carbon content", content, "gC/kg")
     matter = ORGANIC_MATTER_PER_CARBON * jnp.asarray(content)
     return constants.organic + constants.fall * jnp.exp(-constants.rate * matter)
 
@@ -65,9 +66,14 @@ def carbon_density(
     **Raises:** `ValueError` for a negative content, a bulk density that is not positive
     or a share outside [0, 1); NaN, as of what was not measured, passes.
     """
-    known = lambda x: jnp.where(jnp.isnan(x), 0.5, x)
-    NON_NEGATIVE.check("carbon content", known(content), "gC/kg")
-    POSITIVE.check("bulk density", known(bulk_density), "g/cm³")
-    BELOW_ONE.check("share of coarse fragments", known(coarse_fragments))
+    _check(NON_NEGATIVE, "carbon content", content, "gC/kg")
+    _check(POSITIVE, "bulk density", bulk_density, "g/cm³")
+    _check(BELOW_ONE, "share of coarse fragments", coarse_fragments)
     fine = 1.0 - jnp.asarray(coarse_fragments)
     return GRAMS_PER_M3 * jnp.asarray(content) * jnp.asarray(bulk_density) * fine
+
+
+def _check(interval, what, value, unit="1"):
+    """Refuses numbers outside; NaN, as of what was not measured, passes."""
+    if (known := numbers(what, value)) is not None:
+        interval.check(what, np.where(np.isnan(known), 0.5, known), unit)
