@@ -251,7 +251,9 @@ def _figures(config: ColumnConfig, task: _Task) -> dict[str, Callable[[Any], Any
 
 def _figure_profiles(task: _Task, found: Any, page: int) -> Any:
     (dim,) = task.places.dims
-    bounds = np.append(found.depth_bounds.values[:, 0], found.depth_bounds.values[-1, 1])
+    bounds = np.append(
+        found.depth_bounds.values[:, 0], found.depth_bounds.values[-1, 1]
+    )
     idealised = "" if "idealised" not in task.sites.label else "\nidealised climate"
     panels = {}
     for index, name in enumerate(task.names):

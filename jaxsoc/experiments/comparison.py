@@ -27,6 +27,7 @@ from jaxsoc.tables import Variable, variable
 from .places import columns_at_sites
 
 Progress = Callable[[int, int, str], None]
+_CHOICES = Choices()
 Maker = Callable[[Forcing, Any, Any], tuple[Any, Any]]
 
 
@@ -54,7 +55,7 @@ def models_at_sites(
     sites: Site,
     names: Sequence[str] = tuple(MODELS),
     *,
-    choices: Choices = Choices(),
+    choices: Choices = _CHOICES,
     column: SoilColumn = CLM5_COLUMN,
     progress: Progress = lambda done, total, what: None,
     **options: Any,
