@@ -135,15 +135,30 @@ def test_a_table_of_sites_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("sentence", "table"),
     [
-        ("own.csv has no column precipitation or pr", rows().drop(columns="pr (mm/month)")),
+        (
+            "own.csv has no column precipitation or pr",
+            rows().drop(columns="pr (mm/month)"),
+        ),
         ("own.csv: the site at 50, 10 lacks March", rows().drop(index=2)),
-        ("row for each of 12 months, got 13, the month of row 13", rows().iloc[[*range(12), 4]]),
-        (r"own.csv: latitude must lie in \[-90, 90\], got 95 in row 1", rows(latitude=95.0)),
-        ("own.csv: air_temperature is empty in row 5", rows(**{"tas (K)": np.where(MONTH == 5, np.nan, 280)})),
-        ("'tas .furlong.' is in unknown units, expected one of degC", rows().rename(columns={"tas (K)": "tas (furlong)"})),
+        (
+            "row for each of 12 months, got 13, the month of row 13",
+            rows().iloc[[*range(12), 4]],
+        ),
+        (
+            r"own.csv: latitude must lie in \[-90, 90\], got 95 in row 1",
+            rows(latitude=95.0),
+        ),
+        (
+            "own.csv: air_temperature is empty in row 5",
+            rows(**{"tas (K)": np.where(MONTH == 5, np.nan, 280)}),
+        ),
+        (
+            "'tas .furlong.' is in unknown units, expected one of degC",
+            rows().rename(columns={"tas (K)": "tas (furlong)"}),
+        ),
         ("own.csv: pr .mm/month. is 'wet' in row 1", rows(**{"pr (mm/month)": "wet"})),
     ],
-)  # fmt: skip
+)
 def test_a_table_that_cannot_be_read_is_refused(tmp_path, sentence, table):
     with pytest.raises(ValueError, match=sentence) as caught:
         load_climatology(written(tmp_path, table))
@@ -159,18 +174,39 @@ def test_celsius_that_are_kelvin_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("sentence", "given"),
     [
-        ("grid: no variable air_temperature or tas: found npp", dataset().drop_vars("tas")),
+        (
+            "grid: no variable air_temperature or tas: found npp",
+            dataset().drop_vars("tas"),
+        ),
         ("grid: no coordinate latitude", dataset().rename(lat="breadth")),
-        ("grid: pr has unknown units 'in', expected one of 'mm/month'", dataset(pr=(("month", "lat", "lon"), np.ones((12, 2, 3)), {"units": "in"}))),
-        ("grid: tas has no units", dataset(tas=(("month", "lat", "lon"), np.ones((12, 2, 3))))),
+        (
+            "grid: pr has unknown units 'in', expected one of 'mm/month'",
+            dataset(pr=(("month", "lat", "lon"), np.ones((12, 2, 3)), {"units": "in"})),
+        ),
+        (
+            "grid: tas has no units",
+            dataset(tas=(("month", "lat", "lon"), np.ones((12, 2, 3)))),
+        ),
         ("grid: tas lacks August", dataset().drop_sel(month=8)),
-        ("grid: tas has the dimensions lat, lon, expected month or time", dataset(tas=(("lat", "lon"), np.ones((2, 3)), {"units": "K"}))),
-        (r"grid: latitude must lie in \[-90, 90\] .* got 95", dataset().assign_coords(lat=[50.0, 95.0])),
+        (
+            "grid: tas has the dimensions lat, lon, expected month or time",
+            dataset(tas=(("lat", "lon"), np.ones((2, 3)), {"units": "K"})),
+        ),
+        (
+            r"grid: latitude must lie in \[-90, 90\] .* got 95",
+            dataset().assign_coords(lat=[50.0, 95.0]),
+        ),
         ("grid: no cell has a climate", dataset().where(dataset().lat > 60)),
-        ("grid: month must be months from 1 to 12", dataset().assign_coords(month=MONTH - 1)),
-        ("grid: tas has 11 entries along month, which has no values", dataset().isel(month=slice(11)).drop_vars("month")),
+        (
+            "grid: month must be months from 1 to 12",
+            dataset().assign_coords(month=MONTH - 1),
+        ),
+        (
+            "grid: tas has 11 entries along month, which has no values",
+            dataset().isel(month=slice(11)).drop_vars("month"),
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_dataset_that_cannot_be_read_is_refused(sentence, given):
     with pytest.raises(ValueError, match=sentence):
         climatology_from_dataset(given, name="grid")

@@ -206,7 +206,7 @@ def frost_passes(
 
     **Arguments:** `snow_water`: S, mm; `least`: n_0; `scale`: S_0, mm.
     """
-    return least + (1 - least) * jnp.exp(-snow_water / scale)
+    return jnp.asarray(least + (1 - least) * jnp.exp(-snow_water / scale))
 
 
 def potential_evaporation(
@@ -247,7 +247,7 @@ def bucket_water(
     pace = jnp.maximum(bucket.evaporation * evaporation / capacity, 1e-9)
     gained = liquid * -jnp.expm1(-pace) / pace
     store = periodic_store(jnp.exp(-pace), gained, capacity)
-    return wilting + _mean_of_month(store) / (1e3 * bucket.depth)
+    return jnp.asarray(wilting + _mean_of_month(store) / (1e3 * bucket.depth))
 
 
 def thawing_depth(
@@ -262,7 +262,8 @@ def thawing_depth(
     """
     days = DAYS_PER_MONTH * jnp.sum(jnp.maximum(air, 0.0))
     # The slope of a root is infinite at zero.
-    return factor * jnp.where(days > 0, jnp.sqrt(jnp.where(days > 0, days, 1.0)), 0.0)
+    root = jnp.where(days > 0, jnp.sqrt(jnp.where(days > 0, days, 1.0)), 0.0)
+    return jnp.asarray(factor * root)
 
 
 def thawed_depth(
