@@ -87,6 +87,8 @@ def load_profiles(
     names = _joined(table, layout.join, "/")
     profile, _ = pd.factorize(names)
     order = np.lexsort((held["top"], profile))
+    blank = held["row"][names == ""]
+    wrong += [_refused(path, n, layout.join[-1], "", "a name") for n in blank]
     wrong += _wrong_layers(path, table, held, layout, profile, order)
     refused = sorted({one.row: one for one in reversed(wrong)}.values(), key=_row)
     if refused and not skip_bad:
@@ -362,7 +364,9 @@ def _from_netcdf(path):
     with reading(path), netcdf(path) as file:
         for name, inside in names.items():
             if inside not in file:
-                raise ValueError(f"it has no variable {inside}: {lacking(name, file)}")
+                raise ValueError(
+                    f"it has no variable {inside}: {lacking(name, map(str, file))}"
+                )
             unit, said = _ABOUT.get(name, (None,))[0], file[inside].attrs.get("units")
             if said != unit:
                 raise ValueError(f"{inside} is in {said!r}, expected {unit!r}")

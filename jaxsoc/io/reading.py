@@ -108,7 +108,9 @@ def read_table(
         }
         # Headings as a row of data, for pandas would rename those that are there twice
         # and take a column without one for labels of the rows.
-        head = pd.read_csv(BytesIO(text), nrows=1, dtype=str, **options)
+        # With a row of numbers, for pandas takes fields that have no heading for labels
+        # of the rows, if the first row has them already.
+        head = pd.read_csv(BytesIO(text), nrows=2, dtype=str, **options)
         names = [name.strip() for name in head.iloc[0]]
         counted = [place for place, name in enumerate(names) if numbers(name)]
         rows = pd.read_csv(

@@ -31,12 +31,14 @@ def _numbers(values: Any) -> np.ndarray:
     return np.asarray(values, dtype=float)
 
 
-def _layer(**given: Any) -> Any:
-    return eqx.field(converter=_numbers, metadata={"by": "layer"}, **given)
+def _layer(kind: Any = float) -> Any:
+    return eqx.field(converter=lambda x: np.asarray(x, kind), metadata={"by": "layer"})
 
 
-def _profile(converter: Any = _numbers) -> Any:
-    return eqx.field(converter=converter, metadata={"by": "profile"})
+def _profile(kind: Any = float) -> Any:
+    return eqx.field(
+        converter=lambda x: np.asarray(x, kind), metadata={"by": "profile"}
+    )
 
 
 class Profiles(eqx.Module):
@@ -56,32 +58,28 @@ class Profiles(eqx.Module):
     bottom that is not below its top, or negative carbon.
     """
 
-    profile: np.ndarray = eqx.field(
-        converter=lambda x: np.asarray(x, int), metadata={"by": "layer"}
-    )
+    profile: np.ndarray = _layer(int)
     top: np.ndarray = _layer()
     bottom: np.ndarray = _layer()
     content: np.ndarray = _layer()
     bulk_density: np.ndarray = _layer()
-    bulk_density_from: np.ndarray = eqx.field(
-        converter=lambda x: np.asarray(x, "<U12"), metadata={"by": "layer"}
-    )
+    bulk_density_from: np.ndarray = _layer("<U12")
     coarse_fragments: np.ndarray = _layer()
     density: np.ndarray = _layer()
     radiocarbon: np.ndarray = _layer()
-    name: np.ndarray = _profile(lambda x: np.asarray(x, str))
-    site: np.ndarray = _profile(lambda x: np.asarray(x, str))
-    source: np.ndarray = _profile(lambda x: np.asarray(x, str))
+    name: np.ndarray = _profile(str)
+    site: np.ndarray = _profile(str)
+    source: np.ndarray = _profile(str)
     latitude: np.ndarray = _profile()
     longitude: np.ndarray = _profile()
     year: np.ndarray = _profile()
-    land_cover: np.ndarray = _profile(lambda x: np.asarray(x, str))
-    soil: np.ndarray = _profile(lambda x: np.asarray(x, str))
+    land_cover: np.ndarray = _profile(str)
+    soil: np.ndarray = _profile(str)
     temperature: np.ndarray = _profile()
     precipitation: np.ndarray = _profile()
-    urban: np.ndarray = _profile(lambda x: np.asarray(x, bool))
-    peat: np.ndarray = _profile(lambda x: np.asarray(x, bool))
-    wet: np.ndarray = _profile(lambda x: np.asarray(x, bool))
+    urban: np.ndarray = _profile(bool)
+    peat: np.ndarray = _profile(bool)
+    wet: np.ndarray = _profile(bool)
     covariates: Mapping[str, np.ndarray] = eqx.field(
         default_factory=dict,
         converter=lambda found: {name: _numbers(x) for name, x in found.items()},
@@ -99,7 +97,8 @@ class Profiles(eqx.Module):
                         f"{values.shape}"
                     )
         index = self.profile
-        if (np.diff(index) < 0).any() or not np.isin(index, range(len(self))).all():
+        outside = (index < 0) | (index >= len(self))
+        if (np.diff(index) < 0).any() or outside.any():
             raise ValueError(
                 f"layers must come profile by profile, counted from 0 to "
                 f"{len(self) - 1}, got {index.tolist()[:10]} ..."
@@ -134,7 +133,8 @@ class Profiles(eqx.Module):
         new = np.repeat(np.arange(places.size), count)
         within = np.arange(new.size) - np.repeat(np.cumsum(count) - count, count)
         rows = np.repeat(start, count) + within
-        taken = {name: getattr(self, name)[rows] for name in fields_by("layer")}
+        taken: dict[str, Any] = {}
+        taken |= {name: getattr(self, name)[rows] for name in fields_by("layer")}
         taken |= {name: getattr(self, name)[places] for name in fields_by("profile")}
         known = {name: values[places] for name, values in self.covariates.items()}
         return Profiles(**taken | {"profile": new, "covariates": known})
@@ -210,7 +210,7 @@ def fields_by(dimension: str) -> tuple[str, ...]:
 def concatenate(sets: Iterable[Profiles]) -> Profiles:
     """Profiles of several sets as one; covariates that a set lacks are NaN."""
     sets = list(sets)
-    joined = {
+    joined: dict[str, Any] = {
         name: np.concatenate([getattr(one, name) for one in sets])
         for by in ("layer", "profile")
         for name in fields_by(by)

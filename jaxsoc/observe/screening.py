@@ -292,12 +292,10 @@ def _fisher(here: int, size: int, kept: int, whole: int) -> float:
 
     P(k) = C(K, k) C(N - K, n - k) / C(N, n)
     """
-    log_factorial = lambda n: math.lgamma(n + 1)
-    choose = lambda n, k: log_factorial(n) - log_factorial(k) - log_factorial(n - k)
+    log_factorial = np.cumsum(np.log(np.maximum(np.arange(whole + 1), 1)))
+    choose = lambda n, k: log_factorial[n] - log_factorial[k] - log_factorial[n - k]
     low, high = max(0, size + kept - whole), min(size, kept)
-    tables = [
-        choose(kept, k) + choose(whole - kept, size - k) for k in range(low, high + 1)
-    ]
-    log_p = np.array(tables) - choose(whole, size)
+    k = np.arange(low, high + 1)
+    log_p = choose(kept, k) + choose(whole - kept, size - k) - choose(whole, size)
     # Ties of tables that are equally likely, up to rounding.
     return float(min(1.0, np.exp(log_p[log_p <= log_p[here - low] + 1e-7]).sum()))
