@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxsoc.columns.feasibility import feasibility
 from jaxsoc.columns.seasons import periodic_state
@@ -19,7 +20,11 @@ from jaxsoc.columns.summary import (
 )
 from jaxsoc.models.column import AbstractClosedForm, AbstractColumnModel
 from jaxsoc.physics.parameters import POSITIVE
-from jaxsoc.solve import Sites, map_sites, require_x64, steady_state
+from jaxsoc.solve import Sites, accelerated, map_sites, require_x64, steady_state
+from jaxsoc.solve.devices import free_devices
+
+# Sites of a chunk, on each device, and sizes of those that are few.
+_CHUNK, _FEW = 256, (1, 32)
 
 
 def columns_at_sites(
@@ -32,8 +37,9 @@ def columns_at_sites(
 ) -> SiteResults:
     """Steady states of a model at many sites, with what is kept of each column.
 
-    Every site is solved by itself, see `steady_state`; one program takes all of them,
-    compiled once for a kind of model, its options and layers, and a number of sites.
+    Every site is solved by itself, see `steady_state`, many of them in one program,
+    compiled once for a kind of model with its options and layers: in full where there
+    are more than 32 sites, and in half the time for few.
 
     **Arguments:** `model`: with a forcing of many sites, `COMPAS(forcings)`; `params`:
     one set for all sites, or one whose every leaf leads by site, by default the
@@ -62,13 +68,38 @@ def columns_at_sites(
                 f"expected parameters of {shape[0]} sites, as the forcing has, got an "
                 f"array of shape {leaf.shape}"
             )
+    every = jax.tree.map(
+        lambda x: (
+            np.asarray(x) if by_site else np.broadcast_to(x, (shape[0], *x.shape))
+        ),
+        params,
+    )
     ends, options = stock_ends(model, depths), dict(options or {})
-    found = _solved(model, params, by_site, periodic, ends, options)
+    found = _in_chunks(
+        lambda solved, forcing, numbers: solved(
+            eqx.tree_at(lambda m: m.forcing, model, forcing),
+            *(numbers, periodic, ends, options),
+        ),
+        (jax.tree.map(np.asarray, model.forcing), every),
+    )
     return SiteResults(model, params, by_site, ends, options, *found)
 
 
-@eqx.filter_jit
-def _solved(model, params, by_site, periodic, ends, options):
+def _in_chunks(solve, sites):
+    """Results of chunks of few sizes, so that few programs are compiled."""
+    count = len(jax.tree.leaves(sites)[0])
+    size = count if accelerated() else _CHUNK * free_devices()
+    few = [n for n in _FEW if count <= n and not accelerated()]
+    size, solved = (few[0], _solved_quickly) if few else (size, _solved)
+    places = np.minimum(np.arange(-(-count // size) * size), count - 1)
+    chunks = [
+        solve(solved, *jax.tree.map(lambda x, at=at: x[at], sites))
+        for at in places.reshape(-1, size)
+    ]
+    return jax.tree.map(lambda *x: np.concatenate(x)[:count], *chunks)
+
+
+def _at_sites(model, params, periodic, ends, options):
     def at_site(forcing, params):
         site = eqx.tree_at(lambda m: m.forcing, model, forcing)
         rest = steady_state(site, params, throw=False)
@@ -79,11 +110,18 @@ def _solved(model, params, by_site, periodic, ends, options):
         year = _year(site, params) if periodic else None
         return kept, found, _margin(site, params), year
 
-    count = model.forcing.temperature.shape[0]
-    if not by_site:
-        repeat = lambda x: jnp.broadcast_to(x, (count, *x.shape))
-        params = jax.tree.map(repeat, params)
     return map_sites(at_site, Sites.of(model.forcing), Sites.of(params)).leading()
+
+
+_solved = eqx.filter_jit(_at_sites)
+# Few sites are solved in less time than it takes to compile them in full.
+_solved_quickly = eqx.filter_jit(
+    _at_sites,
+    compiler_options={
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    },
+)
 
 
 def _margin(model, params):
