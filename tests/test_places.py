@@ -312,6 +312,7 @@ def test_years_of_many_sites(grid, cls):
     made = columns_dataset(results, places).isel(model=0, lat=0, lon=1)
     np.testing.assert_allclose(made.yearly_mean_carbon, np.stack(year.mean), rtol=1e-10)
     assert made.monthly_soil_organic_carbon.dims == ("month", "layer")
+    assert int(made.periodic_state) == 2
     assert made.stock_depth.values.tolist() == [0.5, 1.5]
 
 

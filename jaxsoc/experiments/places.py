@@ -68,35 +68,29 @@ def columns_at_sites(
                 f"expected parameters of {shape[0]} sites, as the forcing has, got an "
                 f"array of shape {leaf.shape}"
             )
-    every = jax.tree.map(
-        lambda x: (
-            np.asarray(x) if by_site else np.broadcast_to(x, (shape[0], *x.shape))
-        ),
-        params,
-    )
+    repeat = lambda x: x if by_site else np.broadcast_to(x, (shape[0], *x.shape))
+    every = jax.tree.map(np.asarray, (model.forcing, jax.tree.map(repeat, params)))
     ends, options = stock_ends(model, depths), dict(options or {})
-    found = _in_chunks(
-        lambda solved, forcing, numbers: solved(
-            eqx.tree_at(lambda m: m.forcing, model, forcing),
-            *(numbers, periodic, ends, options),
-        ),
-        (jax.tree.map(np.asarray, model.forcing), every),
-    )
+    chunks = []
+    solved, places = _chunks(shape[0])
+    for chunk in places:
+        forcing, numbers = jax.tree.map(lambda x, at=chunk: x[at], every)
+        sites = eqx.tree_at(lambda m: m.forcing, model, forcing)
+        chunks.append(solved(sites, numbers, periodic, ends, options))
+    found = jax.tree.map(lambda *x: np.concatenate(x)[: shape[0]], *chunks)
     return SiteResults(model, params, by_site, ends, options, *found)
 
 
-def _in_chunks(solve, sites):
-    """Results of chunks of few sizes, so that few programs are compiled."""
-    count = len(jax.tree.leaves(sites)[0])
-    size = count if accelerated() else _CHUNK * free_devices()
-    few = [n for n in _FEW if count <= n and not accelerated()]
-    size, solved = (few[0], _solved_quickly) if few else (size, _solved)
-    places = np.minimum(np.arange(-(-count // size) * size), count - 1)
-    chunks = [
-        solve(solved, *jax.tree.map(lambda x, at=at: x[at], sites))
-        for at in places.reshape(-1, size)
-    ]
-    return jax.tree.map(lambda *x: np.concatenate(x)[:count], *chunks)
+def _chunks(count):
+    """The program to take, and chunks of few sizes, so that few are compiled."""
+    size, solved = _CHUNK * free_devices(), _solved
+    if accelerated():
+        size = count
+    elif count <= max(_FEW):
+        size, solved = min(n for n in _FEW if n >= count), _solved_quickly
+    # The last site again fills the last chunk.
+    filled = np.minimum(np.arange(-(-count // size) * size), count - 1)
+    return solved, filled.reshape(-1, size)
 
 
 def _at_sites(model, params, periodic, ends, options):
@@ -115,7 +109,7 @@ def _at_sites(model, params, periodic, ends, options):
 
 _solved = eqx.filter_jit(_at_sites)
 # Few sites are solved in less time than it takes to compile them in full.
-_solved_quickly = eqx.filter_jit(
+_solved_quickly = eqx.filter_jit(  # pyright: ignore[reportCallIssue]
     _at_sites,
     compiler_options={
         "xla_backend_optimization_level": 0,
@@ -134,4 +128,5 @@ def _margin(model, params):
 def _year(model, params):
     year = periodic_state(model, params)
     soil = jax.vmap(model.organic_carbon)(year.monthly_mean)
-    return YearSummary(jnp.stack(year.mean), soil, jnp.stack(year.drift))
+    mean, drift = jnp.stack(year.mean), jnp.stack(year.drift)
+    return YearSummary(mean, soil, drift, found=jnp.all(jnp.isfinite(mean)))

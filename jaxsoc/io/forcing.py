@@ -227,7 +227,7 @@ def _arrays(dataset, column, at, dims):
     if "litter_profile" in found:
         found["profile"] = found.pop("litter_profile")
     if one_site:
-        return found, column, None
+        return found, column, places_of(dataset, {})
     kept = np.ones(next(iter(found.values())).shape[0], bool)
     for values in found.values():
         kept &= ~np.isnan(values).reshape(kept.size, -1).all(axis=1)
