@@ -19,6 +19,7 @@ from jaxsoc.io import (
     forcing_from_dataset,
     forcing_to_dataset,
     forcings_from_dataset,
+    load_forcings,
     save_dataset,
     without_steady_state,
 )
@@ -91,6 +92,15 @@ def test_every_cell_is_the_forcing_of_one_site(grid):
     turned = dataset.assign(temperature=dataset.temperature.transpose("lon", ...))
     other, _ = forcings_from_dataset(turned.transpose("month", "lat", "lon", ...))
     assert other.temperature.shape == forcing.temperature.shape
+
+
+def test_a_grid_is_read_from_a_file(grid, tmp_path):
+    dataset, forcing, _ = grid
+    found, places = load_forcings(save_dataset(dataset, tmp_path / "grid.nc"))
+    same(found, forcing)
+    assert places.name(4) == "lat 5, lon 120"
+    with pytest.raises(ValueError, match="no such file: .*gone.nc"):
+        load_forcings(tmp_path / "gone.nc")
 
 
 def test_sites_by_a_dimension_of_any_name():
