@@ -68,7 +68,13 @@ def test_a_column_is_written_with_units_and_provenance(clm5, tmp_path):
             assert float(found[name]) == pytest.approx(float(value), rel=1e-12)
         units = {str(name): v.attrs.get("units") for name, v in found.data_vars.items()}
         assert all(units[name] for name in units if name != "depth_bounds"), units
+        # Mass is that of carbon: "gC" is no unit that programs know.
         assert units["carbon"] == "g m-3" and units["K"] == "yr-1"
+        assert found.attrs["Conventions"] == "CF-1.10"
+        assert found.depth.attrs["standard_name"] == "depth"
+        standard = found.soil_stock.attrs["standard_name"]
+        assert standard == "soil_mass_content_of_carbon"
+        assert abs(float(found.carbon_balance_error)) < 1e-12
         assert found.attrs["model"] == "CLM5"
         assert json.loads(found.attrs["model_options"])["bedrock"] == "closed"
         assert json.loads(found.attrs["parameters"])["tau_s3"] == [1 / 0.0045, "yr"]
@@ -151,6 +157,7 @@ def scaled(name, factor, offset, units):
         ("litter", 1000 / 12, 0.0, "kgC m-2 year-1"),
         ("litter", 365 / 12, 0.0, "gC m-2 d-1"),
         ("litter", 365 / 12 * 86400, 0.0, "gC/m^2/s"),
+        ("litter", 365 / 12 * 86400 * 1000, 0.0, "kg m-2 s-1"),
         ("sand", 100.0, 0.0, "1"),
     ],
 )

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
-from slow_cases import slow_but
 
 from jaxsoc import steady_state
 from jaxsoc.columns import feasibility, periodic_state
@@ -20,6 +19,7 @@ from jaxsoc.io import (
     forcing_from_dataset,
     forcing_to_dataset,
     forcings_from_dataset,
+    load_forcings,
     save_dataset,
     without_steady_state,
 )
@@ -92,6 +92,15 @@ def test_every_cell_is_the_forcing_of_one_site(grid):
     turned = dataset.assign(temperature=dataset.temperature.transpose("lon", ...))
     other, _ = forcings_from_dataset(turned.transpose("month", "lat", "lon", ...))
     assert other.temperature.shape == forcing.temperature.shape
+
+
+def test_a_grid_is_read_from_a_file(grid, tmp_path):
+    dataset, forcing, _ = grid
+    found, places = load_forcings(save_dataset(dataset, tmp_path / "grid.nc"))
+    same(found, forcing)
+    assert places.name(4) == "lat 5, lon 120"
+    with pytest.raises(ValueError, match="no such file: .*gone.nc"):
+        load_forcings(tmp_path / "gone.nc")
 
 
 def test_sites_by_a_dimension_of_any_name():
@@ -173,7 +182,7 @@ WARM, WATER = world().temperature, world().water
             changed(temperature=WARM.assign_attrs(units="F")),
             "temperature has unknown units 'F', expected one of 'K'",
         ),
-        (world().isel(month=slice(11)), "temperature must be .* 12 months .*4, 11"),
+        (world().isel(month=slice(11)), r"active_layer must be .* 12 months .*\(11,\)"),
         (world().isel(lat=0, lon=0), "expected a dimension of sites, .* got none"),
         (
             changed(water=WATER.expand_dims(member=2)),
@@ -191,10 +200,6 @@ WARM, WATER = world().temperature, world().water
     ],
 )
 def test_what_is_amiss_is_said_of_the_place(dataset, words):
-    for name in ("temperature", "water"):
-        if name not in dataset[name].attrs:
-            units = {"temperature": "K", "water": "1"}[name]
-            dataset[name].attrs.setdefault("units", units)
     with pytest.raises(ValueError, match=f"^grid.nc: {words}") as error:
         forcings_from_dataset(dataset, name="grid.nc")
     assert "\n" not in str(error.value)
@@ -245,7 +250,12 @@ def test_results_have_the_dimensions_that_came_in(grid, solved, tmp_path):
         )
         there = found.steady_state == states.index("found")
         assert int(there.sum()) == 10
-        for name in ("soil_organic_carbon", "soil_stock", "CTE", "carbon_balance_error"):
+        for name in (
+            "soil_organic_carbon",
+            "soil_stock",
+            "CTE",
+            "carbon_balance_error",
+        ):
             assert bool((found[name].notnull() == there).all()), name
         model, params = CLM5(cell(dataset, 0, 2)), CLM5.parameters()
         alone = column_dataset(model, params, steady_state(model, params))
@@ -285,7 +295,8 @@ def test_what_has_no_steady_state_is_flagged_and_listed(grid):
     params = COMPAS.parameters()
     lower = jnp.array([1.0, 1.0, 1e-3, 1.0, 1.0])
     many = jax.tree.map(lambda x: jnp.full(5, x), params)
-    many = eqx.tree_at(lambda p: p.v_assim, many, params.v_assim * lower)
+    name, usual = lambda p: p.tau_decomposition, params.tau_decomposition
+    many = eqx.tree_at(name, many, usual / lower)
     results = columns_at_sites(COMPAS(forcing), many)
     assert results.found.tolist() == [True, True, False, True, True]
     made = columns_dataset(results, places)
@@ -295,14 +306,15 @@ def test_what_has_no_steady_state_is_flagged_and_listed(grid):
     (said,) = without_steady_state(made, places)
     margin = f"{float(lost.feasibility_margin):.3g}"
     assert said == (
-        "COMPAS has no steady state at lat 65, lon 120 "
-        f"(feasibility margin {margin})"
+        f"COMPAS has no steady state at lat 65, lon 120 (feasibility margin {margin})"
     )
-    kept = made.parameter_v_assim.isel(model=0, lat=0).values
-    np.testing.assert_allclose(kept, params.v_assim * lower[:3])
+    kept = made.parameter_tau_decomposition.isel(model=0, lat=0)
+    np.testing.assert_allclose(kept, usual / lower[:3])
+    assert kept.attrs["units"] == "yr"
 
 
-@pytest.mark.parametrize("cls", slow_but([CLM5], [CLM5, COMPAS]))
+@pytest.mark.slow
+@pytest.mark.parametrize("cls", [CLM5, COMPAS])
 def test_years_of_many_sites(grid, cls):
     dataset, forcing, places = grid
     results = columns_at_sites(cls(forcing), periodic=True, depths=(0.5,))
@@ -310,6 +322,7 @@ def test_years_of_many_sites(grid, cls):
     made = columns_dataset(results, places).isel(model=0, lat=0, lon=1)
     np.testing.assert_allclose(made.yearly_mean_carbon, np.stack(year.mean), rtol=1e-10)
     assert made.monthly_soil_organic_carbon.dims == ("month", "layer")
+    assert int(made.periodic_state) == 2
     assert made.stock_depth.values.tolist() == [0.5, 1.5]
 
 

@@ -265,7 +265,7 @@ def _figure_profiles(task: _Task, found: Any, page: int) -> Any:
             of = lambda what, own=own: found[f"observed_{what}"].values[own]
             seen = {"measured": (of("top"), of("bottom"), of("carbon"))}
         panels[f"{name}{idealised}"] = models, seen
-    return plots.figure_profiles(bounds, panels, page=page, log=True)
+    return plots.figure_profiles(bounds, panels, page=page)
 
 
 def _figure_map(task: _Task, found: Any) -> Any:

@@ -78,8 +78,8 @@ def components(
     programs, without the dependence of B on rounding there.
     """
     around = model.surroundings(params)
-    options = {"k_pools": k_pools, "beta_depth": beta_depth, "cte": cte}
-    options |= {"cte_with_cwd": cte_with_cwd}
+    options: dict[str, Any] = {"k_pools": k_pools, "beta_depth": beta_depth}
+    options |= {"cte": cte, "cte_with_cwd": cte_with_cwd}
     found = known_components(model, around, params, state, **options)
     if found.xi is None:
         raise ValueError(
@@ -108,7 +108,8 @@ def known_components(
     environment, column = around.environment, model.in_column
     soil = column(model.organic_carbon(state))
     fluxes = model.fluxes(state, environment, params)
-    ξ = unscaled = None
+    ξ: Any = None
+    unscaled: dict[str, Any] = {}
     if isinstance(environment, Environment):
         ξ = _climate_scalar(model, params)
         unscaled = _unscaled(model, params, state, environment, fluxes)

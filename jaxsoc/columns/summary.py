@@ -61,7 +61,7 @@ class SiteResults(NamedTuple):
 
 
 class YearSummary(NamedTuple):
-    """The year that a column repeats, all NaN where there is none.
+    """The year that a column repeats, all NaN where none was `found`.
 
     `yearly_mean_carbon`: (pool, layer), gC m⁻³; `monthly_soil_organic_carbon`: means,
     (month, layer), gC m⁻³; `drift`: by pool, of a year more, gC m⁻².
@@ -70,6 +70,7 @@ class YearSummary(NamedTuple):
     yearly_mean_carbon: Any
     monthly_soil_organic_carbon: Any
     drift: Any
+    found: Any
 
 
 @one_site("the summary of a soil column")

@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxsoc.columns.feasibility import feasibility
 from jaxsoc.columns.seasons import periodic_state
@@ -19,7 +20,11 @@ from jaxsoc.columns.summary import (
 )
 from jaxsoc.models.column import AbstractClosedForm, AbstractColumnModel
 from jaxsoc.physics.parameters import POSITIVE
-from jaxsoc.solve import Sites, map_sites, require_x64, steady_state
+from jaxsoc.solve import Sites, accelerated, map_sites, require_x64, steady_state
+from jaxsoc.solve.devices import free_devices
+
+# Sites of a chunk, on each device, and sizes of those that are few.
+_CHUNK, _FEW = 256, (1, 32)
 
 
 def columns_at_sites(
@@ -32,10 +37,12 @@ def columns_at_sites(
 ) -> SiteResults:
     """Steady states of a model at many sites, with what is kept of each column.
 
-    Every site is solved by itself, see `steady_state`; one program takes all of them,
-    compiled once for a kind of model, its options and layers, and a number of sites.
+    Every site is solved by itself, see `steady_state`, many of them in one program,
+    compiled once for a kind of model with its options and layers: in full where there
+    are more than 32 sites, and in half the time for few.
 
-    **Arguments:** `model`: with a forcing of many sites, `COMPAS(forcings)`; `params`:
+    **Arguments:** `model`: with a forcing of many sites, `COMPAS(forcings)`; other
+    arrays of it, such as clay, lead by site, too; `params`:
     one set for all sites, or one whose every leaf leads by site, by default the
     model's; `depths`: of stocks, m, besides the whole column; `periodic`: whether the
     year that repeats itself is found, too; `options`: of `components`.
@@ -62,15 +69,38 @@ def columns_at_sites(
                 f"expected parameters of {shape[0]} sites, as the forcing has, got an "
                 f"array of shape {leaf.shape}"
             )
+    repeat = lambda x: x if by_site else np.broadcast_to(x, (shape[0], *x.shape))
+    numbers, others = eqx.partition(model, eqx.is_array)
+    # What all sites share, as a number of the model, and what differs.
+    wide = lambda x: np.broadcast_to(x, (shape[0], *x.shape)) if not x.ndim else x
+    every = jax.tree.map(
+        np.asarray, (jax.tree.map(wide, numbers), jax.tree.map(repeat, params))
+    )
     ends, options = stock_ends(model, depths), dict(options or {})
-    found = _solved(model, params, by_site, periodic, ends, options)
+    chunks = []
+    solved, places = _chunks(shape[0])
+    for chunk in places:
+        sites, own = jax.tree.map(lambda x, at=chunk: x[at], every)
+        chunks.append(solved(sites, others, own, periodic, ends, options))
+    found = jax.tree.map(lambda *x: np.concatenate(x)[: shape[0]], *chunks)
     return SiteResults(model, params, by_site, ends, options, *found)
 
 
-@eqx.filter_jit
-def _solved(model, params, by_site, periodic, ends, options):
-    def at_site(forcing, params):
-        site = eqx.tree_at(lambda m: m.forcing, model, forcing)
+def _chunks(count):
+    """The program to take, and chunks of few sizes, so that few are compiled."""
+    size, solved = _CHUNK * free_devices(), _solved
+    if accelerated():
+        size = count
+    elif count <= max(_FEW):
+        size, solved = min(n for n in _FEW if n >= count), _solved_quickly
+    # The last site again fills the last chunk.
+    filled = np.minimum(np.arange(-(-count // size) * size), count - 1)
+    return solved, filled.reshape(-1, size)
+
+
+def _at_sites(numbers, others, params, periodic, ends, options):
+    def at_site(numbers, params):
+        site = eqx.combine(numbers, others)
         rest = steady_state(site, params, throw=False)
         kept = summary(site, params, rest.pools, ends=ends, **options)
         # Inside a program the steady state is not asked whether it closes.
@@ -79,11 +109,18 @@ def _solved(model, params, by_site, periodic, ends, options):
         year = _year(site, params) if periodic else None
         return kept, found, _margin(site, params), year
 
-    count = model.forcing.temperature.shape[0]
-    if not by_site:
-        repeat = lambda x: jnp.broadcast_to(x, (count, *x.shape))
-        params = jax.tree.map(repeat, params)
-    return map_sites(at_site, Sites.of(model.forcing), Sites.of(params)).leading()
+    return map_sites(at_site, Sites.of(numbers), Sites.of(params)).leading()
+
+
+_solved = eqx.filter_jit(_at_sites)
+# Few sites are solved in less time than it takes to compile them in full.
+_solved_quickly = eqx.filter_jit(  # pyright: ignore[reportCallIssue]
+    _at_sites,
+    compiler_options={
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    },
+)
 
 
 def _margin(model, params):
@@ -96,4 +133,5 @@ def _margin(model, params):
 def _year(model, params):
     year = periodic_state(model, params)
     soil = jax.vmap(model.organic_carbon)(year.monthly_mean)
-    return YearSummary(jnp.stack(year.mean), soil, jnp.stack(year.drift))
+    mean, drift = jnp.stack(year.mean), jnp.stack(year.drift)
+    return YearSummary(mean, soil, drift, found=jnp.all(jnp.isfinite(mean)))

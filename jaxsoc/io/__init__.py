@@ -17,6 +17,7 @@ from .forcing import forcing_from_dataset as forcing_from_dataset
 from .forcing import forcing_to_dataset as forcing_to_dataset
 from .forcing import forcings_from_dataset as forcings_from_dataset
 from .forcing import load_forcing as load_forcing
+from .forcing import load_forcings as load_forcings
 from .labels import save_dataset as save_dataset
 from .labels import to_dataset as to_dataset
 from .places import Places as Places

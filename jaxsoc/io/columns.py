@@ -44,14 +44,14 @@ VARIABLES: Mapping[str, tuple[str, str, str]] = {
     "residence_time": ("", "yr", "soil organic carbon per litter input"),
     "litter_to_soil": ("", "1", "share of decomposed litter that becomes soil carbon"),
     "feasibility_margin": ("", "1", "smallest feasibility of all layers"),
-    "yearly_mean_carbon": ("pool layer", "g m-3", "carbon of a pool over the year"),
+    "yearly_mean_carbon": ("pool layer", "g m-3", "carbon of a pool over a year"),
     "monthly_soil_organic_carbon": ("month layer", "g m-3", "soil organic carbon"),
     "drift": ("pool", "g m-2", "change of a stock in one year more"),
 }
 """What is written of a column, with dimensions, unit and long name."""
 
-STATES = ("no_forcing", "no_steady_state", "found")
-"""Meanings of `steady_state` by number."""
+STATES = ("no_forcing", "none", "found")
+"""Meanings of `steady_state` and `periodic_state` by number."""
 
 
 def column_dataset(
@@ -103,30 +103,21 @@ def columns_table(
 
     As `column_dataset`, over `model` and the dimensions of the places: sites, or
     latitudes by longitudes. `steady_state` says of each place whether it has no
-    forcing, no steady state, or one; all else is NaN but where there is one, and for
-    pools and components that a model does not have. `feasibility_margin` says how far
+    forcing, no steady state, or one, by `STATES`, and `periodic_state` likewise; all
+    else is NaN but where there is one, and for pools and components that a model does
+    not have. `feasibility_margin` says how far
     a model with a closed form is from having none. Parameters that differ between
     sites are variables `parameter_...`.
 
     **Arguments:** `results`: of `experiments.columns_at_sites`, or of several models
     by label; `places`: of `forcings_from_dataset`; `attributes`: see `column_dataset`.
-    **Raises:** `ValueError` for models with other layers or stock depths, or results of
-    other sites than the places.
+    **Raises:** `ValueError` for models with other layers or stock depths, some of them
+    with a year and some without, or results of other sites than the places.
     """
     if isinstance(results, SiteResults):
         results = {type(results.model).__name__: results}
-    count, first = int(places.valid.sum()), next(iter(results.values()))
-    for label, one in results.items():
-        if (
-            one.ends != first.ends
-            or one.model.forcing.column != first.model.forcing.column
-        ):
-            raise ValueError(f"{label} has other layers or stock depths than the first")
-        if len(one.found) != count:
-            raise ValueError(
-                f"{label} has results of {len(one.found)} sites, expected {count}, "
-                "those of the places with data"
-            )
+    _check_alike(results, int(places.valid.sum()))
+    first = next(iter(results.values()))
     pools = [*dict.fromkeys(p for r in results.values() for p in r.model.pools._fields)]
     found = [_of_sites(one, pools) for one in results.values()]
     over = ("model", *places.dims)
@@ -137,17 +128,18 @@ def columns_table(
             lacking = dims, np.full_like(values, np.nan)
             of_all = (places.spread(one.get(name, lacking)[1]) for one in found)
             variables.setdefault(name, ((*over, *dims), np.stack([*of_all]), said))
-    states = [places.spread(1 + r.found.astype(np.int8), 0) for r in results.values()]
-    flags = {"flag_values": np.arange(len(STATES), dtype=np.int8)}
-    flags |= about(long_name="whether a steady state was found")
-    flags |= {"flag_meanings": " ".join(STATES)}
-    variables["steady_state"] = over, np.stack(states), flags
+    asked = {"steady_state": [one.found for one in results.values()]}
+    if first.year is not None:
+        asked["periodic_state"] = [one.year.found for one in results.values()]
+    for name, flags in asked.items():
+        states = [places.spread(1 + flag.astype(np.int8), 0) for flag in flags]
+        variables[name] = over, np.stack(states), _flags(name)
     coordinates = {
         "model": variable("model", [*results], long_name="soil carbon model"),
         **_coordinates(first.model, pools, first.ends),
         **places.coordinates,
     }
-    if any(one.year is not None for one in results.values()):
+    if first.year is not None:
         coordinates["month"] = np.arange(1, MONTHS + 1)
     models = {
         label: _model_about(one.model, None if one.by_site else one.params)
@@ -166,11 +158,32 @@ def without_steady_state(dataset: xr.Dataset, places: Places) -> list[str]:
         dataset["model"].values, states, margins, strict=True
     ):
         for site, place in enumerate(np.flatnonzero(places.valid)):
-            if STATES[state[place]] == "no_steady_state":
+            if STATES[state[place]] == "none":
                 known = np.isfinite(margin[place])
                 far = f" (feasibility margin {margin[place]:.3g})" if known else ""
                 said.append(f"{label} has no steady state at {places.name(site)}{far}")
     return said
+
+
+def _check_alike(results, count):
+    first = next(iter(results.values()))
+    layers = lambda one: (one.ends, one.model.forcing.column)
+    for label, one in results.items():
+        if layers(one) != layers(first):
+            raise ValueError(f"{label} has other layers or stock depths than the first")
+        if (one.year is None) != (first.year is None):
+            raise ValueError("expected a year of all models or of none, got some")
+        if len(one.found) != count:
+            raise ValueError(
+                f"{label} has results of {len(one.found)} sites, expected {count}, "
+                "those of the places with data"
+            )
+
+
+def _flags(name):
+    values = {"flag_values": np.arange(len(STATES), dtype=np.int8)}
+    said = about(long_name=f"whether a {name.replace('_', ' ')} was found")
+    return said | values | {"flag_meanings": " ".join(STATES)}
 
 
 def _flat(kept):
@@ -194,6 +207,7 @@ def _of_sites(results, pools):
     own = [pools.index(name) for name in results.model.pools._fields]
     kept = _flat(results.summary) | {"feasibility_margin": results.margin}
     kept |= {} if results.year is None else results.year._asdict()
+    kept.pop("found", None)
     found = {}
     for name, given in kept.items():
         dims, values, about_it = _variable(name, given)

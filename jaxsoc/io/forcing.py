@@ -103,6 +103,20 @@ def load_forcing(
         return forcing_from_dataset(dataset, column=column, name=path.name, at=at)
 
 
+def load_forcings(
+    path: Path | str, *, column: SoilColumn | None = None
+) -> tuple[Forcing, Places]:
+    """Forcing of all sites of a netCDF file, and where they lie.
+
+    **Arguments:** `column`: see `forcing_from_dataset`.
+    **Raises:** `ValueError` for a file that is missing or cannot be read, and as
+    `forcings_from_dataset`, naming the file.
+    """
+    path = Path(path)
+    with reading(path), netcdf(path) as dataset:
+        return forcings_from_dataset(dataset, column=column, name=path.name)
+
+
 def forcing_from_dataset(
     dataset: xr.Dataset,
     *,
@@ -227,7 +241,7 @@ def _arrays(dataset, column, at, dims):
     if "litter_profile" in found:
         found["profile"] = found.pop("litter_profile")
     if one_site:
-        return found, column, None
+        return found, column, places_of(dataset, {})
     kept = np.ones(next(iter(found.values())).shape[0], bool)
     for values in found.values():
         kept &= ~np.isnan(values).reshape(kept.size, -1).all(axis=1)
@@ -249,6 +263,8 @@ def _depth(dataset):
 def _check_depth(dataset, column):
     depth = _depth(dataset)
     if depth is None or depth.dims != ("layer",) or depth.size != column.layers:
+        return
+    if "units" not in depth.attrs:
         return
     nodes = _factor(depth.name, depth, _DEPTH)[0] * depth.values
     if not np.allclose(nodes, column.nodes, rtol=1e-2):

@@ -99,7 +99,8 @@ def places_of(
         position = _position(str(name), given.attrs)
         if not here or not (name in dataset.coords or position):
             continue
-        attributes = dict(given.attrs)
+        # The ends of cells are not kept.
+        attributes = {k: said for k, said in given.attrs.items() if k != "bounds"}
         if position:
             standard, unit, bounds = position
             bounds.check(str(name), given.values, unit)
