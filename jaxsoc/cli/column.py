@@ -275,8 +275,7 @@ def _figure_map(task: _Task, found: Any) -> Any:
         found.lat.values,
         found.lon.values,
         stock,
-        label=f"soil carbon to 1 m, {model} (kgC m$^{{-2}}$)",
-        log=True,
+        label=f"soil carbon to 1 m, {plots.style.title(model)} (kgC m$^{{-2}}$)",
     )
 
 

@@ -214,7 +214,7 @@ def figure_observed_modelled(
     "NSE 0.31, of logarithms 0.45".
     """
     count = len(modelled)
-    figure = Figure(figsize=(3.4 * count + 0.5, 3.9))
+    figure = Figure(figsize=(3.4 * count + 0.5, 4.3))
     axes = figure.subplots(1, count, squeeze=False, sharex=True, sharey=True)[0]
     x = factor * np.asarray(observed, float)
     every = np.concatenate([x, *(factor * np.asarray(y) for y in modelled.values())])
@@ -232,7 +232,7 @@ def figure_observed_modelled(
         ax.scatter(x[known], y[known], color=colour, **dots)
         ax.plot(ends, ends, color=style.BLACK, linewidth=0.9, label="1 : 1")
         ax.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
-        ax.set(title=name, xlabel=f"observed {label}")
+        ax.set(title=style.title(name), xlabel=f"observed {label}")
         ax.legend(loc="upper left", fontsize=8)
     axes[0].set_ylabel(f"modelled {label}")
     return figure
