@@ -176,9 +176,9 @@ def _profile(ax, bounds, models, observed):
     none = []
     for index, (name, values) in enumerate(models.items()):
         line = style.LINES[index % len(style.LINES)]
-        ax.plot(_KILO * np.asarray(values), middles, label=name, **line, zorder=3)
+        ax.plot(_KILO * np.asarray(values), middles, label=style.title(name), **line, zorder=3)
         if not np.isfinite(values).any():
-            none.append(name)
+            none.append(style.title(name))
     for index, (name, (top, bottom, density)) in enumerate(observed.items()):
         top, bottom = np.asarray(top, float), np.asarray(bottom, float)
         shade = ("#BDBDBD", "#8C8C8C", "#D9D9D9")[index % 3]
