@@ -92,8 +92,9 @@ FILES = {
     "io": """atomic labels reading store fields cesm places columns forcing closures
         respiration cells climate profile_columns profiles""",
     "plots": "style figures fits budget sensitivity closures columns places",
-    "cli": """interrupt cache doctor options config closure_config fit_config column_config
-        report upscale fit budget column closure_table closure commands main""",
+    "cli": """interrupt cache doctor options config closure_config fit_config
+        column_config report upscale fit budget column closure_table closure commands
+        main""",
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

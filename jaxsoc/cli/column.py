@@ -181,7 +181,7 @@ def _forcing_variables(task: _Task, choices: Any) -> dict[str, Any]:
     sites = task.sites
     mean = np.asarray(sites.air_temperature).mean(axis=-1)
     total = np.asarray(sites.precipitation).sum(axis=-1)
-    npp = np.asarray(production(sites, choices))
+    npp = jax.vmap(lambda site: production(site, choices))(sites)
     one = lambda values, unit, said: variable(dims, spread(values), unit, said)
     return {
         "air_temperature": one(mean, "degC", "mean annual temperature of the air"),

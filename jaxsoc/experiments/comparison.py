@@ -19,9 +19,11 @@ from jaxsoc.models import (
 from jaxsoc.observe.profiles import Misfits, Profiles, misfits, predicted
 from jaxsoc.physics.columns import CLM5_COLUMN, SoilColumn
 from jaxsoc.physics.forcing import Forcing
+from jaxsoc.physics.land_cover import BOREAL_BELOW
 from jaxsoc.physics.options import check_option
 from jaxsoc.physics.site import Site
 from jaxsoc.physics.site_forcing import Choices, forcing_of
+from jaxsoc.physics.soil_water import KELVIN
 from jaxsoc.tables import Variable, variable
 
 from .places import columns_at_sites
@@ -32,7 +34,9 @@ Maker = Callable[[Forcing, Any, Any], tuple[Any, Any]]
 
 
 def _clm5(forcing, land_cover, clay):
-    customary = jax.vmap(CLM5Parameters.customary)(forcing.sand, land_cover)
+    cold = jnp.mean(forcing.temperature[:, 0], axis=-1) < KELVIN + BOREAL_BELOW
+    one = lambda sand, cover, cold: CLM5Parameters.customary(sand, cover, boreal=cold)
+    customary = jax.vmap(one)(forcing.sand, land_cover, cold)
     # Every leaf leads by site, those that all share, too.
     shape = jnp.shape(land_cover)
     wide = lambda x: jnp.broadcast_to(x, shape) if jnp.ndim(x) == 0 else x

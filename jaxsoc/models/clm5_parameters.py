@@ -1,6 +1,8 @@
 """The numbers of CLM5's soil, one line each."""
 # ruff: noqa: E501
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -60,7 +62,7 @@ class CLM5Parameters(AbstractParameters):
 
     @classmethod
     def customary(
-        cls, sand: Float[Number, "..."], land_cover: int, *, boreal: bool = False
+        cls, sand: Float[Number, "..."], land_cover: Any, *, boreal: Any = False
     ) -> "CLM5Parameters":
         """The numbers that CLM5 would take at a place: β by plant type, transfers by sand.
 

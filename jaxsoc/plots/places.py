@@ -176,7 +176,8 @@ def _profile(ax, bounds, models, observed):
     none = []
     for index, (name, values) in enumerate(models.items()):
         line = style.LINES[index % len(style.LINES)]
-        ax.plot(_KILO * np.asarray(values), middles, label=style.title(name), **line, zorder=3)
+        line = {**line, "label": style.title(name), "zorder": 3}
+        ax.plot(_KILO * np.asarray(values), middles, **line)
         if not np.isfinite(values).any():
             none.append(style.title(name))
     for index, (name, (top, bottom, density)) in enumerate(observed.items()):
