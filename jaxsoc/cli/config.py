@@ -30,7 +30,7 @@ _ALIASES = {
 
 
 def _canonical(name: str) -> str:
-    plain = name.strip().lower().replace("-", "_")
+    plain = name.strip().lower().replace("-", "_").replace(" ", "_")
     return _ALIASES.get(plain, plain)
 
 
