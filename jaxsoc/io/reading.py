@@ -18,6 +18,7 @@ import scipy.io
 import xarray as xr
 
 _LARGEST_TEXT = 256 * 2**20
+_MOST_COMMAS = 10_000  # of a line: pandas takes minutes for a line of millions
 
 
 def _largest() -> float:
@@ -36,20 +37,21 @@ def reading(path: Path, what: str = "") -> Iterator[None]:
     **Raises:** `ValueError` for a file that is not there, no regular file, empty, or
     broken.
     """
+    file = path.name or str(path)  # "." has no name
     if not path.exists():
         raise ValueError(f"no such file: {str(path)!r}")
     if not path.is_file():
-        raise ValueError(f"cannot read {path.name}: it is not a regular file")
+        raise ValueError(f"cannot read {file}: it is not a regular file")
     if not path.stat().st_size:
-        raise ValueError(f"cannot read {path.name}: it is empty")
+        raise ValueError(f"cannot read {file}: it is empty")
     try:
         yield
     # For broken files NumPy, SciPy, pandas, h5py and xarray raise whatever there is.
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        if reason.startswith(f"{path.name}: "):  # a sentence already
+        if reason.startswith(f"{file}: "):  # a sentence already
             raise
-        raise ValueError(f"cannot read {what}{path.name}: {reason}") from None
+        raise ValueError(f"cannot read {what}{file}: {reason}") from None
 
 
 def check_size(shapes: Iterable[tuple[int, ...]]) -> None:
@@ -81,20 +83,20 @@ def read_text(path: Path) -> bytes:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A .csv file as text.
+    """A .csv file as text; lines that begin with # are comments.
 
-    **Raises:** `ValueError` for a file that is not there or cannot be read, or a column
-    that is there twice.
+    **Raises:** `ValueError` for a file that is not there or cannot be read, a line of
+    more than 10 000 commas, or a column that is there twice.
     """
     with reading(path):
+        lines = read_text(path).splitlines()
+        if any(line.count(b",") > _MOST_COMMAS for line in lines):
+            raise ValueError(f"a line of it has more than {_MOST_COMMAS} commas")
+        lines = [b"" if line.startswith(b"#") else line for line in lines]
         # Headings as a row of data, for pandas would rename those that are there twice
         # and take a column without one for labels of the rows.
         rows = pd.read_csv(
-            BytesIO(read_text(path)),
-            header=None,
-            dtype=str,
-            keep_default_na=False,
-            comment="#",
+            BytesIO(b"\n".join(lines)), header=None, dtype=str, keep_default_na=False
         )
     names = [name.strip() for name in rows.iloc[0]]
     twice = [name for name in names if name and names.count(name) > 1]
@@ -179,7 +181,8 @@ def read_numpy(path: Path) -> dict[str, np.ndarray]:
     """Arrays of a .npz file by name, or the one of a .npy file by the file's.
 
     **Raises:** `ValueError` as `reading`, also for a file of the other kind, for arrays
-    of objects, or larger than the memory or than the file; to be called in `reading`.
+    of objects, of one name, or larger than the memory or than the file; to be called in
+    `reading`.
     """
     if zipfile.is_zipfile(path) != (path.suffix == ".npz"):
         other = ".npy" if path.suffix == ".npz" else ".npz"
@@ -193,6 +196,9 @@ def read_numpy(path: Path) -> dict[str, np.ndarray]:
         members = arrays.zip.infolist()
         check_size([(sum(one.file_size for one in members) // 8,)])
         names = [one.filename for one in members if one.filename.endswith(".npy")]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"it has two arrays {twice[0]!r}: expected one")
         found = {name.removesuffix(".npy"): arrays[name] for name in names}
     # Bytes and short numbers become longer ones.
     check_size(array.shape for array in found.values())
