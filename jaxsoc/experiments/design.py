@@ -14,12 +14,7 @@ from jaxsoc.physics.grids import CellGrid
 from jaxsoc.physics.kinetics import KINETICS, Kinetics
 from jaxsoc.physics.mortality import LinearMortalityConstants, PowerMortalityConstants
 from jaxsoc.physics.options import check_option
-from jaxsoc.physics.parameters import (
-    POSITIVE,
-    AbstractParameters,
-    declarations,
-    default,
-)
+from jaxsoc.physics.parameters import AbstractParameters, declarations, default
 from jaxsoc.solve import Method
 from jaxsoc.upscale.distributions import AbstractDistribution
 from jaxsoc.upscale.fields import CORRELATIONS, Fields, Generator
@@ -83,7 +78,6 @@ class Design(eqx.Module):
         for kinetics in self.kinetics:
             # Built once here so that its own checks speak before anything runs.
             self.parameters(self.nominal(kinetics))
-            self.distributions_of(kinetics)
         hours = self.hours
         least = hours / _MOST_TIMES
         for name, sound, where in (
@@ -134,13 +128,11 @@ class Design(eqx.Module):
         if kinetics in self.distributions:
             return dict(self.distributions[kinetics])
         nominal, usual = self.nominal(kinetics), self.laws[kinetics].constants()
-        found, known = {}, DISTRIBUTIONS[self.parameter_spread].get(kinetics, {})
-        for name, distribution in known.items():
-            own, published = getattr(nominal, name), getattr(usual, name)
-            what = f"{name} of {kinetics}, {own}, over its default {published}"
-            POSITIVE.check(what, own / published)
-            found[name] = distribution.scaled(own / published)
-        return found
+        published = DISTRIBUTIONS[self.parameter_spread].get(kinetics, {})
+        return {
+            name: distribution.scaled(getattr(nominal, name) / getattr(usual, name))
+            for name, distribution in published.items()
+        }
 
     def nominal(self, kinetics: str) -> Any:
         """Uniform constants of a kinetics."""

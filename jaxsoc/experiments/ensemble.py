@@ -282,14 +282,6 @@ def continued(store: Any, design: Design, memory: float) -> Plan:
             f"{needed / 2**30:.3g} GiB, more than the memory limit of "
             f"{memory / 2**30:.3g} GiB: raise the limit, or name another folder"
         )
-    kinds = {" ".join(kind) for kind in product(design.kinetics, design.heterogeneity)}
-    for name in ("courant", "error"):
-        numbers = all(isinstance(x, float) and x >= 0 for x in known[name].values())
-        if known[name].keys() != kinds or not numbers:
-            raise ValueError(
-                f"{path} says {name} {known[name]}, expected a number for each of "
-                f"{', '.join(sorted(kinds))}: name another folder, or remove it"
-            )
     return Plan(chunk, known["courant"], known["error"])
 
 
