@@ -184,8 +184,10 @@ def one_line(result, *words):
         (["--method", "fixed", "--step", "nan"], ["step", "finite number, got 'nan'"]),
         (
             ["--method", "fixed", "--step", "-1"],
-            ["positive and finite, got -1"],
+            ["step must lie in (0, inf), got -1"],
         ),
+        (["--method", "fixed", "--step", "0"], ["step must lie in (0, inf), got 0"]),
+        (["--days", "-1"], ["days must lie in (0, inf), got -1"]),
         (["--tolerance", "nan"], ["tolerance", "finite number, got 'nan'"]),
         (["--tolerance", "-1"], ["tolerance must lie in (0, inf), got -1"]),
         (["--days", "inf"], ["days", "finite number, got 'inf'"]),
@@ -195,7 +197,7 @@ def one_line(result, *words):
         ),
         (["--memory", "nan", "--members", "4"], ["nan GiB is below one chunk"]),
         (["--method", "fixed", "--step", "1e-300"], ["step must be longer", "1e-300"]),
-        (["--config", "/dev/zero"], ["zero is no configuration", "1 MiB"]),
+        (["--config", "/dev/zero"], ["'/dev/zero': it is not a regular file"]),
         (["--config", "/"], ["cannot read '/'"]),
         (["--out", "/dev/null"], ["cannot write to the folder '/dev/null'"]),
         (["--out", "/proc/x"], ["cannot write to the folder '/proc/x'"]),
@@ -242,6 +244,22 @@ def test_bad_options_are_one_line_and_exit_code_2(jaxsoc, options, words, tmp_pa
         ("[constants]\nMM = 3", ["constants.MM", "got 3"]),
         ("[cells]\nshape = [-5, 5]", ["shape", "(-5, 5)"]),
         ("[cells]\nshape = [1, 5]", ["two axes of at least 2 cells"]),
+        (
+            "[constants.mult]\nrate = true",
+            ["constants.mult.rate is neither true", "True"],
+        ),
+        ("[cells]\nshape = [true, 8]", ["[cells] shape.0 is neither true nor false"]),
+        (
+            "[constants.mm]\nrate = 1\n[constants.michaelis_menten]\nrate = 2",
+            ["constants: constants names one twice: michaelis_menten, micha"],
+        ),
+        ("[constants.mult]\nrate = 1e308", ["scale must lie in (0, inf)", "inf"]),
+        ("[generator]\nexponent = 1e300", ["exponent must lie in (-100, 100)"]),
+        (
+            "[generator]\nlargest_substrate = -1.0",
+            ["largest_substrate must lie in (0, inf), got -1"],
+        ),
+        pytest.param(2**21 * "#", ["bad.toml is no configuration", "1 MiB"], id="long"),
         ("[cells]\nedge = 0.0", ["edge of a cell must lie in (0, inf)"]),
     ],
 )
@@ -445,6 +463,16 @@ def test_cumulative_co2_is_fitted_by_its_differences_unless_asked(
     "text, options, words",
     [
         (SERIES.replace("5,14", "1.5,14"), [], ["increase", "48 h", "36 h", "n 2"]),
+        (
+            SERIES.replace("\n1,", "\n0,"),
+            ["--mean-rates"],
+            ["needs time before it, got 0"],
+        ),
+        (
+            SERIES.replace("\n1,", "\n0,5\n0,"),
+            [],
+            ["increase, got 0 h followed by 0 h"],
+        ),
         (SERIES.replace("ugC/g/d", "kg/barn"), [], ["'kg/barn'", "ugC", "'mgCO2/g'"]),
         (SERIES.replace("(d)", "(weeks)"), [], ["unknown units of time 'weeks'", "d"]),
         (SERIES.replace("(d)", ""), [], ["unit of 'time' is not given", "'time (d)'"]),

@@ -1,5 +1,6 @@
 """`jaxsoc closure`: closures fitted, compared, saved, loaded, and refused."""
 
+import gzip
 import json
 import sys
 from itertools import cycle
@@ -315,6 +316,18 @@ def test_bad_options_are_one_line_and_exit_code_2(
     assert errors.startswith("jaxsoc: error: ") and errors.count("\n") == 1
     assert words in errors
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("kind", ["packed", "marked"])
+def test_a_closure_is_read_whatever_its_text_is_wrapped_in(
+    jaxsoc, small, stored, tmp_path, kind
+):
+    wrap = gzip.compress if kind == "packed" else b"\xef\xbb\xbf".__add__
+    path = tmp_path / "other.json"
+    path.write_bytes(wrap(stored.read_bytes()))
+    given = ["--config", small, "--load", path, "--out", tmp_path / "o", "--dry-run"]
+    code, _, errors = jaxsoc("closure", "compare", *given)
+    assert (code, errors) == (0, "")
 
 
 def test_defaults_are_possible():

@@ -1,6 +1,8 @@
 """Ensembles of any size: members by their keys, chunks, stores, statistics."""
 
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +23,12 @@ from jaxsoc.experiments import (
     statistics,
     stream,
 )
-from jaxsoc.experiments.ensemble import chunk_runner, chunk_size, plan_ensemble
+from jaxsoc.experiments.ensemble import (
+    chunk_runner,
+    chunk_size,
+    continued,
+    plan_ensemble,
+)
 from jaxsoc.experiments.soils import member_source
 from jaxsoc.io import MemberStore, to_dataset
 from jaxsoc.physics.grids import CellGrid
@@ -224,7 +231,7 @@ def stored(path, members=6):
     last = {"series": values, "check": np.full(shape[:4], np.nan)}
     empty = {n: variable(dims[: x.ndim], np.nan * x, "1") for n, x in last.items()}
     about = {"members": members, "chunk": 2}
-    about |= dict.fromkeys(("experiment", "courant", "error"), "")
+    about |= {name: {} for name in ("experiment", "courant", "error")}
     store = MemberStore(path)
     store.create(Table(empty, {"time": time_axis(np.arange(3.0))}, about))
     for number in range(members // 2):
@@ -258,6 +265,104 @@ def test_what_is_damaged_in_a_store_is_found_and_named(tmp_path, name, damage):
     store.write(1, whole)
     assert tree(store.path) == before
     np.testing.assert_array_equal(store.read(1, 1)["series"], values[:, :, :, 2:3])
+
+
+@pytest.mark.parametrize("name", ["series", "check", "chunk_finished"])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "it is not there"),
+        ("{", "Expecting property name"),
+        ('"shape":[1,2,1,2', "it has shape .1, 2, 1, 2.*; expected .1, 2, 1, 6"),
+    ],
+)
+def test_an_array_that_is_not_as_it_was_made_is_named(tmp_path, name, text, words):
+    store, _ = stored(tmp_path / "members.zarr")
+    file = store.path / name / "zarr.json"
+    whole = "".join(file.read_text().split())
+    if text is None:
+        shutil.rmtree(store.path / name)
+    elif text == "{":
+        file.write_text(text)
+    elif name == "chunk_finished":
+        file.write_text(whole.replace('"shape":[3]', '"shape":[2]', 1))
+        words = "it has shape .2,.*; expected .3,"
+    else:
+        file.write_text(whole.replace('"shape":[1,2,1,6', text, 1))
+    for read in (store.about, store.marks, store.locked().__enter__):
+        with pytest.raises(ValueError, match=words) as raised:
+            read()
+        assert f"cannot read {name} of '{store.path}'" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("chunk", 0),
+        ("chunk", "4"),
+        ("members", True),
+        ("experiment", [1]),
+        ("arrays", None),
+        ("courant", 0.5),
+    ],
+)
+def test_a_store_that_says_what_makes_no_sense_is_refused(tmp_path, name, value):
+    store, _ = stored(tmp_path / "members.zarr")
+    zarr.open_group(store.path).attrs[name] = value
+    with pytest.raises(ValueError, match=f"members.zarr' says {name} .*, expected a "):
+        store.about()
+
+
+def test_steps_of_every_kind_of_soil_are_in_the_store(tmp_path):
+    design = small(members=2, heterogeneity=("homogeneous",))
+    store = MemberStore(tmp_path / "members.zarr")
+    streamed(design, store.path)
+    assert set(continued(store, design, np.inf).courant) == {
+        "multiplicative homogeneous"
+    }
+
+
+def test_a_store_with_room_for_more_members_than_it_says_is_read(tmp_path):
+    store, values = stored(tmp_path / "members.zarr")  # as when growth was stopped
+    store.grow(9)
+    zarr.open_group(store.path).attrs["members"] = 6
+    assert store.marks().tolist() == [2, 2, 2, 0, 0]
+    np.testing.assert_array_equal(store.read(2, 2)["series"], values[:, :, :, 4:])
+
+
+def test_a_disk_that_is_full_is_told_with_the_store(tmp_path):
+    store, values = stored(tmp_path / "members.zarr")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, before[1]))
+    try:
+        with pytest.raises(OSError, match="cannot write to '.*members.zarr': .*large"):
+            store.write(1, {"series": values[:, :, :, 2:4]})
+        with pytest.raises(OSError, match="cannot write to '.*other.zarr': .*large"):
+            stored(tmp_path / "other.zarr")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert store.marks().tolist() == [2, 0, 2]
+    assert [path.name for path in tmp_path.iterdir()] == ["members.zarr"]
+
+
+def test_a_lock_that_cannot_be_opened_is_no_store_to_read_alone(tmp_path):
+    store, _ = stored(tmp_path / "members.zarr")
+    lock = store.path / "chunk_finished" / "lock"
+    lock.unlink()
+    lock.mkdir()
+    with pytest.raises(OSError, match="Is a directory"), store.locked():
+        pass
+
+
+def test_a_dry_run_is_refused_as_the_run_would_be(jaxsoc, tmp_path):
+    design = small(members=2, heterogeneity=("homogeneous",))
+    streamed(design, tmp_path / "members.zarr")
+    (tmp_path / "c.toml").write_text(TOML)
+    before = tree(tmp_path)
+    given = ["--config", tmp_path / "c.toml", "--out", tmp_path, "--dry-run"]
+    code, _, errors = jaxsoc("upscale", *given)
+    assert code == 2 and "members.zarr' holds another experiment" in errors
+    assert errors.count("\n") == 1 and tree(tmp_path) == before
 
 
 def test_a_chunk_that_is_cut_short_bears_no_mark(tmp_path):

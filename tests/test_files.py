@@ -138,6 +138,12 @@ def test_archives_of_numpy_hold_arrays_of_numbers(tmp_path):
     refused(load_fields, tmp_path / "g.npz", "no .npz file; is it .npy")
     objects = {"biomass": saved(np.asarray([{}, None], object))}
     refused(load_fields, zipped(tmp_path / "o.npz", **arrays | objects), "Object")
+    with (
+        zipfile.ZipFile(zipped(tmp_path / "d.npz", **arrays), "a") as file,
+        pytest.warns(UserWarning, match="Duplicate"),
+    ):
+        file.writestr("biomass.npy", saved(2 * FIELD))
+    refused(load_fields, tmp_path / "d.npz", "two arrays 'biomass.npy': expected one")
     empty = {name: saved(field[:, :0]) for name, field in FIELDS.items()}
     with pytest.raises(ValueError, match="biomass has no cells"):
         load_fields(zipped(tmp_path / "e.npz", **empty))
@@ -200,6 +206,7 @@ def test_byte_order_marks_and_ends_of_lines_do_not_matter(tmp_path, end):
         ("time (d),co2 (mgC/g)\n0,0\n1,1" + "0" * 400 + "\n2,2", "value is inf"),
         ("time (d),co2 (mgC/g)\n0,0\n1,\xff\n2,2", "co2 .* is 'ÿ' in row 2"),
         ("\n\n\n", "cannot read"),
+        ("time (d),co2 (mgC/g)\n0,0\n1,1 # fine\n2,2", "co2 .* is '1 # fine' in row 2"),
     ],
 )
 def test_tables_that_are_none_are_refused(tmp_path, rows, words):
@@ -208,6 +215,31 @@ def test_tables_that_are_none_are_refused(tmp_path, rows, words):
     with pytest.raises(ValueError, match=words) as caught:
         load_respiration(path)
     assert "\n" not in str(caught.value)
+
+
+def test_lines_that_begin_with_a_hash_are_comments_and_nothing_else_is(tmp_path):
+    rows = ["# mine", "series_id,time (d),co2 (mgC/g)"]
+    for plot in ("plot#1", "plot#2"):
+        rows += ["#", *(f"{plot},{day},{day}" for day in range(3))]
+    for end in ("\n", "\r"):
+        (tmp_path / "f.csv").write_text(end.join(rows), newline="")
+        found = load_respiration(tmp_path / "f.csv").series
+        assert [one.name for one in found] == ["plot#1", "plot#2"]
+
+
+def test_a_line_without_end_is_refused(tmp_path):
+    path = tmp_path / "f.csv.gz"
+    path.write_bytes(gzip.compress(b"time (d),co2 (mgC/g)\n0" + 10**6 * b","))
+    refused(load_respiration, path, "a line of it has more than 10000 columns")
+    rows = b"\r".join([b"time (d),co2 (mgC/g)", *(b"%d,1" % i for i in range(20_000))])
+    path.write_bytes(gzip.compress(rows))
+    assert load_respiration(path).series[0].times.size == 20_000
+
+
+def test_a_folder_without_a_name_is_named(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"cannot read \.: it is not a regular file"):
+        load_respiration(".")
 
 
 def test_a_text_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
@@ -243,18 +275,22 @@ def changed(content, *keys, value):
         (("numbers", "log_constants"), [1.0, np.nan], "is not finite"),
         (("numbers", "log_constants"), [1.0, "2"], "expected .* of numbers"),
         (("numbers", "log_constants"), [1.0, 10**400], "expected .* of numbers"),
-        (("numbers", "log_constants"), [[1.0], 2.0], "inhomogeneous"),
-        (("numbers",), 5, "not a fitted closure"),
+        (("numbers", "log_constants"), [[1.0], 2.0], "is .*, expected an array of num"),
+        (("numbers",), 5, "numbers is 5, expected a table of numbers"),
+        (("numbers",), [1.0], r"numbers is \[1.0\], expected a table of numbers"),
         (("numbers",), {}, "'log_constants' is missing"),
-        (("fitted_on",), {}, "at least one"),
+        (("fitted_on",), {}, "fitted_on is {}, expected a table of one range at least"),
+        (("fitted_on",), [0.5], r"fitted_on is \[0.5\], expected a table"),
         (("fitted_on", "live share"), [1.0, 0.5], "from 1 to 0.5, expected the lowest"),
         (("fitted_on", "live share"), [-np.inf, 0.5], "live share is not finite"),
         (("fitted_on", "live share"), [0.5], r"live share has shape \(1,\)"),
-        (("varying",), "rate", "varying is 'rate', expected some of decomposition"),
+        (("varying",), ["rate"], "varying is .'rate'., expected some of decomposition"),
         (("varying",), ["decomposition.rate"] * 2, "varying is"),
-        (("varying",), [[]], "unhashable"),
-        (("kinetics",), ["eca"], "unhashable"),
-        (("closure",), 5, "not a fitted closure"),
+        (("varying",), "", "varying is '', expected a list of names"),
+        (("varying",), [[]], r"varying is \[\[\]\], expected some of"),
+        (("kinetics",), ["eca"], r"kinetics is \['eca'\], expected a name"),
+        (("closure",), 5, "closure is 5, expected a name"),
+        (("closure",), "learned", "numbers has no weight of a network"),
         (("dead",), "moles", "unknown dead 'moles'"),
         (("format",), None, "format None of a closure is not known"),
     ],
@@ -262,6 +298,8 @@ def changed(content, *keys, value):
 def test_closures_that_are_malformed_are_refused(keys, value, words):
     content = content_of()
     closure_from_json(content)
+    with pytest.raises(ValueError, match="it is .1., expected a table"):
+        closure_from_json([1])
     with pytest.raises(ValueError, match=words) as caught:
         closure_from_json(changed(content, *keys, value=value))
     assert "\n" not in str(caught.value)
@@ -274,6 +312,9 @@ def test_a_network_is_as_wide_as_its_numbers(tmp_path):
     wide = changed(content, "numbers", first, value=[[0.0] * 8] * 10**5)
     with pytest.raises(ValueError, match="weights have shapes"):
         closure_from_json(wide)
+    flat = changed(content, "numbers", first, value=[0.0])
+    with pytest.raises(ValueError, match=r"weight has shape \(1,\), expected two axes"):
+        closure_from_json(flat)
 
 
 def test_json_that_nests_without_end_is_refused(tmp_path):

@@ -154,6 +154,18 @@ def test_several_starts_escape_a_bad_one(rng):
     assert len(many.starts.outcome) == 30
 
 
+def test_of_many_points_the_best_starts_alone_go_on_and_end_at_the_same(monkeypatch):
+    y = Decay(3.0, 0.05)
+    y = decay(y, jnp.asarray(TIMES)) * (1 + 0.01 * np.cos(5 * TIMES))
+    problem = Problem(decay, Decay(), y, jnp.asarray(TIMES))
+    every = fit(problem, starts=6)
+    for name, value in {"_MANY": 5, "_FIRST_STEPS": 2}.items():
+        monkeypatch.setattr(f"jaxsoc.infer.least_squares.{name}", value)
+    few = fit(problem, starts=6)
+    assert few.sound and few.starts.steps.sum() < every.starts.steps.sum()
+    np.testing.assert_allclose(few.values, every.values, rtol=1e-6)
+
+
 def test_what_the_data_do_not_determine_is_named():
     twice = lambda p, t: p["a"] * p["b"] * jnp.exp(-p["c"] * t)
     y = np.exp(-0.2 * TIMES) + 0.01 * np.cos(9 * TIMES)

@@ -19,7 +19,10 @@ import xarray as xr
 from jaxsoc.cli import cache, interrupt, report
 from jaxsoc.cli.commands import VERBS
 from jaxsoc.cli.config import UpscaleConfig
+from jaxsoc.cli.fit import _print_table
 from jaxsoc.cli.options import as_toml, read_config
+from jaxsoc.infer import Fit, Outcome, Starts
+from jaxsoc.observe import Observed
 from jaxsoc.tables import Table, variable
 
 SMALL = "days = 2\nevery = 12\n[cells]\nshape = [8, 8]\n"
@@ -60,6 +63,33 @@ def test_an_option_of_before_is_refused_with_the_nearest(jaxsoc, tmp_path):
     (tmp_path / "old.toml").write_text("parameters = 'case2'")
     words = ["old.toml: unknown key", "did you mean 'parameter_spread'"]
     one_line(jaxsoc("budget", "--config", tmp_path / "old.toml"), *words)
+
+
+def test_a_configuration_that_is_a_pipe_is_refused(jaxsoc, tmp_path):
+    os.mkfifo(tmp_path / "c.toml")
+    refused = jaxsoc("upscale", "--config", tmp_path / "c.toml")
+    one_line(refused, "c.toml': it is not a regular file")
+
+
+def test_a_budget_of_several_members_is_refused_by_a_dry_run(jaxsoc, tmp_path):
+    (tmp_path / "c.toml").write_text("members = 2")
+    refused = jaxsoc("budget", "--config", tmp_path / "c.toml", "--dry-run")
+    one_line(refused, "a budget is of one member, got members 2")
+
+
+def test_the_median_of_fits_is_of_those_that_have_one():
+    def fitted(data):
+        none, data = np.zeros(0), np.asarray(data)
+        known = Starts(none, none, none, none, ()), Outcome.CONVERGED, ""
+        seen = Observed(np.arange(4.0), "co2"), *known
+        return Fit((), (), none, np.zeros((0, 0)), none, None, 0 * data, data, *seen)
+
+    for data, median in (([[1.0] * 3], "nan"), ([[1.0] * 3, [-1.0, 0.0, 1.0]], "0.0")):
+        fits = {(str(i), "linear"): fitted(one) for i, one in enumerate(data)}
+        file = io.StringIO()
+        with warnings.catch_warnings(action="error"):
+            _print_table(report.printer(file=file, width=200), fits)
+        assert f"{len(data)} converged; median R² {median}" in file.getvalue()
 
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if "predict" not in verb])

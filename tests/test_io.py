@@ -138,6 +138,13 @@ def test_text_and_complex_arrays_are_no_fields(tmp_path, arrays):
     np.savez(path, substrate=arrays["k_mm"], biomass=arrays["k_mm"] * 1j)
     with pytest.raises(ValueError, match="no biomass field"):
         load_fields(path)
+    np.savez(path, biomass=np.array(["a"]), substrate=np.array([1j]))
+    held = "f.npz: it holds biomass of text, substrate of complex128, expected real num"
+    with pytest.raises(ValueError, match=held):
+        load_fields(path)
+    np.save(tmp_path / "c.npy", np.ones((2, 4, 4)) * 1j)
+    with pytest.raises(ValueError, match="it holds c of complex128, expected real"):
+        load_fields(tmp_path / "c.npy")
 
 
 @pytest.mark.parametrize("name", ["f.npz", "f.mat", "f.nc", "f.npy"])

@@ -21,7 +21,7 @@ def budget(config: BudgetConfig) -> Job:
 
     **Raises:** `ValueError` for whatever does not fit.
     """
-    checked_choice(config.order, config.of)
+    checked_choice(config.order, config.of, config.members)
     design, supplied = checked_design(config)
 
     def work(progress: Progress) -> Outcome:

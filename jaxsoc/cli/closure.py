@@ -20,6 +20,7 @@ from jaxsoc.experiments.cost import memory_of_run
 from jaxsoc.experiments.design import case_axes
 from jaxsoc.experiments.soils import model_of
 from jaxsoc.io import load_closure
+from jaxsoc.io.reading import read_text, reading
 from jaxsoc.solve import History
 from jaxsoc.upscale import (
     FITTED,
@@ -184,7 +185,8 @@ def _loaded(
 def _refuse_seen(config: CompareConfig) -> None:
     """Raises `ValueError` for a closure that was fitted on cores to judge it by."""
     for path in config.load:
-        known = json.loads(path.read_text(encoding="utf-8"))
+        with reading(path):
+            known = json.loads(read_text(path))
         seen = known.get("training")
         if not isinstance(seen, int):
             warnings.warn(

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, AllowInfNan
+from pydantic import AfterValidator, AllowInfNan, field_validator
 
 from jaxsoc.experiments import SCENARIOS, Design
 from jaxsoc.experiments.scenarios import HETEROGENEITY
@@ -13,13 +13,21 @@ from jaxsoc.models import TwoPoolParameters
 from jaxsoc.physics.grids import CellGrid
 from jaxsoc.physics.kinetics import KINETICS
 from jaxsoc.physics.mortality import LinearMortalityConstants, PowerMortalityConstants
-from jaxsoc.physics.parameters import declarations, default
+from jaxsoc.physics.parameters import POSITIVE, declarations, default
 from jaxsoc.solve import Adaptive, Steps
 from jaxsoc.solve.methods import COURANT
 from jaxsoc.upscale.fields import CORRELATIONS, Acceptance, Generator
 from jaxsoc.upscale.spectral import PUBLISHED_EXPONENT
 
-from .options import FIGURES, FOLDER, OUT, Config, check_known, option
+from .options import (
+    FIGURES,
+    FOLDER,
+    OUT,
+    Config,
+    check_different,
+    check_known,
+    option,
+)
 
 _ALIASES = {
     "lin": "linear",
@@ -30,7 +38,7 @@ _ALIASES = {
 
 
 def _canonical(name: str) -> str:
-    plain = name.strip().lower().replace("-", "_")
+    plain = name.strip().lower().replace("-", "_").replace(" ", "_")
     return _ALIASES.get(plain, plain)
 
 
@@ -154,8 +162,19 @@ class UpscaleConfig(Config):
         {}, None, _constants_text()
     )
 
+    @field_validator("constants", mode="before")
+    @classmethod
+    def _once(cls, given: Any) -> Any:
+        """Two names of one kinetics would become one."""
+        if isinstance(given, dict):
+            check_different("constants", list(map(_canonical, given)))
+        return given
+
     def design(self) -> Design:
         """The experiment; raises `ValueError` for choices that are not possible."""
+        for name in ("days", "step"):
+            if (value := getattr(self, name)) is not None:
+                POSITIVE.check(name, value)
         soil, cells = self.soil, self.cells
         rate, exponent = soil.mortality_rate, soil.mortality_exponent
         mortality = LinearMortalityConstants(rate)

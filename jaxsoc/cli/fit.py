@@ -106,7 +106,8 @@ def _print_table(console: Console, fits: Mapping[tuple[str, str], Fit]) -> None:
     console.print(table)
     named = (fit.outcome.name.lower().replace("_", " ") for fit in fits.values())
     said = ", ".join(f"{n} {name}" for name, n in Counter(named).items())
-    median = np.nanmedian([fit.r_squared for fit in fits.values()])
+    known = [fit.r_squared for fit in fits.values() if np.isfinite(fit.r_squared)]
+    median = np.median(known) if known else np.nan
     console.print(f"{len(fits)} fits: {said}; median R² {median:.4f}")
 
 

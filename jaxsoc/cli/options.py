@@ -117,7 +117,8 @@ def read_config(
         return model.model_validate(values | given)
     except ValidationError as error:
         first = error.errors()[0]
-        key, problem = ".".join(map(str, first["loc"])), first["msg"]
+        key = ".".join(map(str, first["loc"]))
+        problem = first["msg"].removeprefix("Value error, ")
         raise ValueError(
             f"{key}: {problem[0].lower()}{problem[1:]}, got {first['input']!r}"
         ) from None
@@ -125,6 +126,8 @@ def read_config(
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError(f"cannot read {str(path)!r}: it is not a regular file")
         with path.open("rb") as file:
             text = file.read(_LARGEST_FILE + 1)
     except OSError as error:
@@ -144,12 +147,22 @@ def _check_keys(values: Mapping[str, Any], model: type[Config], where: str) -> N
             raise ValueError(f"{where}{key} means nothing to {whom}: leave it out")
         check_known("key", key, known, where)
         inner = known[key].annotation
-        if isinstance(value, bool) and inner is not bool:
-            raise ValueError(f"{where}{key} is neither true nor false, got {value}")
         if isinstance(inner, type) and issubclass(inner, Config):
             if not isinstance(value, dict):
                 raise ValueError(f"{where}{key} must be a table, got {value!r}")
             _check_keys(value, inner, f"{where}[{key}] ")
+        elif inner is not bool:
+            for name, one in _booleans(key, value):
+                raise ValueError(f"{where}{name} is neither true nor false, got {one}")
+
+
+def _booleans(name: str, value: Any) -> Iterator[tuple[str, bool]]:
+    """What is true or false in a value, a list or a table, with its name."""
+    if isinstance(value, bool):
+        yield name, value
+    held = enumerate(value) if isinstance(value, list) else ()
+    for key, one in value.items() if isinstance(value, dict) else held:
+        yield from _booleans(f"{name}.{key}", one)
 
 
 def check_known(

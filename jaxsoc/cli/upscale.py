@@ -12,7 +12,7 @@ from jaxsoc import experiments, plots
 from jaxsoc.experiments import Design, Member, Supplied
 from jaxsoc.experiments.cost import memory_of_run
 from jaxsoc.experiments.design import case_axes
-from jaxsoc.experiments.ensemble import chunk_size, memory_needed
+from jaxsoc.experiments.ensemble import chunk_size, continued, memory_needed
 from jaxsoc.io import MemberStore, load_fields
 from jaxsoc.physics.parameters import declarations
 from jaxsoc.tables import Table
@@ -33,10 +33,10 @@ def upscale(config: UpscaleConfig) -> Job:
     if streamed:
         limit = min(free_memory(), limit) if limit > 0 else limit
         chunk = chunk_size(design, limit)
+        if store.path.exists():
+            chunk = continued(store, design, limit).chunk
         # Whether a chunk is finished is read for all of them.
         needed = memory_needed(design, chunk) + 8 * (design.members // chunk)
-        if store.path.exists():
-            store.about()
 
     def work(progress: Progress) -> Outcome:
         if streamed:

@@ -84,9 +84,7 @@ def budgets(
     and Table 2, whose middle column has `without_pool_moments` at all times.
     """
     require_x64("a budget")
-    checked_choice(order, of)
-    if design.members > 1:
-        raise ValueError(f"a budget is of one member, got members {design.members}")
+    checked_choice(order, of, design.members)
     options = {"method": design.method, "tolerance": design.tolerance}
     one = lambda soil: _run(soil, design.times, order, of, **options)
     found = over_cases(design, supplied, one, progress)
@@ -94,14 +92,16 @@ def budgets(
     return _table(cases, design.times, of, order, design_provenance(design))
 
 
-def checked_choice(order: int, of: str) -> None:
-    """Refuses an order below 1 and a flux that the model does not have.
+def checked_choice(order: int, of: str, members: int = 1) -> None:
+    """Refuses an order below 1, a flux that the model does not have, several members.
 
     **Raises:** `ValueError`, which names what was received and what there is.
     """
     if order < 1 or order != int(order):
         raise ValueError(f"order must be a whole number from 1 on, got {order}")
     check_option("flux", of, Fluxes._fields)
+    if members > 1:
+        raise ValueError(f"a budget is of one member, got members {members}")
 
 
 def _run(

@@ -223,7 +223,9 @@ def stream(
         store.create(_empty(design, plan))
     statistics = MemberStatistics(design, quantiles)
     with store.locked():
-        plan = _begun(store, design, memory)
+        plan = continued(store, design, memory)
+        if store.about()["members"] < design.members:
+            store.grow(design.members)
         run_chunk = chunk_runner(design, plan, progress=progress)
         chunks = -(-design.members // plan.chunk)
         for number, held in enumerate(store.marks()[:chunks]):
@@ -259,11 +261,15 @@ def _empty(design: Design, plan: Plan) -> Table:
     return Table(labelled(values), {"time": time_axis(design.times)}, about)
 
 
-def _begun(store, design, memory) -> Plan:
-    """The plan that a store of this experiment was begun with."""
-    known = store.about()
-    chunk, held, path = known["chunk"], known["members"], repr(str(store.path))
-    found, wanted = known["experiment"], _experiment(design)
+def continued(store: Any, design: Design, memory: float) -> Plan:
+    """The plan that a store of this experiment was begun with; nothing is written.
+
+    **Arguments:** see `stream`.
+    **Raises:** `ValueError` for a store of something else, damaged, or with chunks
+    that are too large for the memory.
+    """
+    known, path = store.about(), repr(str(store.path))
+    chunk, found, wanted = known["chunk"], known["experiment"], _experiment(design)
     for name in sorted(found.keys() | wanted.keys()):
         if found.get(name) != wanted.get(name):
             raise ValueError(
@@ -276,8 +282,6 @@ def _begun(store, design, memory) -> Plan:
             f"{needed / 2**30:.3g} GiB, more than the memory limit of "
             f"{memory / 2**30:.3g} GiB: raise the limit, or name another folder"
         )
-    if held < design.members:
-        store.grow(design.members)
     return Plan(chunk, known["courant"], known["error"])
 
 

@@ -71,6 +71,8 @@ _INVERSE: dict[str, Any] = {
     "rate": LogUniform(-3.0, -1.0978, scale=0.25),
     "half_saturation": Uniform(1.0, 16 * 2.5e5 / FGC_PER_CELL - 1.0),
 }
+# A law with a rate and a half-saturation is a line here, one with a rate alone a line
+# in both cases below.
 _SATURATING = {
     "michaelis_menten": _MM,
     "inverse_michaelis_menten": _INVERSE,

@@ -22,6 +22,14 @@ from .atomic import replacing
 from .reading import read_text, reading
 
 FORMAT = 1
+# What a file holds under each name.
+_HELD = {
+    "closure": (str, "a name"),
+    "kinetics": (str, "a name"),
+    "varying": (list, "a list of names"),
+    "numbers": (dict, "a table of numbers"),
+    "fitted_on": (dict, "a table of one range at least"),
+}
 
 
 def closure_to_json(
@@ -76,11 +84,17 @@ def closure_from_json(content: Any) -> FittedClosure:
 
 
 def _fitted(content):
+    if not isinstance(content, dict):
+        raise ValueError(f"it is {_short(content)}, expected a table")
     if content["format"] != FORMAT:
         raise ValueError(
             f"format {content['format']} of a closure is not known: this version reads "
             f"format {FORMAT}"
         )
+    for name, (kind, expected) in _HELD.items():
+        value = content[name]
+        if not isinstance(value, kind) or (name == "fitted_on" and not value):
+            raise ValueError(f"{name} is {_short(value)}, expected {expected}")
     made, ranges = _filled(_skeleton(content), content["numbers"]), content["fitted_on"]
     ends = np.stack([_numbers(*one, shape=(2,)) for one in ranges.items()])
     for number, (low, high) in zip(ranges, ends, strict=True):
@@ -116,6 +130,11 @@ def load_closure(path: Path | str) -> FittedClosure:
         return closure_from_json(json.loads(read_text(path)))
 
 
+def _short(value):
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
 def _rounded(value):
     # Twelve digits are more than a fit can know, and shorter to read.
     return np.vectorize(lambda x: float(f"{x:.12g}"), otypes=[float])(value).tolist()
@@ -143,7 +162,7 @@ def _skeleton(content):
     check_option("kinetics", kinetics, KINETICS)
     model, varying = TwoPool(KINETICS[kinetics].law), content["varying"]
     known = leaves_by_name(TwoPoolParameters(KINETICS[kinetics].constants()))
-    if not isinstance(varying, list) or len(set(varying) & set(known)) < len(varying):
+    if not all(x in list(known) and varying.count(x) == 1 for x in varying):
         raise ValueError(f"varying is {varying!r}, expected some of {', '.join(known)}")
     numbers, varying = content["numbers"], tuple(varying)
     # Files from before it was written have each closure's own.
@@ -151,7 +170,7 @@ def _skeleton(content):
     check_option("dead", options.get("dead"), (None, *Pools._fields))
     if content["closure"].startswith("representative"):
         # Free are the numbers of groups and of the members of each.
-        groups, members = np.shape(numbers["split"])
+        groups, members = _table("split", numbers["split"]).shape
         quantities = 2 + len(varying)
         features = 2 + (quantities if content["reads"] == "field" else 2)
         shapes = {
@@ -163,7 +182,10 @@ def _skeleton(content):
         options |= {"scale": np.zeros((2, features))}
         return RepresentativeCells(model, varying, reads=content["reads"], **options)
     if content["closure"] == "learned":
-        weights = [np.shape(x) for n, x in numbers.items() if n.endswith("weight")]
+        named = [(n, x) for n, x in numbers.items() if n.endswith("weight")]
+        weights = [_table(n, x).shape for n, x in named]
+        if not weights:
+            raise ValueError("numbers has no weight of a network")
         width = weights[0][0]
         # Before a network of this width is made, which its numbers would not fill.
         if any(shape != (width, width) for shape in weights[1:-1]):
@@ -183,9 +205,25 @@ def _filled(made, numbers):
     return jax.tree_util.tree_map_with_path(fill, made)
 
 
+def _array(name, values):
+    try:
+        return np.asarray(values)
+    except ValueError:  # lists of unequal lengths
+        raise ValueError(
+            f"{name} is {_short(values)}, expected an array of numbers"
+        ) from None
+
+
+def _table(name, values):
+    """An array with two axes, or a `ValueError` with its name."""
+    if (given := _array(name, values)).ndim != 2:
+        raise ValueError(f"{name} has shape {given.shape}, expected two axes")
+    return given
+
+
 def _numbers(name, values, shape):
     """Finite numbers of this shape, or a `ValueError` with their name."""
-    given = np.asarray(values)
+    given = _array(name, values)
     if given.shape != shape or given.dtype.kind not in "fi":
         raise ValueError(
             f"{name} has shape {given.shape} of {given.dtype}, expected {shape} of "

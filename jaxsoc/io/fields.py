@@ -219,7 +219,15 @@ def _read_file(path: Path) -> list[xr.DataArray]:
     with reading(path):
         found = readers[path.suffix](path)
         held = [xr.DataArray(array, name=name) for name, array in found.items()]
-        return [field for field in held if are_numbers(field)]
+        fields = [field for field in held if are_numbers(field)]
+        if held and not fields:
+            said = ", ".join(f"{one.name} of {_kind(one)}" for one in held)
+            raise ValueError(f"it holds {said}, expected real numbers")
+        return fields
+
+
+def _kind(array):
+    return "text" if array.dtype.kind in "SU" else array.dtype
 
 
 def _netcdf(path):

@@ -73,7 +73,7 @@ def load_profiles(
     path = Path(path)
     if path.suffix in (".nc", ".nc4"):
         return LoadedProfiles(_from_netcdf(path), [])
-    table = read_table(path, comment=None, numbers=holds_numbers)
+    table = read_table(path, numbers=holds_numbers)
     layout = _layout(path, table)
     if content_unit is not None:
         check_option("content_unit", content_unit, CONTENT_UNITS)
@@ -131,7 +131,7 @@ def _layout(path, table):
 def _with_positions(path, table, positions, layout):
     """A table with the columns of another file, by the profile."""
     key = layout.join[-1]
-    other = read_table(positions, comment=None, numbers=holds_numbers)
+    other = read_table(positions, numbers=holds_numbers)
     wanted = [n for one in layout.by_profile.values() for n in one.names]
     columns = [n for n in wanted if n in other.columns and n not in table.columns]
     if key not in other.columns or not columns:

@@ -4,7 +4,6 @@ import difflib
 import gzip
 import math
 import os
-import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import scipy.io
 import xarray as xr
 
 _LARGEST_TEXT = 256 * 2**20
+_MOST_COMMAS = 10_000  # of a line: pandas takes minutes for a line of millions
 
 
 def _largest() -> float:
@@ -37,20 +37,21 @@ def reading(path: Path, what: str = "") -> Iterator[None]:
     **Raises:** `ValueError` for a file that is not there, no regular file, empty, or
     broken.
     """
+    file = path.name or str(path)  # "." has no name
     if not path.exists():
         raise ValueError(f"no such file: {str(path)!r}")
     if not path.is_file():
-        raise ValueError(f"cannot read {path.name}: it is not a regular file")
+        raise ValueError(f"cannot read {file}: it is not a regular file")
     if not path.stat().st_size:
-        raise ValueError(f"cannot read {path.name}: it is empty")
+        raise ValueError(f"cannot read {file}: it is empty")
     try:
         yield
     # For broken files NumPy, SciPy, pandas, h5py and xarray raise whatever there is.
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        if reason.startswith(f"{path.name}: "):  # a sentence already
+        if reason.startswith(f"{file}: "):  # a sentence already
             raise
-        raise ValueError(f"cannot read {what}{path.name}: {reason}") from None
+        raise ValueError(f"cannot read {what}{file}: {reason}") from None
 
 
 def check_size(shapes: Iterable[tuple[int, ...]]) -> None:
@@ -82,47 +83,39 @@ def read_text(path: Path) -> bytes:
 
 
 def read_table(
-    path: Path,
-    *,
-    comment: str | None = "#",
-    numbers: Callable[[str], bool] = lambda name: False,
+    path: Path, *, numbers: Callable[[str], bool] = lambda name: False
 ) -> pd.DataFrame:
     """A file of columns as text, between tabs if its first line has more than commas.
 
-    **Arguments:** `comment`: begins one, wherever it stands; None: where texts may hold
-    any character, lines that begin with # are left out alone; `numbers`: names of
-    columns that become numbers at once if they hold nothing else, for `parsed`.
-    **Raises:** `ValueError` for a file that is not there or cannot be read, or a column
-    that is there twice.
+    Lines that begin with # are comments.
+
+    **Arguments:** `numbers`: names of columns that become numbers at once if they hold
+    nothing else, for `parsed`.
+    **Raises:** `ValueError` for a file that is not there or cannot be read, a line of
+    more than 10 000 columns, or a column that is there twice.
     """
     with reading(path):
-        text = read_text(path)
-        if comment is None and b"#" in text:
-            text = re.sub(rb"(?m)^#.*\n?", b"", text)
-        first = text.split(b"\n", 1)[0]
-        options: dict[str, Any] = {
-            "sep": "\t" if first.count(b"\t") > first.count(b",") else ",",
-            "header": None,
-            "keep_default_na": False,
-            "comment": comment,
-        }
+        lines = read_text(path).splitlines()
+        if any(max(map(line.count, b",\t")) > _MOST_COMMAS for line in lines):
+            raise ValueError(f"a line of it has more than {_MOST_COMMAS} columns")
+        lines = [line for line in lines if line.strip() and not line.startswith(b"#")]
+        first, text = lines[0] if lines else b"", b"\n".join(lines)
+        separator = "\t" if first.count(b"\t") > first.count(b",") else ","
+        options: dict[str, Any] = {"sep": separator, "keep_default_na": False}
         # Headings as a row of data, for pandas would rename those that are there twice
         # and take a column without one for labels of the rows.
         # With a row of numbers, for pandas takes fields that have no heading for labels
         # of the rows, if the first row has them already.
-        head = pd.read_csv(BytesIO(text), nrows=2, dtype=str, **options)
+        head = pd.read_csv(BytesIO(text), header=None, nrows=2, dtype=str, **options)
         names = [name.strip() for name in head.iloc[0]]
         counted = [place for place, name in enumerate(names) if numbers(name)]
+        headed = {"header": 0, "names": range(len(names))} if counted else {}
         rows = pd.read_csv(
             BytesIO(text),
             dtype={n: str for n in range(len(names)) if n not in counted},
             na_values=dict.fromkeys(counted, ["", "nan", "NaN", "NA"]),
             low_memory=False,
-            **(
-                options | {"header": 0, "names": range(len(names))}
-                if counted
-                else options
-            ),
+            **{"header": None} | headed | options,
         )
     twice = [name for name in names if name and names.count(name) > 1]
     if twice:
@@ -216,7 +209,8 @@ def read_numpy(path: Path) -> dict[str, np.ndarray]:
     """Arrays of a .npz file by name, or the one of a .npy file by the file's.
 
     **Raises:** `ValueError` as `reading`, also for a file of the other kind, for arrays
-    of objects, or larger than the memory or than the file; to be called in `reading`.
+    of objects, of one name, or larger than the memory or than the file; to be called in
+    `reading`.
     """
     if zipfile.is_zipfile(path) != (path.suffix == ".npz"):
         other = ".npy" if path.suffix == ".npz" else ".npz"
@@ -230,6 +224,9 @@ def read_numpy(path: Path) -> dict[str, np.ndarray]:
         members = arrays.zip.infolist()
         check_size([(sum(one.file_size for one in members) // 8,)])
         names = [one.filename for one in members if one.filename.endswith(".npy")]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"it has two arrays {twice[0]!r}: expected one")
         found = {name.removesuffix(".npy"): arrays[name] for name in names}
     # Bytes and short numbers become longer ones.
     check_size(array.shape for array in found.values())

@@ -5,10 +5,11 @@ that was killed goes on behind the last mark, and ends with the same bytes. Ever
 bears a checksum, and one that is finished must be there: nothing is filled in.
 """
 
+import errno
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,10 @@ from .atomic import beside
 
 _DONE = "chunk_finished"
 _LOCK = "lock"
-_FORMAT = 3
+_FORMAT = 4
+# What a store says of itself, whole numbers from 1 on and tables; `arrays`: shapes.
+_WHOLE, _TABLES = ("members", "chunk"), ("experiment", "courant", "error", "arrays")
+_UNLOCKED = errno.EACCES, errno.EPERM, errno.EROFS
 _CODECS = ZstdCodec(), Crc32cCodec()
 
 
@@ -39,28 +43,41 @@ class MemberStore:
     def about(self) -> dict[str, Any]:
         """What the store says of itself.
 
-        **Raises:** `ValueError` for something else than a store of an ensemble.
+        **Raises:** `ValueError` for something else than a store of an ensemble, or for
+        an array of it that is not there as it was made.
         """
-        names = "format", "experiment", "chunk", "members", "courant", "error"
-        try:
-            known = self._group("r").attrs
-            if known["format"] == _FORMAT:
-                return {name: known[name] for name in names}
-        except (KeyError, TypeError, ValueError, OSError):
-            pass
-        raise ValueError(
-            f"{str(self.path)!r} is not a store of an ensemble that this version "
-            "knows: name another, or remove it"
-        )
+        path, said = repr(str(self.path)), {}
+        with suppress(Exception):  # zarr raises whatever there is
+            said = self._group("r").attrs.asdict()
+        if said.get("format") != _FORMAT:
+            raise ValueError(
+                f"{path} is not a store of an ensemble that this version knows: name "
+                "another, or remove it"
+            )
+        for name in (*_WHOLE, *_TABLES):
+            value, table = said.get(name), name in _TABLES
+            whole = type(value) is int and value > 0
+            if not (isinstance(value, dict) if table else whole):
+                expected = "a table" if table else "a whole number from 1 on"
+                raise ValueError(
+                    f"{path} says {name} {value!r}, expected {expected}: name another, "
+                    "or remove it"
+                )
+        group = self._group("r")
+        for name in (_DONE, *said["arrays"]):
+            self._array(group, name)
+        return {name: said[name] for name in (*_WHOLE, *_TABLES)}
 
     def create(self, empty: Table) -> None:
         """Makes the store of a table without values that says its members and chunk.
 
-        **Raises:** `ValueError` if another run has made it in the meantime.
+        **Raises:** `ValueError` if another run has made it in the meantime; `OSError`
+        where it cannot be written.
         """
         members, chunk = empty.about["members"], empty.about["chunk"]
+        shapes = {name: x.shape for name, (_, x, _) in empty.variables.items()}
         # Whole or absent: a store without its description could not be continued.
-        with beside(self.path) as temporary:
+        with self._writing(), beside(self.path) as temporary:
             group: Any = zarr.open_group(temporary, mode="w")
             make = partial(group.create_array, compressors=_CODECS)
             for name, (dims, values, said) in empty.variables.items():
@@ -72,7 +89,7 @@ class MemberStore:
             make("time", data=days, dimension_names=(dim,), attributes=said)
             options = {"chunks": (1,), "dtype": "int64", "dimension_names": ("chunk",)}
             make(_DONE, shape=(-(-members // chunk),), **options)
-            group.attrs.update({"format": _FORMAT} | empty.about)
+            group.attrs.update({"format": _FORMAT, "arrays": shapes} | empty.about)
             (temporary / _DONE / _LOCK).touch()
             try:
                 temporary.rename(self.path)
@@ -85,14 +102,17 @@ class MemberStore:
 
         The system takes the lock away when the process ends, however it does.
 
-        **Raises:** `ValueError` while another run works on it, or as `about`.
+        **Raises:** `ValueError` while another run works on it, or as `about`; `OSError`
+        for a lock that cannot be opened, unless it may not be.
         """
         self.about()
         path = self.path / _DONE / _LOCK
         try:
             file = path.open("ab")
-        except OSError:  # a store that one may read, and nothing else
-            yield
+        except OSError as error:
+            if error.errno not in _UNLOCKED:
+                raise
+            yield  # a store that one may read, and nothing else
             return
         with file:
             try:
@@ -109,23 +129,25 @@ class MemberStore:
 
     def grow(self, members: int) -> None:
         """Makes room for so many members."""
-        group = self._group()
-        for _, array in _by_member(group):
-            dims = array.metadata.dimension_names
-            sizes = dict(zip(dims, array.shape, strict=True)) | {"member": members}
-            array.resize(tuple(sizes.values()))
-        group[_DONE].resize((-(-members // group.attrs["chunk"]),))
-        group.attrs["members"] = members
+        with self._writing():
+            group = self._group()
+            for name in group.attrs["arrays"]:
+                before, after = group[name].shape[:3], group[name].shape[4:]
+                group[name].resize((*before, members, *after))
+            group[_DONE].resize((-(-members // group.attrs["chunk"]),))
+            group.attrs["members"] = members
 
     def marks(self) -> np.ndarray:
         """Finished members of each chunk.
 
-        **Raises:** `ValueError` for a finished chunk of which something is missing.
+        **Raises:** `ValueError` for a finished chunk of which something is missing, or
+        as `about`.
         """
-        group = self._group("r")
+        arrays, group = self.about()["arrays"], self._group("r")
         done = group[_DONE]
         marks = [int(self._read(done, number, number)) for number in range(done.size)]
-        for name, array in _by_member(group):
+        for name in arrays:
+            array = group[name]
             for number in np.flatnonzero(marks):
                 place = (0, 0, 0, int(number), 0)[: array.ndim]
                 key = array.metadata.encode_chunk_key(place)
@@ -134,10 +156,14 @@ class MemberStore:
         return np.asarray(marks)
 
     def write(self, number: int, values: Mapping[str, np.ndarray]) -> None:
-        """Writes a chunk, then marks it as finished."""
-        self._group()[_DONE][number] = 0  # removes the mark of a chunk that is replaced
+        """Writes a chunk, then marks it as finished.
+
+        **Raises:** `OSError` where it cannot be written.
+        """
+        with self._writing():
+            self._group()[_DONE][number] = 0  # removes the mark of what is replaced
         # Also where all is NaN: what is not written counts as missing.
-        with zarr.config.set({"array.write_empty_chunks": True}):
+        with self._writing(), zarr.config.set({"array.write_empty_chunks": True}):
             group = self._group()
             chunk = group.attrs["chunk"]
             for name, array in values.items():
@@ -156,9 +182,44 @@ class MemberStore:
         """
         group = self._group("r")
         place = self._members(group, number, members)
-        return {
-            name: self._read(array, place, number) for name, array in _by_member(group)
-        }
+        names = group.attrs["arrays"]
+        return {name: self._read(group[name], place, number) for name in names}
+
+    def _array(self, group, name):
+        """Refuses an array that is not as it was made, but for more members.
+
+        They are opened one by one, by name: a group that lists what it holds leaves
+        tasks behind when one of it is broken.
+        """
+        said, at = group.attrs, 0 if name == _DONE else 3
+        chunk, least = said["chunk"], said["members"]
+        if name == _DONE:
+            chunk, least = 1, -(-least // chunk)
+        try:
+            array, sizes = group[name], said["arrays"].get(name, [0])
+            sized = lambda n: (*sizes[:at], n, *sizes[at + 1 :])
+            found = array.shape, array.chunks
+            expected = sized(max(least, array.shape[at])), sized(chunk)
+            reason = "it has shape {}, in chunks {}; expected {}, in chunks {}"
+            reason = "" if found == expected else reason.format(*found, *expected)
+        except KeyError:
+            reason = "it is not there"
+        except Exception as error:  # zarr raises whatever there is
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if reason:
+            raise ValueError(
+                f"cannot read {name} of {str(self.path)!r}: {reason}; name another "
+                "store, or remove it"
+            )
+
+    @contextmanager
+    def _writing(self):
+        """A block that writes, and says where if it cannot."""
+        try:
+            yield
+        except OSError as error:
+            said = error.strerror or error
+            raise OSError(f"cannot write to {str(self.path)!r}: {said}") from None
 
     def _read(self, array, place, number):
         try:
@@ -184,13 +245,6 @@ class MemberStore:
     def _group(self, mode: Any = "r+") -> Any:
         # Typed loosely: what a name in a group stands for is known to its writer alone.
         return zarr.open_group(self.path, mode=mode)
-
-
-def _by_member(group):
-    """Arrays that are cut into chunks of members, with their names."""
-    for name, array in group.arrays():
-        if "member" in (array.metadata.dimension_names or ()):
-            yield name, array
 
 
 def _lock(file):

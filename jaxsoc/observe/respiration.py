@@ -30,7 +30,7 @@ class Respiration(eqx.Module):
     where known; `name`; `study`: where it comes from; `unit`: as recorded.
 
     **Raises:** `ValueError` for times that do not increase, NaN, fewer than three
-    points, a negative cumulative value, or lengths that differ.
+    points, a mean rate at time 0, a negative cumulative value, or lengths that differ.
     """
 
     times: np.ndarray = eqx.field(converter=_numbers)
@@ -63,6 +63,11 @@ class Respiration(eqx.Module):
             np.diff(times, prepend=-np.inf) <= 0,
             "times must increase, got {:g} h followed by {:g} h at position {place}",
             *(np.roll(times, 1), times),
+        )
+        refuse(
+            (times == 0) & (self.quantity == "mean_rate"),
+            "a mean rate needs time before it, got {:g} h",
+            times,
         )
         refuse(
             (values < 0) & (self.quantity == "co2"),

@@ -161,8 +161,9 @@ def quadratic(substrate: Cells, biomass: Cells, constants: Any) -> Rate:
 
 
 # The substrate at which a law decomposes at a given rate, D(S, B) = D: the law solved
-# for S. Negative or infinite where no substrate is enough. By way of the rate per
-# biomass, whose derivatives stay finite however little of both there is.
+# for S. Not positive, or infinite, where no substrate is enough; NaN would spoil
+# gradients, `safe.power` stands in for a root. By way of the rate per biomass, whose
+# derivatives stay finite however little of both there is.
 
 
 def _linear_at(D, B, c):

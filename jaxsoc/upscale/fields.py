@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxsoc.physics.grids import CellGrid
-from jaxsoc.physics.parameters import BELOW_ONE, Interval
+from jaxsoc.physics.parameters import BELOW_ONE, NON_NEGATIVE, POSITIVE, Interval
 
 from .spectral import (
     PUBLISHED_EXPONENT,
@@ -151,6 +151,14 @@ class Acceptance(NamedTuple):
     attempts: int = 1000
 
 
+_STEEPEST = 100.0
+_ACCEPTED = {
+    "largest_uncorrelated": NON_NEGATIVE,
+    "least_correlation": Interval(-math.inf, 1.0, closed_high=True),
+    "largest_substrate": POSITIVE,
+}
+
+
 class Generator(eqx.Module):
     """Draws the initial fields of one member from a key.
 
@@ -165,8 +173,8 @@ class Generator(eqx.Module):
     The amplitudes of the recipes belong to the published 100 x 100 cells: on smaller
     grids the noise, and with it patches and dead zones, is more pronounced.
 
-    **Raises:** `ValueError` for an exponent or a share that makes no sense, or two of
-    dead cells.
+    **Raises:** `ValueError` for an exponent or a share that makes no sense, two of
+    dead cells, or an acceptance that no field can meet.
     """
 
     exponent: float = PUBLISHED_EXPONENT
@@ -176,7 +184,12 @@ class Generator(eqx.Module):
     dead_shift: float = 0.0
 
     def __check_init__(self):
-        Interval(-math.inf, math.inf).check("exponent", self.exponent)
+        # Beyond, the powers of the frequencies leave the numbers.
+        Interval(-_STEEPEST, _STEEPEST).check("exponent", self.exponent)
+        for name, bounds in _ACCEPTED.items():
+            value = getattr(self.acceptance, name, None)
+            if value is not None:
+                bounds.check(name, value)
         Interval(-1.0, 1.0).check("dead_shift", self.dead_shift)
         if self.dead_fraction is None:
             return
