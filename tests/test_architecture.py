@@ -80,7 +80,7 @@ FILES = {
     "models": """numbers two_pool column clm5_parameters compas_parameters
         mimics_parameters clm5 compas mimics""",
     "columns": """checks network matrices components budgets ages steady microbial_year
-        feasibility seasons summary""",
+        feasibility seasons summary radiocarbon stepping transient""",
     "upscale": """spectral fields distributions hyper quantities moments taylor closures
         macroscale moment_models learned representative training many predict
         catalogue supplied""",
@@ -89,8 +89,8 @@ FILES = {
     "experiments": """objectives scenarios design samples problems held_out steady
         series soils run statistics cost budget sensitivity hyper training sweep
         ensemble forecasts effective places comparison""",
-    "io": """atomic labels reading store fields cesm places columns forcing closures
-        respiration cells climate profile_columns profiles""",
+    "io": """atomic labels reading atmosphere store fields cesm places columns forcing
+        closures respiration cells climate profile_columns profiles""",
     "plots": "style figures fits budget sensitivity closures columns places",
     "cli": """interrupt cache doctor options config closure_config fit_config
         column_config report upscale fit budget column closure_table closure commands

@@ -4,7 +4,7 @@ M = A K ξ - V of the pools that feel no others than linear ones upstream, assem
 ordered and solved here alone: at rest, and at shifted rates.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from jaxsoc.models.column import AbstractColumnModel, Surroundings, Transfers
 from jaxsoc.physics.mixing import Exchange
+from jaxsoc.physics.safe import ratio
 from jaxsoc.solve.layered import LayeredSystem, solve_layered
 
 Pools = Mapping[str, Any]
@@ -120,10 +121,16 @@ def _block(group, flows, shift):
     return tuple(tuple(entry(i, j) for j in group) for i in group)
 
 
-def network(model: AbstractColumnModel, params: Any) -> Network:
-    """The linear pools fed by none but linear ones, in the order of their solution."""
+def network(
+    model: AbstractColumnModel, params: Any, *, tracer: bool = False
+) -> Network:
+    """The linear pools fed by none but linear ones, in the order of their solution.
+
+    **Arguments:** `tracer`: all pools instead, for what is carried along with the
+    carbon at known fluxes, in which every process is linear, see `tracer_flows`.
+    """
     transfers = model.transfers(params)
-    linear = linear_groups(model, transfers)
+    linear = linear_groups(model, transfers, model.processes if tracer else None)
     feeds = {(r, model.processes[p]) for r, p in transfers}
     stages: list[tuple[tuple[str, ...], ...]] = []
     found: set[str] = set()
@@ -140,15 +147,19 @@ def network(model: AbstractColumnModel, params: Any) -> Network:
 
 
 def linear_groups(
-    model: AbstractColumnModel, transfers: Transfers
+    model: AbstractColumnModel,
+    transfers: Transfers,
+    linear: Collection[str] | None = None,
 ) -> list[tuple[str, ...]]:
     """Linear pools in groups: two are together where carbon goes round through both.
 
     Pools that take part in a process which is not linear belong together, too.
+
+    **Arguments:** `linear`: processes, by default those that the model declares.
     """
     names, donors = model.pools._fields, model.processes
-    at = names.index
-    nonlinear = [at(d) for process, d in donors.items() if process not in model.linear]
+    at, linear = names.index, model.linear if linear is None else linear
+    nonlinear = [at(d) for process, d in donors.items() if process not in linear]
     feeds = np.eye(len(names))
     feeds[np.ix_(nonlinear, nonlinear)] = 1
     for receiver, process in transfers:
@@ -166,7 +177,24 @@ def flows(
     net: Network, model: AbstractColumnModel, around: Surroundings, params: Any
 ) -> Flows:
     """Rates of the linear pools in given surroundings."""
-    rates = model.rates(around.environment, params)
+    return _flows(net, model, around, params, model.rates(around.environment, params))
+
+
+def tracer_flows(
+    net: Network, model: AbstractColumnModel, around: Surroundings, params: Any, X: Any
+) -> Flows:
+    """Rates at which what is in the carbon goes with it: k = F / X of each process.
+
+    **Arguments:** `net`: of a tracer; `X`: pools, gC m⁻³.
+    """
+    fluxes = model.fluxes(X, around.environment, params)
+    donor = lambda process: getattr(X, model.processes[process])
+    rates = {process: ratio(flux, donor(process)) for process, flux in fluxes.items()}
+    rates |= model.rates(around.environment, params)
+    return _flows(net, model, around, params, rates)
+
+
+def _flows(net, model, around, params, rates):
     some = jnp.zeros_like(around.exchange.above)
     loss: dict[str, Any] = {pool: some for pool in net.pools}
     feeds: dict[tuple[str, str], Any] = {}

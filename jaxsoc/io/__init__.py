@@ -1,5 +1,6 @@
 """Files: fields in, datasets out; units are checked here."""
 
+from .atmosphere import atmosphere as atmosphere
 from .atomic import replacing as replacing
 from .atomic import writable_folder as writable_folder
 from .cells import Climatology as Climatology

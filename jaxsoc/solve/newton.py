@@ -38,13 +38,14 @@ class _Iterate(NamedTuple):
 
 
 def continued(
-    correction: Callable, relative: Callable, start: Any, first: Any
+    correction: Callable, relative: Callable, start: Any, first: Any, begin: Any = None
 ) -> tuple[Any, Any]:
     """Positive x at which corrections have come to nothing, and whether they have.
 
     **Arguments:** `correction`: `(x, shift) -> Δx`, Newton's where the shift is
     nothing; `relative`: `(Δx, x) -> (largest change, largest fall)`, of the shape of
-    `first`: the first shift, of all unknowns or of each layer.
+    `first`: the first shift, of all unknowns or of each layer; `begin`: the one to
+    begin with instead, nothing where the start is near.
     Source: Kelley and Keyes (1998), doi:10.1137/S0036142996304796.
     """
 
@@ -64,7 +65,9 @@ def continued(
 
     met = lambda now: (now.shift == 0) & (now.change <= _CLOSE)
     goes_on = lambda now: ~jnp.all(met(now)) & (now.count < _STEPS)
-    begun = _Iterate(start, first, jnp.full_like(first, jnp.inf), 0)
+    begun = _Iterate(
+        start, first if begin is None else begin, jnp.full_like(first, jnp.inf), 0
+    )
     end = lax.while_loop(goes_on, step, begun)
     return end.x, met(end)
 
@@ -76,6 +79,7 @@ def newton_layered(
     exchange: tuple[Any, Any],
     *,
     mixed: tuple[bool, ...] | None = None,
+    floor: Any = None,
 ) -> tuple[Any, ...]:
     """Positive x at which what layers make and what they exchange add up to nothing.
 
@@ -90,13 +94,16 @@ def newton_layered(
 
     **Arguments:** `local`: `(x, given) -> dx/dt`, elementwise over the layers, x a
     tuple of (layer,) arrays; `start`: positive; `exchange`: `above` and `below`, see
-    `LayeredSystem`; `mixed`: which unknowns are exchanged.
+    `LayeredSystem`; `mixed`: which unknowns are exchanged; `floor`: given where the
+    start is near, so that the first step is Newton's: how little, by layer, of an
+    unknown counts for nothing.
     **Returns:** x; NaN where the method has not converged.
     """
-    held, exchange_held = lax.stop_gradient((given, exchange))
+    held, exchange_held, held_floor = lax.stop_gradient((given, exchange, floor))
     places = range(len(start))
     # An unknown may be nothing, as food in layers to which none comes.
-    some = lambda v: jnp.maximum(v, jnp.finfo(v.dtype).tiny)
+    least = lambda v: jnp.maximum(v, jnp.finfo(v.dtype).tiny)
+    some = least if floor is None else lambda v: least(v + held_floor)
 
     def tendency(x, given, exchange):
         zeros = tuple(tuple(jnp.zeros_like(v) for v in x) for _ in x)
@@ -124,7 +131,8 @@ def newton_layered(
     x = lax.stop_gradient(start)
     first = jnp.full_like(x[0], FIRST)
     moves = lambda x, shift: correction(x, tendency(x, held, exchange_held), shift)
-    x, met = continued(moves, relative, x, first)
+    begin = None if floor is None else jnp.zeros_like(first)
+    x, met = continued(moves, relative, x, first, begin)
     x = tuple(jnp.where(jnp.all(met), v, jnp.nan) for v in x)
     last = correction(x, tendency(x, given, exchange), jnp.zeros_like(first))
     return tuple(v + m for v, m in zip(x, last, strict=True))

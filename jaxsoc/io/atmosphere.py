@@ -1,0 +1,41 @@
+"""Radiocarbon of the atmosphere's CO₂ through the bomb peak, by zone and month."""
+
+from importlib.resources import files
+from io import StringIO
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from jaxsoc.physics.forcing import MONTHS
+from jaxsoc.physics.options import check_option
+
+Zone = Literal["north", "tropics", "south"]
+
+
+def atmosphere(zone: str, first: int, last: int) -> np.ndarray:
+    """Δ¹⁴C of the atmosphere's CO₂ in calendar years, (year, month), ‰.
+
+    The means of years lie in their middle and are joined by straight lines; before 1850
+    the atmosphere is taken to be that of 1850, and from the middle of 2015 to its end
+    that of the year.
+
+    **Arguments:** `zone`: "north" of 30° N, "tropics", or "south" of 30° S; `first`,
+    `last`: years AD.
+    **Raises:** `ValueError` for an unknown zone, years that run backwards, and years of
+    which nothing is known.
+    Source: Graven et al. (2017), doi:10.5194/gmd-10-4405-2017, whose data, CC BY 3.0,
+    are part of the package.
+    """
+    check_option("zone", zone, Zone)
+    text = files("jaxsoc.io").joinpath("atmosphere.csv").read_text(encoding="utf-8")
+    known = pd.read_csv(StringIO(text), comment="#")
+    end = int(known["year"].iloc[-1])
+    if not first <= last <= end:
+        raise ValueError(
+            f"the radiocarbon of the atmosphere is known to {end}: expected a first "
+            f"year and a last one, not before it, up to then, got {first} to {last}"
+        )
+    months = np.arange((last - first + 1) * MONTHS).reshape(-1, MONTHS)
+    middle = first + (months + 0.5) / MONTHS
+    return np.interp(middle, known["year"], known[zone])

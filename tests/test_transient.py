@@ -1,0 +1,303 @@
+"""Soil columns through years that change."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+from column_cases import dense_form
+from slow_cases import slow_but
+
+from jaxsoc import steady_state
+from jaxsoc.columns import Change, Content, given_years, transient
+from jaxsoc.columns.seasons import MONTH, periodic_state
+from jaxsoc.columns.stepping import STEPS, stretch
+from jaxsoc.models import CLM5, COMPAS, COMPAS_INDICATIVE, MIMICS
+from jaxsoc.physics.columns import SoilColumn
+from jaxsoc.physics.forcing import Forcing, forcing_of_sites, idealised
+
+COARSE = SoilColumn((0.1, 0.3, 0.6, 1.0))
+MODELS = {"clm5": CLM5, "compas": COMPAS, "mimics": MIMICS}
+ORDERS = {"backward_euler": 1, "second_order": 2}
+YEARS = 4
+
+
+def soil(kind, forcing=None):
+    model = MODELS[kind](idealised(column=COARSE) if forcing is None else forcing)
+    params = COMPAS_INDICATIVE if kind == "compas" else model.parameters()
+    return model, jax.tree.map(jnp.asarray, params)
+
+
+def warming(years=YEARS, first=0):
+    """Warmer and with more litter from year to year, and back again."""
+    year = np.arange(first, first + years)
+    return Change(3.0 * np.sin(year), 1.0 + 0.8 * np.cos(2.0 * year))
+
+
+def total(pools):
+    return float(sum(jnp.sum(x * COARSE.thickness) for x in pools))
+
+
+def imbalance(start, run):
+    """What came in less what left and stayed, per all carbon there ever was."""
+    yearly = lambda x: 365.0 * float(np.sum(np.asarray(x) @ COARSE.thickness))
+    came, left = yearly(run.saved.input.carbon), yearly(run.saved.respired.carbon)
+    held = total(start)
+    return abs(came - left - (total(run.end.carbon) - held)) / (held + came)
+
+
+def random_case(kind, seed):
+    """Pools, climate and changes that have nothing to do with each other."""
+    rng = np.random.default_rng(seed)
+    month = lambda low, high: rng.uniform(low, high, (COARSE.layers, 12))
+    forcing = Forcing(
+        month(250.0, 310.0),
+        month(0.0, 1.0),
+        rng.exponential(60.0, (4, 12)) * rng.integers(0, 2, (4, 12)),
+        active_layer=rng.choice([0.0, 1.0, 3.5], 12),
+        bedrock=float(rng.integers(1, 5)),
+        column=COARSE,
+    )
+    model, params = soil(kind, forcing)
+    size = (len(model.pools._fields), COARSE.layers)
+    pools = 10.0 ** rng.uniform(-6, 4, size) * rng.integers(0, 2, size)
+    changes = Change(rng.uniform(-30, 30, YEARS), rng.exponential(1.0, YEARS))
+    return model, params, model.pools(*jnp.asarray(pools)), changes
+
+
+@pytest.mark.parametrize("kind", slow_but(["clm5"], MODELS))
+@pytest.mark.parametrize("method", ORDERS)
+def test_steps_are_of_their_order(kind, method):
+    model, params = soil(kind)
+    start = jax.tree.map(lambda x: 1.5 * x, steady_state(model, params))
+    around = model.surroundings(params)
+    length = 10 * MONTH
+
+    @jax.jit
+    def run(count):
+        now, h = stretch(model, params, around, None), length / count
+        step = lambda _, state: STEPS[method](now, state, h).end
+        return jax.lax.fori_loop(0, count.astype(int), step, Content(start)).carbon
+
+    if kind == "clm5":
+        M, b = dense_form(model, params)
+        rest = np.linalg.solve(M, b)
+        gone = np.concatenate(start) - rest
+        exact = rest + scipy.linalg.expm(-length * np.asarray(M)) @ gone
+    else:
+        fine = [np.concatenate(run(jnp.asarray(count))) for count in (2560.0, 5120.0)]
+        exact = fine[1] + (fine[1] - fine[0]) / (2 ** ORDERS[method] - 1)
+    counts = [80.0, 160.0, 320.0]
+    found = [np.concatenate(run(jnp.asarray(count))) for count in counts]
+    errors = [np.abs((x - exact) / exact).max() for x in found]
+    order = np.log2(errors[-2] / errors[-1])
+    assert order == pytest.approx(ORDERS[method], abs=0.2), errors
+
+
+@pytest.mark.parametrize("kind", slow_but(["clm5"], MODELS))
+def test_it_goes_on_where_it_stopped(kind):
+    model, params = soil(kind)
+    start = steady_state(model, params)
+    run = lambda start, years, first: transient(
+        model, params, start, changes=warming(years, first)
+    )
+    whole = run(start, 2 * YEARS, 0)
+    first = run(start, YEARS, 0)
+    second = run(first.end, YEARS, YEARS)
+    same = lambda x, y: np.testing.assert_array_equal(x, y)
+    jax.tree.map(same, whole.end, second.end)
+    join = lambda x, y: jnp.concatenate([x, y])
+    jax.tree.map(same, whole.saved, jax.tree.map(join, first.saved, second.saved))
+    moved = np.stack(whole.end.carbon) / np.stack(start)
+    assert np.abs(moved - 1).max() > 0.01
+    assert imbalance(start, whole) <= 1e-13
+
+
+@pytest.mark.parametrize("kind", slow_but(["clm5"], MODELS))
+@pytest.mark.parametrize("method", ORDERS)
+def test_no_forcing_makes_a_pool_negative(kind, method):
+    for seed in range(20):
+        model, params, start, changes = random_case(kind, seed)
+        run = transient(model, params, start, changes=changes, method=method)
+        least = min(float(jnp.min(x)) for x in run.end.carbon)
+        assert least >= 0.0, (seed, least)
+        assert imbalance(start, run) <= 1e-12, seed
+
+
+def test_where_nothing_changes_it_tends_to_the_steady_state():
+    same = Forcing(280.0, 0.6, (60.0, 180.0, 240.0, 120.0), column=COARSE)
+    model, params = soil("clm5", same)
+    rest = steady_state(model, params)
+    never = Change(np.zeros(YEARS), np.ones(YEARS))
+    state = Content(jax.tree.map(lambda x: 2 * x, rest))
+    for _ in range(10):
+        state = transient(model, params, state, changes=never).end
+    M, _ = dense_form(model, params)
+    once = np.linalg.inv(np.eye(len(M)) + MONTH * np.asarray(M))
+    flat = np.concatenate(rest)
+    exact = flat + np.linalg.matrix_power(once, 480) @ flat
+    np.testing.assert_allclose(np.concatenate(state.carbon), exact, rtol=1e-11)
+    assert np.all(np.concatenate(state.carbon) < 2 * flat)
+
+
+def test_a_year_can_be_given_by_itself():
+    model, params = soil("clm5")
+    start = steady_state(model, params)
+    climate = model.forcing
+    warm, more = warming()
+    given = forcing_of_sites(
+        {
+            "temperature": warm[:, None, None] + climate.temperature[None],
+            "water": np.stack([climate.water] * YEARS),
+            "litter": more[:, None, None] * climate.litter[None],
+            "oxygen": np.stack([climate.oxygen] * YEARS),
+            "nitrogen": np.stack([climate.nitrogen] * YEARS),
+            "active_layer": np.stack([climate.active_layer] * YEARS),
+            "sand": np.stack([climate.sand] * YEARS),
+        },
+        column=COARSE,
+    )
+    one = transient(model, params, start, changes=Change(warm, more))
+    other = transient(model, params, start, changes=given, change=given_years)
+    for x, y in zip(one.end.carbon, other.end.carbon, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-13)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ORDERS)
+@pytest.mark.parametrize("kind", MODELS)
+def test_gradients_are_those_of_differences(kind, method):
+    model, params = soil(kind)
+    start = steady_state(model, params)
+    names = {
+        "clm5": ("q10", "tau_l2", "tau_s2", "bioturbation", "f_s2_s1", "beta"),
+        "compas": ("q10", "tau_l2", "tau_death", "half_saturation_uptake", "cue"),
+        "mimics": ("vmax_slope", "desorption", "bioturbation", "cue_micr"),
+    }[kind]
+
+    @jax.jit
+    def stock(params, warm):
+        changes = Change(warm * np.ones(YEARS), 1.2 * np.ones(YEARS))
+        run = transient(model, params, start, changes=changes, method=method)
+        carbon = model.organic_carbon(run.end.carbon)
+        return jnp.sum((carbon - model.organic_carbon(start)) * COARSE.thickness)
+
+    warm = jnp.asarray(2.0)
+    gradient, by_warmth = jax.jit(jax.grad(stock, argnums=(0, 1)))(params, warm)
+
+    def slope(function, value):
+        central = [
+            (function(value * (1 + h)) - function(value * (1 - h))) / (2 * h * value)
+            for h in (2e-3, 1e-3)
+        ]
+        return float((4 * central[1] - central[0]) / 3)
+
+    for name in names:
+        at = lambda x, n=name: stock(
+            eqx.tree_at(lambda p: getattr(p, n), params, x), warm
+        )
+        expected = slope(at, getattr(params, name))
+        assert float(getattr(gradient, name)) == pytest.approx(expected, rel=1e-6)
+    expected = slope(lambda w: stock(params, w), warm)
+    assert float(by_warmth) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", MODELS)
+def test_many_sites_are_each_its_own(kind):
+    model, params = soil(kind)
+    start = steady_state(model, params)
+    warm = jnp.asarray([0.0, 1.0, 4.0])
+    one = lambda w: (
+        transient(
+            *(model, params, start), changes=Change(jnp.full(YEARS, w), jnp.ones(YEARS))
+        ).end.carbon
+    )
+    many = jax.jit(jax.vmap(one, out_axes=-1))(warm)
+    for place, w in enumerate(warm):
+        for x, y in zip(many, one(w), strict=True):
+            np.testing.assert_allclose(x[:, place], y, rtol=1e-11)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ORDERS)
+@pytest.mark.parametrize("kind", MODELS)
+def test_carbon_is_kept_for_millennia(kind, method):
+    model, params = soil(kind)
+    start = steady_state(model, params)
+    run = transient(model, params, start, changes=warming(3000), method=method)
+    assert imbalance(start, run) <= 1e-12
+
+
+@pytest.mark.slow
+def test_long_runs_in_segments_are_those_in_parts():
+    model, params = soil("clm5")
+    start = steady_state(model, params)
+    whole = transient(model, params, start, changes=warming(150))
+    first = transient(model, params, start, changes=warming(100))
+    second = transient(model, params, first.end, changes=warming(50, 100))
+    assert whole.saved.end.carbon.s1.shape == (150, COARSE.layers)
+    jax.tree.map(np.testing.assert_array_equal, whole.end, second.end)
+
+
+@pytest.mark.slow
+def test_a_century_is_that_of_the_matrix_exponential():
+    same = Forcing(280.0, 0.6, (60.0, 180.0, 240.0, 120.0), column=COARSE)
+    model, params = soil("clm5", same)
+    rest = steady_state(model, params)
+    M, _ = dense_form(model, params)
+    flat = np.concatenate(rest)
+    for share, years, limit in ((1.0, 100, 1e-6), (1e-4, 10, 1e-2)):
+        start = jax.tree.map(lambda x, s=share: (1 + s) * x, rest)
+        run = transient(model, params, start, years=years, method="second_order")
+        grown = scipy.linalg.expm(-365.0 * years * np.asarray(M))
+        exact = flat + share * (grown @ flat)
+        error = np.abs(np.concatenate(run.end.carbon) / exact - 1).max()
+        assert error <= limit * share
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ORDERS)
+def test_its_own_year_tends_to_the_exact_one(method):
+    model, params = soil("clm5")
+    exact = np.concatenate(periodic_state(model, params).start)
+    flat, unpack = jax.flatten_util.ravel_pytree(steady_state(model, params))
+    errors = []
+    for steps in (1, 2, 4):
+        end = lambda x, steps=steps: jax.flatten_util.ravel_pytree(
+            transient(
+                *(model, params, unpack(x)), years=1, steps=steps, method=method
+            ).end.carbon
+        )[0]
+        slopes, there = jax.jacfwd(end)(flat), end(flat)
+        fixed = flat + np.linalg.solve(np.eye(flat.size) - slopes, there - flat)
+        again = end(jnp.asarray(fixed))
+        assert np.abs(again / fixed - 1).max() <= 1e-10
+        errors.append(np.abs(fixed / exact - 1).max())
+    order = np.log2(errors[-2] / errors[-1])
+    assert order == pytest.approx(ORDERS[method], abs=0.2), errors
+
+
+def test_what_makes_no_run_is_refused():
+    model, params = soil("clm5")
+    start = CLM5.pools(*jnp.ones((7, COARSE.layers)))
+    run = lambda start=start, **more: transient(model, params, start, **more)
+    with pytest.raises(ValueError, match=r"number of years, got neither"):
+        run()
+    with pytest.raises(ValueError, match=r"one number of years, got \[2, 3\]"):
+        run(years=2, changes=Change(np.zeros(3), np.ones(3)))
+    with pytest.raises(ValueError, match="unknown method 'euler'"):
+        run(years=1, method="euler")
+    with pytest.raises(ValueError, match="steps in a month must be 1 or more, got 0"):
+        run(years=1, steps=0)
+    with pytest.raises(ValueError, match=r"s1 at the start must lie in .* got -1"):
+        run(start._replace(s1=-start.s1), years=1)
+    with pytest.raises(ValueError, match=r"expected s2 of 4 layers .* shape \(3,\)"):
+        run(start._replace(s2=jnp.ones(3)), years=1)
+    with pytest.raises(ValueError, match="the factor of litter must lie in"):
+        run(changes=Change(np.zeros(2), np.array([1.0, -0.5])))
+    with pytest.raises(ValueError, match="got an atmosphere and a start without"):
+        run(atmosphere=np.zeros(2))
+    with pytest.raises(ValueError, match="got no atmosphere and a start with radio"):
+        run(Content(start, start), years=2)
