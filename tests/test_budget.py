@@ -328,7 +328,7 @@ def test_command_writes_a_table_a_file_and_a_figure(jaxsoc, tmp_path):
         (["--of", "heat"], "unknown flux 'heat', expected one of decomposition"),
         (["--kinetics", "cubic"], "unknown kinetics 'cubic'"),
         (["--units", "mgC/g"], "use --fields FILE"),
-        (["--days", "-1"], "duration must lie in (0, inf) hours, got -24"),
+        (["--days", "-1"], "days must lie in (0, inf), got -1"),
     ],
 )
 def test_bad_options_are_one_line_and_exit_code_2(jaxsoc, options, words, tmp_path):

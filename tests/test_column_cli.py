@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-# Three profiles, of which one is too shallow.
+# Two profiles, of which one is too shallow: as many places as the other test has, so
+# that both share a program.
 HEADINGS = "profile_id,lat,lon,depth_top_cm,depth_bottom_cm,soc_g_kg,bulk_density_g_cm3"
 ROWS = [
     f"{name},{lat},{lon},{top},{top + 20},{content},1.3"
-    for name, lat, lon, depth in (("north", 64, -147, 60), ("south", 45, 7, 80))
-    for top, content in zip(range(0, depth, 20), (40, 20, 10, 5), strict=False)
+    for name, lat, lon in [("north", 64, -147)]
+    for top, content in zip((0, 20, 40), (40, 20, 10), strict=True)
 ] + ["shallow,45,7,0,20,30,1.2"]
 
 
@@ -53,10 +54,10 @@ def test_a_place_has_a_column_whose_climate_is_called_idealised(quick):
 def test_profiles_have_a_misfit_each_and_the_others_a_reason(quick, profiles):
     code, printed, errors, file = quick("--profiles", profiles())
     assert code == 0, errors
-    assert "1 of 3 profiles left out: fewer than 3 layers" in printed
+    assert "1 of 2 profiles left out: fewer than 3 layers" in printed
     with xr.open_dataset(file) as found:
-        assert list(found.profile.values) == ["north", "south"]
-        assert list(found.misfit_layers.values[0]) == [3, 4]
+        assert list(found.profile.values) == ["north"]
+        assert found.misfit_layers.values == 3
         observed = found.observed_carbon.values
         np.testing.assert_allclose(observed[:3], [52e3, 26e3, 13e3])
         own = found.modelled_carbon.values[0, :3]
@@ -85,9 +86,9 @@ def test_what_does_not_fit_is_refused(jaxsoc, options, said):
 @pytest.mark.parametrize(
     "row, said",
     [
-        ("bad,95,7,0,20,30,1.2", "lat is 95 in row 9"),
-        ("bad,45,7,0,20,-3,1.2", "soc_g_kg is -3 in row 9"),
-        ("bad,45,7,0,20,much,1.2", "soc_g_kg is 'much' in row 9"),
+        ("bad,95,7,0,20,30,1.2", "lat is 95 in row 5"),
+        ("bad,45,7,0,20,-3,1.2", "soc_g_kg is -3 in row 5"),
+        ("bad,45,7,0,20,much,1.2", "soc_g_kg is 'much' in row 5"),
     ],
 )
 def test_rows_that_are_wrong_are_named_or_skipped(quick, profiles, row, said):
@@ -95,4 +96,4 @@ def test_rows_that_are_wrong_are_named_or_skipped(quick, profiles, row, said):
     code, _, errors, _ = quick("--profiles", path, "--dry-run")
     assert code == 2 and said in errors and "mine.csv" in errors
     code, printed, _, _ = quick("--profiles", path, "--dry-run", "--skip-bad")
-    assert code == 0 and "2 places" in printed
+    assert code == 0 and "at 1 place" in printed

@@ -97,13 +97,15 @@ def test_a_dry_run_of_every_verb_writes_nothing_and_finds_obstacles(
     jaxsoc, tmp_path, verb
 ):
     config, out = tmp_path / "small.toml", tmp_path / "out"
-    config.write_text("starts = 2" if verb == "fit" else SMALL)
+    own = {"fit": "starts = 2", "column": "lat = 5.0\nlon = 7.0"}
+    config.write_text(own.get(verb, SMALL))
     options = ["--config", config, "--dry-run"]
     code, printed, errors = jaxsoc(*verb.split(), *options, "--out", out / "new")
     assert (code, errors) == (0, "") and " ".join(printed.split()).endswith(
         "nothing was run"
     )
-    assert "saved times" in printed or "evaluations" in printed
+    foreseen = {"fit": "evaluations", "column": "at 1 place"}
+    assert foreseen.get(verb, "saved times") in printed
     assert not out.exists()
     name = "representative_cells.json" if verb == "closure fit" else VERBS[verb].results
     (out / name).mkdir(parents=True)

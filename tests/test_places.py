@@ -134,6 +134,7 @@ def test_names_of_cf_are_known(grid):
     assert places.coordinates["y"][2]["standard_name"] == "latitude"
 
 
+@pytest.mark.slow
 def test_names_of_cesm_are_known_over_a_grid(rng):
     litter = [f"{pool}_INPUT_ACC_VECTOR" for pool in ("CWD", "LITR1", "LITR2", "LITR3")]
     dims, shape = ("time", "levdcmp", "lat", "lon"), (12, 25, 2, 2)

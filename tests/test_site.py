@@ -67,6 +67,7 @@ def test_many_sites_are_as_one_by_one():
             assert np.all(np.isfinite(a))
 
 
+@pytest.mark.slow
 def test_a_level_that_was_not_measured_is_made_from_the_climate(eager):
     without, part = soil(), forcing_of(of_levels(water=WATER))
     assert np.allclose(without.temperature, part.temperature, atol=1e-12)
@@ -78,6 +79,7 @@ def test_one_number_serves_all_of_many_sites():
     assert many.sand.shape == many.land_cover.shape == many.npp.shape == (2,)
 
 
+@pytest.mark.slow
 def test_it_drives_a_column():
     with jax.disable_jit():
         model = CLM5(soil())
@@ -184,6 +186,7 @@ def test_what_the_user_has_takes_its_place(eager):
         forcing_of(site(), temperature=20.0)
 
 
+@pytest.mark.slow
 def test_arrays_of_many_sites_take_their_place_too():
     many, depth = jax.tree.map(lambda *x: jnp.stack(x), *SITES[:3]), np.arange(1.0, 4)
     every = lambda value, *shape: np.full((3, *shape), value)

@@ -23,7 +23,7 @@ from jaxsoc.physics.units import HOURS_PER_DAY, HOURS_PER_YEAR
 from jaxsoc.solve import Steps, heun, integrate, rodas3
 
 NAMES = sorted(KINETICS)
-amount = st.floats(0, 500)
+amount = st.floats(0, 500, allow_subnormal=False)
 
 
 def soil(name):

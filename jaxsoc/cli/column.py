@@ -73,7 +73,7 @@ def column(config: ColumnConfig) -> Job:
         return Outcome(table, tell, about)
 
     needed = 8 * count * CLM5_COLUMN.layers * 12 * _ARRAYS * len(config.model)
-    said = f"{len(config.model)} models at {count} places"
+    said = f"models {', '.join(config.model)} at {count} place{'s' * (count > 1)}"
     figures = _figures(config, task)
     return Job(work, lambda: said, needed, figures, before="\n".join(task.notes))
 

@@ -87,11 +87,9 @@ def models_at_sites(
 
 def forcing_texture(sites: Site, choices: Choices) -> tuple[Any, Any]:
     """Sand and clay of each site, %, as chosen where they are not known."""
-    known = sites.sand, sites.clay
-    default = choices.texture or (np.nan, np.nan)
-    return tuple(
-        jnp.where(jnp.isnan(x), d, x) for x, d in zip(known, default, strict=True)
-    )
+    sand, clay = choices.texture or (np.nan, np.nan)
+    known = lambda x, chosen: jnp.where(jnp.isnan(x), chosen, x)
+    return known(sites.sand, sand), known(sites.clay, clay)
 
 
 def compared_with_profiles(

@@ -110,12 +110,13 @@ def read_table(
         names = [name.strip() for name in head.iloc[0]]
         counted = [place for place, name in enumerate(names) if numbers(name)]
         headed = {"header": 0, "names": range(len(names))} if counted else {}
+        options = {"header": None} | headed | options
         rows = pd.read_csv(
             BytesIO(text),
             dtype={n: str for n in range(len(names)) if n not in counted},
             na_values=dict.fromkeys(counted, ["", "nan", "NaN", "NA"]),
             low_memory=False,
-            **{"header": None} | headed | options,
+            **options,
         )
     twice = [name for name in names if name and names.count(name) > 1]
     if twice:
