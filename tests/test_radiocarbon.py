@@ -96,7 +96,7 @@ def test_a_steady_ratio_is_the_laplace_transform_of_the_ages():
     np.testing.assert_allclose(found, transform(DECAY), rtol=1e-10)
 
 
-@pytest.mark.parametrize("kind", slow_but(["compas"], MODELS))
+@pytest.mark.parametrize("kind", slow_but(["clm5"], MODELS))
 def test_a_modern_atmosphere_without_decay_keeps_all_modern(kind, monkeypatch):
     monkeypatch.setattr(stepping, "DECAY", 0.0)
     model, params = soil(kind)
