@@ -180,7 +180,7 @@ def test_celsius_that_are_kelvin_are_refused(tmp_path):
         ),
         ("grid: no coordinate latitude", dataset().rename(lat="breadth")),
         (
-            "grid: pr has unknown units 'in', expected one of 'mm/month'",
+            "grid: pr has unknown units 'in', expected one of 'mm month-1'",
             dataset(pr=(("month", "lat", "lon"), np.ones((12, 2, 3)), {"units": "in"})),
         ),
         (

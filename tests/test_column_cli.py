@@ -63,7 +63,21 @@ def test_profiles_have_a_misfit_each_and_the_others_a_reason(quick, profiles):
         own = found.modelled_carbon.values[0, :3]
         square = ((own - observed[:3]) ** 2).sum()
         spread = ((observed[:3] - observed[:3].mean()) ** 2).sum()
-        np.testing.assert_allclose(found.misfit_nse.values[0, 0], 1 - square / spread)
+        for score in (found.misfit_nse.values[0, 0], found.pooled_nse.values[0]):
+            np.testing.assert_allclose(score, 1 - square / spread)
+
+
+def test_years_are_refused_of_models_without_them_before_any_is_solved(
+    jaxsoc, tmp_path, monkeypatch
+):
+    def solved(*given, **options):
+        raise AssertionError("solved")
+
+    monkeypatch.delenv("JAXSOC_DATA", raising=False)
+    monkeypatch.setattr("jaxsoc.experiments.comparison.columns_at_sites", solved)
+    place = ("--lat", 5, "--lon", 7, "--periodic", "--out", tmp_path)
+    code, _, errors = jaxsoc("column", *place)
+    assert code == 2 and "MIMICS with mixed microbial pools has no periodic" in errors
 
 
 @pytest.mark.parametrize(

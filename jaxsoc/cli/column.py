@@ -1,7 +1,7 @@
 """`jaxsoc column`: columns at places, beside what was measured there."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,12 +14,13 @@ from rich.console import Console
 from jaxsoc import plots
 from jaxsoc.experiments.comparison import compared_with_profiles, models_at_sites
 from jaxsoc.io import Places, load_climatology, load_profiles
+from jaxsoc.io.cells import WITHIN
 from jaxsoc.io.columns import STATES, columns_table, without_steady_state
-from jaxsoc.observe.profiles import Profiles, misfits, with_bulk_density
+from jaxsoc.observe.profiles import Profiles, with_bulk_density
 from jaxsoc.observe.screening import screen
 from jaxsoc.physics.columns import CLM5_COLUMN
 from jaxsoc.physics.site import Site, idealised_site
-from jaxsoc.physics.site_forcing import production
+from jaxsoc.physics.site_forcing import NPP_ERROR, production
 from jaxsoc.tables import Table, variable
 
 from .column_config import ColumnConfig
@@ -63,13 +64,11 @@ def column(config: ColumnConfig) -> Job:
         )
         table = columns_table(results, task.places)
         more = _forcing_variables(task, choices)
-        pooled: Mapping[str, Any] = {}
         if task.profiles is not None:
-            compared, pooled = compared_with_profiles(task.profiles, results)
-            more |= compared
+            more |= compared_with_profiles(task.profiles, results)
         about = {"climate": task.sites.label, "notes": list(task.notes)}
         table = Table({**table.variables, **more}, table.coordinates, table.about)
-        tell = lambda console, found: _print(console, config, task, found, pooled)
+        tell = lambda console, found: _print(console, config, task, found)
         return Outcome(table, tell, about)
 
     needed = 8 * count * CLM5_COLUMN.layers * 12 * _ARRAYS * len(config.model)
@@ -88,8 +87,7 @@ def _climate(config: ColumnConfig) -> Any:
     return None
 
 
-def _sites(config: ColumnConfig, latitude: Any, longitude: Any, **known: Any) -> Site:
-    climate = _climate(config)
+def _sites(climate: Any, latitude: Any, longitude: Any, **known: Any) -> Site:
     if climate is not None:
         return climate.at(latitude, longitude, **known)
     every = [
@@ -118,7 +116,7 @@ def _of_place(config: ColumnConfig) -> _Task:
     }
     given = {n: np.array([float(x)]) for n, x in known.items() if x is not None}
     latitude, longitude = np.array([config.lat]), np.array([config.lon])
-    sites = _sites(config, latitude, longitude, **given)
+    sites = _sites(_climate(config), latitude, longitude, **given)
     places = Places.of("place", lat=latitude, lon=longitude)
     return _Task(sites, places, None, (_at(config.lat, config.lon),), _notes(sites))
 
@@ -154,12 +152,12 @@ def _of_profiles(config: ColumnConfig) -> _Task:
         )
     climate = _climate(config)
     if climate is not None:
-        far = climate.distance(kept.latitude, kept.longitude) > 300.0
+        far = climate.distance(kept.latitude, kept.longitude) > WITHIN
         if far.any():
-            notes.append(f"{far.sum()} profiles left out: no climate within 300 km")
+            notes.append(f"{far.sum()} profiles left out: no climate in {WITHIN:g} km")
             kept = kept[~far]
     known = {"mean_annual_temperature": kept.temperature}
-    sites = _sites(config, kept.latitude, kept.longitude, **known)
+    sites = _sites(climate, kept.latitude, kept.longitude, **known)
     places = Places.of(
         "profile", profile=kept.name, lat=kept.latitude, lon=kept.longitude
     )
@@ -182,20 +180,19 @@ def _forcing_variables(task: _Task, choices: Any) -> dict[str, Any]:
     mean = np.asarray(sites.air_temperature).mean(axis=-1)
     total = np.asarray(sites.precipitation).sum(axis=-1)
     npp = jax.vmap(lambda site: production(site, choices))(sites)
+    off = f"an estimate is off by {NPP_ERROR:g} in the logarithm (standard deviation)"
     one = lambda values, unit, said: variable(dims, spread(values), unit, said)
     return {
         "air_temperature": one(mean, "degC", "mean annual temperature of the air"),
         "precipitation": one(total, "mm yr-1", "annual precipitation"),
-        "npp": one(npp, "g m-2 yr-1", "net primary production, as carbon"),
+        "npp": one(npp, "g m-2 yr-1", f"net primary production, as carbon; {off}"),
         "climate_distance": one(
             sites.climate_distance, "km", "distance to the cell of the climate"
         ),
     }
 
 
-def _print(
-    console: Console, config: ColumnConfig, task: _Task, found: Any, pooled: Any
-) -> None:
+def _print(console: Console, config: ColumnConfig, task: _Task, found: Any) -> None:
     table = table_of(
         "place, model", "0-30 cm\nkgC/m²", "0-1 m\nkgC/m²", "residence\ntime, yr"
     )
@@ -219,13 +216,12 @@ def _print(
     console.print(table)
     if (more := len(task.names) - _FEW) > 0:
         console.print(f"and {more} more places")
-    if pooled:
+    if task.profiles is not None:
         scores = table_of("model, all layers", "NSE", "NSE of ln", "RMSE\nkgC/m³")
-        for model, score in pooled.items():
-            of = lambda x: f"{float(x[0]):.3f}"
-            scores.add_row(
-                model, of(score.nse), of(score.log_nse), of(1e-3 * score.rmse)
-            )
+        for model in config.model:
+            one = found.sel(model=model)
+            row = one.pooled_nse, one.pooled_log_nse, 1e-3 * one.pooled_rmse
+            scores.add_row(model, *(f"{float(x):.3f}" for x in row))
         console.print(scores)
     for sentence in without_steady_state(found, task.places)[:_FEW]:
         console.print(sentence, style="yellow")
@@ -255,8 +251,9 @@ def _figure_profiles(task: _Task, found: Any, page: int) -> Any:
         found.depth_bounds.values[:, 0], found.depth_bounds.values[-1, 1]
     )
     idealised = "" if "idealised" not in task.sites.label else "\nidealised climate"
-    panels = {}
-    for index, name in enumerate(task.names):
+    panels, first = {}, page * plots.places.PANELS
+    shown = task.names[first : first + plots.places.PANELS]
+    for index, name in enumerate(shown, first):
         here = found.soil_organic_carbon.isel({dim: index})
         models = {m: here.sel(model=m).values for m in found.model.values}
         seen = {}
@@ -265,7 +262,7 @@ def _figure_profiles(task: _Task, found: Any, page: int) -> Any:
             of = lambda what, own=own: found[f"observed_{what}"].values[own]
             seen = {"measured": (of("top"), of("bottom"), of("carbon"))}
         panels[f"{name}{idealised}"] = models, seen
-    return plots.figure_profiles(bounds, panels, page=page)
+    return plots.figure_profiles(bounds, panels)
 
 
 def _figure_map(task: _Task, found: Any) -> Any:
@@ -280,12 +277,12 @@ def _figure_map(task: _Task, found: Any) -> Any:
 
 
 def _figure_observed(found: Any) -> Any:
-    models = {m: found.modelled_carbon.sel(model=m).values for m in found.model.values}
-    scores = {}
-    for model, values in models.items():
-        score = misfits(found.observed_carbon.values, values)
-        nse, of_logs = float(score.nse[0]), float(score.log_nse[0])
-        scores[str(model)] = f"NSE {nse:.2f}, of logarithms {of_logs:.2f}"
+    models, scores = {}, {}
+    for model in map(str, found.model.values):
+        one = found.sel(model=model)
+        models[model] = one.modelled_carbon.values
+        nse, of_logs = float(one.pooled_nse), float(one.pooled_log_nse)
+        scores[model] = f"NSE {nse:.2f}, of logarithms {of_logs:.2f}"
     return plots.figure_observed_modelled(
         found.observed_carbon.values, models, scores=scores
     )

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from jaxsoc.models.column import AbstractColumnModel, Surroundings
-from jaxsoc.physics.forcing import MONTHS
+from jaxsoc.physics.forcing import DAYS_PER_MONTH, MONTHS
 from jaxsoc.physics.units import DAYS_PER_YEAR
 from jaxsoc.solve.periodic import Course, LinearYear, linear_course, linear_orbit, shoot
 from jaxsoc.solve.pointwise import AbstractStocks
@@ -26,7 +26,7 @@ from .steady import CLOSURE, steady_pools
 # Where the mean year has no steady state, gC m⁻³.
 _FIRST_GUESS = 100.0
 
-MONTH = DAYS_PER_YEAR / MONTHS
+MONTH = DAYS_PER_MONTH
 """Length of a month, d."""
 
 
@@ -101,7 +101,7 @@ def periodic_state(model: AbstractColumnModel, params: Any) -> Periodic:
 
 @one_site("the periodic state of a soil column")
 def _periodic(model, params, *, steps=STEPS):
-    _refuse_months(model, params)
+    refuse_months(model, params)
     around, net, year = _months(model, params)
     linear = linear_orbit(net, year)
     guess = None
@@ -127,7 +127,7 @@ def step_year(model: AbstractColumnModel, params: Any, pools: Any) -> tuple[Any,
 
     **Raises:** as `periodic_state`, but for years that do not end as they began.
     """
-    _refuse_months(model, params)
+    refuse_months(model, params)
     around, net, year = _months(model, params)
     linear = {name: getattr(pools, name) for name in net.pools}
     found = _year(model, params, around, net, year, linear, pools, STEPS)
@@ -135,7 +135,8 @@ def step_year(model: AbstractColumnModel, params: Any, pools: Any) -> tuple[Any,
     return end, _mean(found)
 
 
-def _refuse_months(model, params):
+def refuse_months(model: AbstractColumnModel, params: Any) -> None:
+    """Refuses, by a `ValueError`, what has no `periodic_state`, before it is sought."""
     if model.forcing.temperature.shape[-1] != MONTHS:
         raise ValueError(
             f"a year of a soil column needs a forcing of {MONTHS} months, got "

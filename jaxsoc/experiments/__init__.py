@@ -2,6 +2,8 @@
 
 from .budget import budget as budget
 from .budget import budgets as budgets
+from .comparison import compared_with_profiles as compared_with_profiles
+from .comparison import models_at_sites as models_at_sites
 from .cost import estimate_cost as estimate_cost
 from .cost import memory_of_run as memory_of_run
 from .design import Design as Design

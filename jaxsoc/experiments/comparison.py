@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsoc.columns.seasons import refuse_months
 from jaxsoc.columns.summary import SiteResults
 from jaxsoc.models import (
     CLM5,
@@ -16,14 +17,14 @@ from jaxsoc.models import (
     CLM5Parameters,
     MIMICSParameters,
 )
-from jaxsoc.observe.profiles import Misfits, Profiles, misfits, predicted
+from jaxsoc.observe.profiles import Profiles, misfits, predicted
 from jaxsoc.physics.columns import CLM5_COLUMN, SoilColumn
 from jaxsoc.physics.forcing import Forcing
-from jaxsoc.physics.land_cover import BOREAL_BELOW
+from jaxsoc.physics.land_cover import is_boreal
 from jaxsoc.physics.options import check_option
 from jaxsoc.physics.site import Site
-from jaxsoc.physics.site_forcing import Choices, forcing_of
-from jaxsoc.physics.soil_water import KELVIN
+from jaxsoc.physics.site_forcing import Choices, forcing_of, texture_of
+from jaxsoc.physics.units import ZERO_CELSIUS
 from jaxsoc.tables import Variable, variable
 
 from .places import columns_at_sites
@@ -34,7 +35,7 @@ Maker = Callable[[Forcing, Any, Any], tuple[Any, Any]]
 
 
 def _clm5(forcing, land_cover, clay):
-    cold = jnp.mean(forcing.temperature[:, 0], axis=-1) < KELVIN + BOREAL_BELOW
+    cold = is_boreal(forcing.temperature[:, 0] - ZERO_CELSIUS)
     one = lambda sand, cover, cold: CLM5Parameters.customary(sand, cover, boreal=cold)
     customary = jax.vmap(one)(forcing.sand, land_cover, cold)
     # Every leaf leads by site, those that all share, too.
@@ -68,33 +69,30 @@ def models_at_sites(
 
     **Arguments:** `sites`: leaves lead by site; `names`: of `MODELS`; `choices`: how
     forcing is made, see `forcing_of`; `options`: of `columns_at_sites`.
-    **Raises:** `ValueError` for an unknown model, and as `forcing_of`.
+    **Raises:** `ValueError` for an unknown model, one without the periodic years that
+    are asked for, and as `forcing_of`.
     """
     for name in names:
         check_option("model", name, MODELS)
     progress(0, len(names), "forcing")
     forcing = forcing_of(sites, choices, column)
-    clay = jnp.asarray(forcing_texture(sites, choices)[1])
+    _, clay = texture_of(sites, choices)
+    made = {name: MODELS[name](forcing, sites.land_cover, clay) for name in names}
+    # Before any is solved, by the first site.
+    for one in made.values() if options.get("periodic") else ():
+        refuse_months(*jax.tree.map(lambda x: x[0] if jnp.ndim(x) else x, one))
     found = {}
-    for done, name in enumerate(names):
+    for done, (name, (model, params)) in enumerate(made.items()):
         progress(done, len(names), name)
-        model, params = MODELS[name](forcing, sites.land_cover, clay)
         found[name] = columns_at_sites(model, params, **options)
         jax.block_until_ready(found[name].summary)
     progress(len(names), len(names), "done")
     return found
 
 
-def forcing_texture(sites: Site, choices: Choices) -> tuple[Any, Any]:
-    """Sand and clay of each site, %, as chosen where they are not known."""
-    sand, clay = choices.texture or (np.nan, np.nan)
-    known = lambda x, chosen: jnp.where(jnp.isnan(x), chosen, x)
-    return known(sites.sand, sand), known(sites.clay, clay)
-
-
 def compared_with_profiles(
     profiles: Profiles, results: Mapping[str, SiteResults], *, method: str = "mean"
-) -> tuple[dict[str, Variable], dict[str, Misfits]]:
+) -> dict[str, Variable]:
     """What models say of measured layers, and how far off they are.
 
     Misfits by profile: NSE = 1 - Σ (m - o)² / Σ (o - ō)², of densities and of their
@@ -103,17 +101,17 @@ def compared_with_profiles(
     **Arguments:** `results`: of `columns_at_sites` by model, at the places of the
     profiles; `method`: see `observe.profiles.predicted`.
     **Returns:** variables over `observation` (the layers, profile by profile), `model`
-    and `profile`; misfits of all layers together, by model.
+    and `profile`; `misfit_...` by profile, `pooled_...` of all layers together.
     Source: Tao et al. (2024), doi:10.1111/gcb.17297, Eq. 1.
     """
     observed = profiles.density
-    said, pooled, by_profile = [], {}, []
-    for name, one in results.items():
+    said, pooled, by_profile = [], [], []
+    for one in results.values():
         soil = one.summary.soil_organic_carbon
         column = one.model.forcing.column
         layers = predicted(profiles, soil, column, method)
         said.append(layers)
-        pooled[name] = misfits(observed, layers)
+        pooled.append(misfits(observed, layers))
         by_profile.append(misfits(observed, layers, profiles.profile, len(profiles)))
     layer, of_profile = "observation", ("model", "profile")
     index = "place of the layer's profile, from 0"
@@ -138,8 +136,9 @@ def compared_with_profiles(
         "log_rmse": "root mean square error of natural logarithms",
     }
     for name, long_name in names.items():
-        values = np.stack([np.asarray(getattr(one, name), float) for one in by_profile])
-        tables[f"misfit_{name}"] = variable(
-            of_profile, values, units.get(name, "1"), long_name
-        )
-    return tables, pooled
+        of = lambda scores, n=name: np.stack([getattr(one, n) for one in scores])
+        unit = units.get(name, "1")
+        tables[f"misfit_{name}"] = variable(of_profile, of(by_profile), unit, long_name)
+        of_all = f"{long_name}, of all layers together"
+        tables[f"pooled_{name}"] = variable("model", of(pooled)[:, 0], unit, of_all)
+    return tables

@@ -42,10 +42,10 @@ def columns_at_sites(
     are more than 32 sites, and in half the time for few.
 
     **Arguments:** `model`: with a forcing of many sites, `COMPAS(forcings)`; other
-    arrays of it, such as clay, lead by site, too; `params`:
-    one set for all sites, or one whose every leaf leads by site, by default the
-    model's; `depths`: of stocks, m, besides the whole column; `periodic`: whether the
-    year that repeats itself is found, too; `options`: of `components`.
+    arrays of it, such as clay, lead by site, too; `params`: one set for all sites, or
+    one whose every leaf leads by site, by default the model's; `depths`: of stocks, m,
+    besides the whole column; `periodic`: whether the year that repeats itself is found,
+    too; `options`: of `components`.
     **Returns:** `SiteResults`, to be written by `io.columns_dataset`. Where there is no
     steady state, `found` is False, all of the summary NaN, and `margin` not.
     **Raises:** `RuntimeError` where JAX is set to 32 bits; `ValueError` for a forcing

@@ -10,36 +10,33 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from jaxsoc.physics.forcing import MONTHS
+from jaxsoc.physics.forcing import DAYS_PER_MONTH, MONTHS
 from jaxsoc.physics.site import CLIMATE, MONTH_NAMES
-from jaxsoc.physics.units import DAYS_PER_YEAR
+from jaxsoc.physics.units import DAYS_PER_YEAR, SECONDS_PER_DAY, ZERO_CELSIUS
 
 from .cells import LATITUDE, LONGITUDE, Cells, Climatology
+from .forcing import CELSIUS, KELVIN, PERCENT, factor_of
 from .reading import lacking, netcdf, numbers_of, read_numpy, read_table, reading
 
-_PER_DAY = DAYS_PER_YEAR / MONTHS
-_KELVIN = dict.fromkeys(("K", "kelvin", "Kelvin"), (1.0, -273.15))
-_CELSIUS = dict.fromkeys(
-    ("degC", "°C", "C", "celsius", "Celsius", "degrees_Celsius"), (1.0, 0.0)
-)
-_PERCENT = dict.fromkeys(("%", "percent"), (1.0, 0.0)) | {"1": (100.0, 0.0)}
+_AIR = dict.fromkeys(CELSIUS, (1.0, 0.0))
+_AIR |= dict.fromkeys(KELVIN, (1.0, -ZERO_CELSIUS))
 _RAIN = {
     **dict.fromkeys(("mm/month", "mm month-1", "kg m-2 month-1"), (1.0, 0.0)),
-    **dict.fromkeys(("mm/day", "mm/d", "mm day-1", "mm d-1"), (_PER_DAY, 0.0)),
-    **dict.fromkeys(("kg m-2 s-1", "mm s-1"), (86400 * _PER_DAY, 0.0)),
+    **dict.fromkeys(("mm/day", "mm/d", "mm day-1", "mm d-1"), (DAYS_PER_MONTH, 0.0)),
+    **dict.fromkeys(("kg m-2 s-1", "mm s-1"), (SECONDS_PER_DAY * DAYS_PER_MONTH, 0.0)),
 }
 _CARBON = {
     **dict.fromkeys(("gC m-2 yr-1", "gC/m^2/yr", "g m-2 yr-1"), (1.0, 0.0)),
     **dict.fromkeys(("kgC m-2 yr-1", "kgC/m^2/yr"), (1e3, 0.0)),
-    "kg m-2 s-1": (1e3 * 86400 * DAYS_PER_YEAR, 0.0),
+    "kg m-2 s-1": (1e3 * SECONDS_PER_DAY * DAYS_PER_YEAR, 0.0),
 }
 # Name in `Site` -> other names, and units with factor and offset to that of `Site`,
 # which comes first and is meant where a table says none.
 _KNOWN: Mapping[str, tuple[tuple[str, ...], Mapping[Any, Any]]] = {
-    "air_temperature": (("tas", "t2m", "tair"), _CELSIUS | _KELVIN),
+    "air_temperature": (("tas", "t2m", "tair"), _AIR),
     "precipitation": (("pr", "prec", "precipitation_flux"), _RAIN),
-    "sand": ((), _PERCENT),
-    "clay": ((), _PERCENT),
+    "sand": ((), PERCENT),
+    "clay": ((), PERCENT),
     "land_cover": (("igbp", "igbp_class"), {"1": (1.0, 0.0)}),
     "npp": ((), _CARBON),
 }
@@ -142,16 +139,8 @@ def _find(dataset, ours, others):
 
 
 def _converted(variable, name, units):
-    bare = "1" if "1" in units and name != "sand" and name != "clay" else None
-    unit = variable.attrs.get("units", bare)
-    spaceless = {u.replace(" ", ""): how for u, how in units.items()}
-    how = spaceless.get(str(unit).replace(" ", ""))
-    if how is None:
-        said = "no units" if unit is None else f"unknown units {unit!r}"
-        raise ValueError(
-            f"{name} has {said}, expected one of {', '.join(map(repr, units))}"
-        )
-    return how[0] * variable.astype(float) + how[1]
+    factor, offset = factor_of(name, variable, units)
+    return factor * variable.astype(float) + offset
 
 
 def _by_cell(variable, name, dims, monthly):

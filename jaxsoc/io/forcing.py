@@ -3,14 +3,20 @@
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from jaxsoc.physics.columns import CLM5_COLUMN, SoilColumn
-from jaxsoc.physics.forcing import LITTER, MONTHS, Forcing, forcing_of_sites
-from jaxsoc.physics.units import DAYS_PER_YEAR
+from jaxsoc.physics.forcing import (
+    DAYS_PER_MONTH,
+    LITTER,
+    MONTHS,
+    Forcing,
+    forcing_of_sites,
+)
+from jaxsoc.physics.units import SECONDS_PER_DAY, ZERO_CELSIUS
 from jaxsoc.tables import variable
 
 from . import cesm
@@ -18,25 +24,22 @@ from .columns import depth_coordinates
 from .places import Places, by_standard_names, places_of
 from .reading import are_numbers, lacking, netcdf, reading
 
-_SECONDS_PER_DAY = 86400.0
-
 # unit -> (factor, offset) to the unit used inside, which comes first.
 _Units = Mapping[str, tuple[float, float]]
 _SAME = (1.0, 0.0)
-_CELSIUS = "degC", "°C", "C", "celsius", "Celsius", "degree_Celsius", "degrees_Celsius"
+CELSIUS = "degC", "°C", "C", "celsius", "Celsius", "degree_Celsius", "degrees_Celsius"
 _NUMBER: _Units = dict.fromkeys(("1", "", "unitless", "proportion"), _SAME)
 _SHARE: _Units = {**_NUMBER, **dict.fromkeys(("%", "percent"), (0.01, 0.0))}
-_SAND: _Units = dict.fromkeys(("%", "percent"), _SAME) | {"1": (100.0, 0.0)}
+PERCENT: _Units = dict.fromkeys(("%", "percent"), _SAME) | {"1": (100.0, 0.0)}
 _DEPTH: _Units = dict.fromkeys(("m", "meter", "metre"), _SAME) | {"cm": (0.01, 0.0)}
-_TEMPERATURE: dict[str, tuple[float, float]] = dict.fromkeys(
-    ("K", "kelvin", "Kelvin"), _SAME
-)
-_TEMPERATURE |= dict.fromkeys(_CELSIUS, (1.0, 273.15))
+KELVIN = "K", "kelvin", "Kelvin"
+_TEMPERATURE: dict[str, tuple[float, float]] = dict.fromkeys(KELVIN, _SAME)
+_TEMPERATURE |= dict.fromkeys(CELSIUS, (1.0, ZERO_CELSIUS))
 _TIMES = {
     **dict.fromkeys(("month", "months", "mon"), 1.0),
     **dict.fromkeys(("yr", "year", "a"), 1.0 / MONTHS),
-    **dict.fromkeys(("d", "day"), DAYS_PER_YEAR / MONTHS),
-    "s": _SECONDS_PER_DAY * DAYS_PER_YEAR / MONTHS,
+    **dict.fromkeys(("d", "day"), DAYS_PER_MONTH),
+    "s": SECONDS_PER_DAY * DAYS_PER_MONTH,
 }
 
 
@@ -77,7 +80,7 @@ VARIABLES: Mapping[str, _Variable] = {
         (_POOL, *_BY_LAYER), _fluxes("m-3"), "litter input by layer"
     ),
     "litter_profile": _Variable((_POOL, "layer"), _SHARE, _PROFILE),
-    "sand": _Variable(("layer",), _SAND, "sand"),
+    "sand": _Variable(("layer",), PERCENT, "sand"),
 }
 """Variables that a forcing is read from, with their dimensions and known units."""
 
@@ -266,7 +269,7 @@ def _check_depth(dataset, column):
         return
     if "units" not in depth.attrs:
         return
-    nodes = _factor(depth.name, depth, _DEPTH)[0] * depth.values
+    nodes = factor_of(depth.name, depth, _DEPTH)[0] * depth.values
     if not np.allclose(nodes, column.nodes, rtol=1e-2):
         raise ValueError(
             f"{depth.name} has layers at {nodes[:3]} ... m, expected their middles, "
@@ -286,7 +289,7 @@ def _column(dataset):
     ends = np.asarray(bounds, float)
     # By the conventions of netCDF, bounds are in the units of what they bound.
     said = bounds if "units" in bounds.attrs or depth is None else depth
-    factor, _ = _factor(name, said, _DEPTH)
+    factor, _ = factor_of(name, said, _DEPTH)
     if ends[0, 0] != 0 or not np.array_equal(ends[1:, 0], ends[:-1, 1]):
         raise ValueError(
             f"{name} must begin at 0, each layer where the one above it ends"
@@ -294,7 +297,7 @@ def _column(dataset):
     below = None
     if "level_below" in dataset:
         given = dataset["level_below"]
-        below = float(_factor("level_below", given, _DEPTH)[0] * given)
+        below = float(factor_of("level_below", given, _DEPTH)[0] * given)
     return SoilColumn(tuple(factor * ends[:, 1]), below=below)
 
 
@@ -303,7 +306,7 @@ def _read(dataset, name, column, around):
     variable, known = dataset[name], VARIABLES[name]
     if not are_numbers(variable):
         raise ValueError(f"{name} must be numbers, got {variable.dtype}")
-    factor, offset = _factor(name, variable, known.units)
+    factor, offset = factor_of(name, variable, known.units)
     axes = (*around, *known.dims)
     strange = [str(dim) for dim in variable.dims if dim not in axes]
     if strange:
@@ -321,7 +324,12 @@ def _read(dataset, name, column, around):
     return values.reshape(-1, *values.shape[len(around) :]) if around else values
 
 
-def _factor(name, variable, known):
+def factor_of(name: str, variable: Any, known: _Units) -> tuple[float, float]:
+    """Factor and offset from the units of a variable to the first of those known.
+
+    **Raises:** `ValueError` for units that are not known, or missing where there are
+    any.
+    """
     unit = variable.attrs.get("units", "1" if next(iter(known)) == "1" else None)
     spaceless = {u.replace(" ", ""): factor for u, factor in known.items()}
     found = spaceless.get(str(unit).replace(" ", ""))

@@ -9,14 +9,13 @@ from jaxtyping import Array, Float
 from jaxsoc.physics.environment import depth_scalar, water_scalar
 from jaxsoc.physics.kinetics import MichaelisMentenConstants, michaelis_menten
 from jaxsoc.physics.parameters import PERCENT
-from jaxsoc.physics.units import DAYS_PER_YEAR, HOURS_PER_DAY
+from jaxsoc.physics.units import DAYS_PER_YEAR, HOURS_PER_DAY, ZERO_CELSIUS
 from jaxsoc.solve.layered import LayeredSystem, solve_layered
 
 from .column import AbstractMicrobialModel, Surroundings, Transfers, annual_litter
 from .mimics_parameters import MIMICSParameters
 from .numbers import Scalar
 
-CELSIUS_ZERO = 273.15
 # gC m⁻³ in one mgC cm⁻³, in which the published Km is.
 DENSITY = 1000.0
 _FOODS, _MICROBES = ("litm", "lits", "soma"), ("micr", "mick")
@@ -120,7 +119,7 @@ class MIMICS(AbstractMicrobialModel):
         τ_j = t_j exp(s_j fMET) √(litter / L),  d = k exp(-l clay), T in °C
         """
         forcing, p, clay = self.forcing, params, self.clay / 100
-        T = forcing.temperature - CELSIUS_ZERO
+        T = forcing.temperature - ZERO_CELSIUS
         W, O = water_scalar(forcing.water, p.water_scaling), forcing.oxygen
         mean = lambda x: jnp.mean(x, axis=-1)
         depth = depth_scalar(forcing.column.nodes, p.efolding)

@@ -12,11 +12,11 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from .columns import SoilColumn
-from .forcing import MONTHS, NO_PERMAFROST
+from .forcing import DAYS_PER_MONTH, MONTHS, NO_PERMAFROST
 from .shapes import Number
 from .soil_water import Texture, clapp_hornberger_water
+from .units import DAYS_PER_YEAR
 
-DAYS_PER_MONTH = 365.0 / MONTHS
 LEVELS = (0.035, 0.175)
 """Mid-depths of the levels of ERA5-Land that soils are known at, m."""
 SNOW_MOST = 1000.0
@@ -220,7 +220,7 @@ def potential_evaporation(
     **Arguments:** `air`: T, °C; `latitude`: degrees north.
     Source: Hamon (1961), doi:10.1061/JYCEAJ.0000599.
     """
-    tilt = np.radians(-23.44 * np.cos(2 * np.pi * (_DAYS + 10) / 365))
+    tilt = np.radians(-23.44 * np.cos(2 * np.pi * (_DAYS + 10) / DAYS_PER_YEAR))
     half = jnp.clip(-jnp.tan(jnp.radians(latitude)) * np.tan(tilt), -1.0, 1.0)
     hours = 24 / np.pi * jnp.arccos(half)
     pressure = 0.6108 * jnp.exp(17.27 * air / (air + 237.3))

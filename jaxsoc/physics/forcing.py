@@ -19,8 +19,10 @@ from .parameters import (
     declarations,
     numbers,
 )
+from .units import DAYS_PER_YEAR, ZERO_CELSIUS
 
 MONTHS = 12
+DAYS_PER_MONTH = DAYS_PER_YEAR / MONTHS
 # The deepest node of CLM5, m: deeper than any soil that holds permafrost.
 NO_PERMAFROST = 42.0
 LITTER = ("cwd", "metabolic litter", "cellulose litter", "lignin litter")
@@ -171,7 +173,7 @@ def idealised(
     damped = np.exp(-column.nodes / 2.0)[:, None] * wave
     water = 0.55 + 0.25 * np.cos(2 * np.pi * (month - 1) / MONTHS)
     return Forcing(
-        273.15 + warmth + amplitude * damped,
+        ZERO_CELSIUS + warmth + amplitude * damped,
         np.broadcast_to(water, damped.shape),
         litter,
         oxygen=0.95,

@@ -73,10 +73,15 @@ def of_class(what: str, land_cover: Any) -> Float[Array, "..."]:
     return jnp.asarray(column)[jnp.asarray(land_cover)]
 
 
+def is_boreal(surface: Float[Any, "*site month"]) -> Any:
+    """Whether plants are boreal, by the mean of the uppermost soil, °C by month."""
+    return jnp.mean(surface, axis=-1) < BOREAL_BELOW
+
+
 def root_beta(land_cover: Any, boreal: Any = False) -> Float[Array, "..."]:
     """Shape β of the roots' distribution, per cm, by class.
 
-    **Arguments:** `boreal`: whether plants are, see `BOREAL_BELOW`.
+    **Arguments:** `boreal`: whether plants are, see `is_boreal`.
     """
     warm, cold = (of_class(name, land_cover) for name in ("root_beta", "boreal_beta"))
     return jnp.where(boreal, cold, warm)

@@ -14,11 +14,11 @@ from .allocation import allocation
 from .climate import Bucket, Insulation
 from .columns import CLM5_COLUMN, SoilColumn
 from .forcing import _KINDS, LITTER, MONTHS, NO_PERMAFROST, Forcing
-from .land_cover import BOREAL_BELOW, litter_types, root_beta
+from .land_cover import is_boreal, litter_types, root_beta
 from .options import check_option
 from .parameters import SHARE, numbers
 from .site import Site
-from .soil_water import KELVIN
+from .units import ZERO_CELSIUS
 
 Surface = Literal["snow", "frost", "none"]
 Permafrost = Literal["air", "soil"]
@@ -97,7 +97,7 @@ def forcing_of(
     **Raises:** `ValueError` for a site whose texture is not known, unless `choices`
     has one, and as `Forcing`.
     """
-    _check_texture(site, choices)
+    _checktexture_of(site, choices)
     if not jnp.ndim(site.latitude):
         return Forcing(**_fields(site, own, choices, column), column=column)
     sites = len(site.latitude)
@@ -128,10 +128,10 @@ def _fields(site, own, choices, column):
     fallen = climate.snow(air, site.precipitation, choices.insulation.melt)
     if "temperature" in own:
         shape = (column.layers, MONTHS)
-        temperature = jnp.broadcast_to(own["temperature"], shape) - KELVIN
+        temperature = jnp.broadcast_to(own["temperature"], shape) - ZERO_CELSIUS
     else:
         temperature = soil_temperature(site, air, fallen.water, choices, column)
-    found = {"temperature": temperature + KELVIN}
+    found = {"temperature": temperature + ZERO_CELSIUS}
     if "water" not in own:
         found["water"] = water(site, air, fallen.liquid, temperature, choices, column)
     depth = active_layer(air, temperature, choices, column)
@@ -146,11 +146,11 @@ def _fields(site, own, choices, column):
     if "bedrock" not in own:
         found["bedrock"] = climate.bedrock_layer(site.depth_to_bedrock, column)
     if "profile" not in own and choices.profile == "land_cover":
-        beta = root_beta(site.land_cover, jnp.mean(temperature[0]) < BOREAL_BELOW)
+        beta = root_beta(site.land_cover, is_boreal(temperature[0]))
         shares = allocation(beta, jnp.mean(own.get("active_layer", depth)) <= 0, column)
         found["profile"] = jnp.broadcast_to(shares, (len(LITTER), column.layers))
     if "sand" not in own:
-        found["sand"] = jnp.broadcast_to(_texture(site, choices)[0], column.layers)
+        found["sand"] = jnp.broadcast_to(texture_of(site, choices)[0], column.layers)
     return found | own
 
 
@@ -196,7 +196,7 @@ def water(
     **Arguments:** `air`: °C; `liquid`: rain and melt, mm per month; `temperature`: of
     the soil, °C.
     """
-    soil = soil_water.texture(*_texture(site, choices))
+    soil = soil_water.texture(*texture_of(site, choices))
     evaporation = climate.potential_evaporation(air, site.latitude)
     theta = climate.bucket_water(liquid, evaporation, soil, choices.bucket)
     fade = partial(climate.damped_anomaly, damping=choices.water_damping)
@@ -271,12 +271,13 @@ def _measured(levels, profile, made):
     return jnp.where(known, profile(jnp.where(known, levels, 0.3)), made)
 
 
-def _texture(site, choices):
-    other = (jnp.nan, jnp.nan) if choices.texture is None else choices.texture
-    return _known(site.sand, other[0]), _known(site.clay, other[1])
+def texture_of(site: Site, choices: Choices) -> tuple[Any, Any]:
+    """Sand and clay, %, of one or many sites: as chosen where they are not known."""
+    sand, clay = choices.texture or (jnp.nan, jnp.nan)
+    return _known(site.sand, sand), _known(site.clay, clay)
 
 
-def _check_texture(site, choices):
+def _checktexture_of(site, choices):
     sand, clay = (numbers("texture", x) for x in (site.sand, site.clay))
     if sand is None or clay is None or choices.texture is not None:
         return

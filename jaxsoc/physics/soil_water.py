@@ -7,9 +7,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .shapes import Number
+from .units import ZERO_CELSIUS
 
-KELVIN = 273.15
-"""The freezing point, K."""
 # Specific weight of water, MPa per m; its heat of fusion, MPa.
 _MPA_PER_M = 9.80665e-3
 _FUSION = 333.7
@@ -102,7 +101,7 @@ def frozen_potential(
     **Arguments:** `temperature`: °C.
     Source: as supercooled water in CLM5, after Niu & Yang (2006), doi:10.1175/JHM538.1.
     """
-    liquid = _FUSION * temperature / (KELVIN + temperature)
+    liquid = _FUSION * temperature / (ZERO_CELSIUS + temperature)
     return jnp.where(temperature < 0, jnp.minimum(potential, liquid), potential)
 
 
