@@ -70,6 +70,7 @@ def test_snow_that_all_is_kept_of_melts_away_or_fills_the_store(net):
     assert (found.min() == 0) == (net < 0)
 
 
+@pytest.mark.slow
 def test_snow_gives_back_what_fell():
     fallen = climate.snow(YEAR - 8, RAIN)
     assert fallen.water.max() > 50
@@ -240,6 +241,7 @@ def test_boreal_plants_never_root_deeper():
     assert root_beta(7, True) == 0.914
 
 
+@pytest.mark.slow
 def test_gradients_of_a_climate_are_those_of_small_changes(rng):
     @jax.jit
     def summed(T):
@@ -282,6 +284,7 @@ def test_the_potentials_of_the_reference():
     assert np.isclose(frozen, -1.226, atol=5e-4)
 
 
+@pytest.mark.slow
 def test_the_curves_of_era5_return_its_wilting_points_and_field_capacities():
     wilting = (0.059, 0.151, 0.133, 0.279, 0.335, 0.267)
     field = (0.244, 0.347, 0.383, 0.448, 0.541, 0.663)

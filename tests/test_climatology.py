@@ -145,8 +145,12 @@ def test_a_table_of_sites_is_read(tmp_path):
             rows().iloc[[*range(12), 4]],
         ),
         (
-            r"own.csv: latitude must lie in \[-90, 90\], got 95 in row 1",
+            r"own.csv: latitude must lie in \[-90, 90\] degrees north, got 95 in row 1",
             rows(latitude=95.0),
+        ),
+        (
+            r"own.csv: air_temp.* \[-90, 60\] °C, got 2.* in row 1; kelvin",
+            rows().rename(columns={"tas (K)": "tas (degC)"}),
         ),
         (
             "own.csv: air_temperature is empty in row 5",

@@ -39,6 +39,7 @@ def profiles(tmp_path):
     return write
 
 
+@pytest.mark.slow
 def test_a_place_has_a_column_whose_climate_is_called_idealised(quick):
     code, printed, errors, file = quick("--lat", 64.8, "--lon=-147.7")
     assert code == 0, errors
@@ -57,6 +58,7 @@ def test_profiles_have_a_misfit_each_and_the_others_a_reason(quick, profiles):
     assert "1 of 2 profiles left out: fewer than 3 layers" in printed
     with xr.open_dataset(file) as found:
         assert list(found.profile.values) == ["north"]
+        assert "idealised" in found.attrs["climate"]
         assert found.misfit_layers.values == 3
         observed = found.observed_carbon.values
         np.testing.assert_allclose(observed[:3], [52e3, 26e3, 13e3])
@@ -111,3 +113,13 @@ def test_rows_that_are_wrong_are_named_or_skipped(quick, profiles, row, said):
     assert code == 2 and said in errors and "mine.csv" in errors
     code, printed, _, _ = quick("--profiles", path, "--dry-run", "--skip-bad")
     assert code == 0 and "at 1 place" in printed
+
+
+def test_profiles_without_a_position_are_not_placed(quick, profiles):
+    lone = [",".join((name, "", "", *rest)) for name, _, _, *rest in
+            (row.split(",") for row in ROWS[:3])]  # fmt: skip
+    more = [row.replace("north", "other") for row in lone]
+    code, printed, _, _ = quick("--profiles", profiles([*ROWS, *more]), "--dry-run")
+    assert code == 0 and "1 profiles left out: no latitude and longitude" in printed
+    code, _, errors, _ = quick("--profiles", profiles(lone), "--dry-run")
+    assert code == 2 and "mine.csv" in errors and "no latitude and longitude" in errors

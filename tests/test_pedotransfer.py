@@ -91,6 +91,7 @@ def test_layers_that_cannot_be_fitted_are_refused(content, measured, words):
         fit_bulk_density(content, measured)
 
 
+@pytest.mark.slow
 def test_pedotransfer_on_measured_layers_of_three_sets(data):
     sets = ("sodah", "powell_radiocarbon", "isric_afsp")
     found = [load_profiles(data / one / "layers.csv.gz").profiles for one in sets]

@@ -50,13 +50,6 @@ SITES = (
 )
 
 
-@pytest.fixture
-def eager():
-    """Every set of choices is a program of its own, which few tests need."""
-    with jax.disable_jit():
-        yield
-
-
 def test_many_sites_are_as_one_by_one():
     choices = Choices(npp="mean", active_layer="soil_temperature")
     found = forcing_of(jax.tree.map(lambda *x: jnp.stack(x), *SITES), choices)
@@ -68,7 +61,7 @@ def test_many_sites_are_as_one_by_one():
 
 
 @pytest.mark.slow
-def test_a_level_that_was_not_measured_is_made_from_the_climate(eager):
+def test_a_level_that_was_not_measured_is_made_from_the_climate():
     without, part = soil(), forcing_of(of_levels(water=WATER))
     assert np.allclose(without.temperature, part.temperature, atol=1e-12)
     assert not np.allclose(without.water, part.water, atol=0.1)
@@ -87,7 +80,7 @@ def test_it_drives_a_column():
     assert np.all(model.organic_carbon(found) > 0)
 
 
-def test_soil_is_that_of_the_air_where_nothing_covers_it(eager):
+def test_soil_is_that_of_the_air_where_nothing_covers_it():
     bare = soil(Choices(surface="none")).temperature
     wave = climate.damped_wave(YEAR, CLM5_COLUMN.nodes) + 273.15
     assert np.allclose(bare, wave, atol=1e-12)
@@ -98,7 +91,7 @@ def test_soil_is_that_of_the_air_where_nothing_covers_it(eager):
     assert np.allclose(none.mean(axis=1), bare.mean(axis=1) + 1.055, atol=1e-6)
 
 
-def test_the_mean_of_the_site_shifts_the_air(eager):
+def test_the_mean_of_the_site_shifts_the_air():
     colder = soil(mean_annual_temperature=-1.0, air=YEAR + 20)
     direct = soil(air=YEAR - 6)
     off = direct.temperature - colder.temperature
@@ -108,7 +101,8 @@ def test_the_mean_of_the_site_shifts_the_air(eager):
     assert np.allclose(kept.temperature, soil().temperature, atol=1e-12)
 
 
-def test_permafrost_and_its_depth_are_two_choices(eager):
+@pytest.mark.slow
+def test_permafrost_and_its_depth_are_two_choices():
     cold = site(air=YEAR - 12)
     thaw = float(climate.thawing_depth(YEAR - 12))
     depth = lambda **said: float(forcing_of(cold, Choices(**said)).active_layer[0])
@@ -122,13 +116,14 @@ def test_permafrost_and_its_depth_are_two_choices(eager):
     assert float(soil().active_layer[0]) == NO_PERMAFROST
 
 
-def test_all_litter_lies_on_top_of_soil_that_never_thaws(eager):
+def test_all_litter_lies_on_top_of_soil_that_never_thaws():
     frozen = soil(air=YEAR - 40)
     assert frozen.frozen
     assert np.all(frozen.profile[:, 0] == 1)
 
 
-def test_roots_and_wood_follow_the_land_cover(eager):
+@pytest.mark.slow
+def test_roots_and_wood_follow_the_land_cover():
     forest, tundra = soil(land_cover=1), soil(land_cover=18)
     assert np.allclose(forest.profile[2], root_profile(0.976, CLM5_COLUMN))
     assert np.allclose(tundra.profile[2], root_profile(0.914, CLM5_COLUMN))
@@ -136,7 +131,8 @@ def test_roots_and_wood_follow_the_land_cover(eager):
     assert soil(Choices(profile="parameter")).profile is None
 
 
-def test_litter_of_a_year_is_the_production_by_whatever_months(eager):
+@pytest.mark.slow
+def test_litter_of_a_year_is_the_production_by_whatever_months():
     peak = tuple(float(x) for x in np.eye(12)[9])
     found = soil(Choices(litter_months=peak), npp=321.0)
     assert np.isclose(found.litter.sum(), 321.0)
@@ -146,7 +142,7 @@ def test_litter_of_a_year_is_the_production_by_whatever_months(eager):
     assert np.isclose(cut.litter.sum(), 160.5)
 
 
-def test_production_is_as_chosen_and_the_sites_own_first(eager):
+def test_production_is_as_chosen_and_the_sites_own_first():
     one = site(npp_casa=200.0, npp_cesm=800.0)
     by = lambda one, npp: float(production(one, Choices(npp=npp)))
     miami = by(one, "miami")
@@ -158,7 +154,7 @@ def test_production_is_as_chosen_and_the_sites_own_first(eager):
     assert by(site(npp=50.0, npp_casa=200.0), "casa") == 50.0
 
 
-def test_measured_soil_comes_before_the_climate(eager):
+def test_measured_soil_comes_before_the_climate():
     found = soil(soil_temperature=LEVELS, soil_water=WATER, soil_class=2)
     made = climate.from_levels(LEVELS, CLM5_COLUMN.nodes, climate.damped_wave)
     assert np.allclose(found.temperature, made + 273.15, atol=1e-12)
@@ -168,7 +164,8 @@ def test_measured_soil_comes_before_the_climate(eager):
     assert np.allclose(other.water[:2, warm], 0.5235, atol=5e-5)
 
 
-def test_what_the_user_has_takes_its_place(eager):
+@pytest.mark.slow
+def test_what_the_user_has_takes_its_place():
     warm = np.full((20, 12), 290.0)
     litter = (1.0, 2.0, 3.0, 4.0)
     own = {"temperature": warm, "water": 0.3, "active_layer": 1.0, "bedrock": 7.0}
@@ -251,7 +248,7 @@ def test_a_site_that_cannot_be_is_refused(sentence, known):
     assert "\n" not in str(caught.value)
 
 
-def test_of_many_sites_the_one_is_named(eager):
+def test_of_many_sites_the_one_is_named():
     gap = np.stack([RAIN, np.where(MONTH == 4, np.nan, RAIN)])
     with pytest.raises(ValueError, match="precipitation of site 2 has no .* April"):
         Site(np.stack([YEAR, YEAR]), gap, **KNOWN)
@@ -278,7 +275,7 @@ def test_choices_are_checked_and_can_be_written():
     assert written["npp"] == "mean" and len(written["insulation"]) == 6
 
 
-def test_an_idealised_site_is_colder_and_more_seasonal_poleward(eager):
+def test_an_idealised_site_is_colder_and_more_seasonal_poleward():
     lows = [idealised_site(lat) for lat in (0.0, 30.0, 60.0)]
     means = [float(s.air_temperature.mean()) for s in lows]
     ranges = [float(np.ptp(s.air_temperature)) for s in lows]

@@ -145,6 +145,10 @@ def _of_profiles(config: ColumnConfig) -> _Task:
         if count
     ]
     kept = screened.kept
+    lost = np.isnan(kept.latitude) | np.isnan(kept.longitude)
+    if lost.any():
+        notes.append(f"{lost.sum()} profiles left out: no latitude and longitude")
+        kept = kept[~lost]
     if not len(kept):
         raise ValueError(
             f"no profile of {config.profiles.name} can be compared: "

@@ -73,12 +73,12 @@ def carry_out(
         figures = dict(job.figures) if config.figures else {}
         check_out(config.target, figures)
         about = {"configuration": config.model_dump(mode="json")}
+        if job.before:
+            console.print(job.before, highlight=False)
         if dry_run:
             console.print(f"{job.foreseen()}; nothing was run")
             return print_warnings(console, noticed)
         writable_folder(config.target.parent)
-        if job.before:
-            console.print(job.before, highlight=False)
         outcome = with_bar(console, job.work)
     about |= outcome.about
     results: Any = outcome.found

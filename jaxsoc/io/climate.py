@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from jaxsoc.physics.forcing import DAYS_PER_MONTH, MONTHS
-from jaxsoc.physics.site import CLIMATE, MONTH_NAMES
+from jaxsoc.physics.site import CLIMATE, LIMITS, MONTH_NAMES
 from jaxsoc.physics.units import DAYS_PER_YEAR, SECONDS_PER_DAY, ZERO_CELSIUS
 
 from .cells import LATITUDE, LONGITUDE, Cells, Climatology
@@ -214,13 +214,15 @@ def _table(path):
 
 def _from_rows(path, rows):
     """Cells of a table, each with all months; what is not monthly, of its first row."""
-    for name, bounds in (("latitude", LATITUDE), ("longitude", LONGITUDE)):
+    for name in rows.columns.drop("month"):
+        bounds, unit, *hint = LIMITS[name]
         off = ~bounds.contains(rows[name].to_numpy())
+        off &= rows[name].notna() | (name in _PLACE)
         if off.any():
             row = int(np.argmax(off))
             raise ValueError(
-                f"{path.name}: {name} must lie in {bounds}, got {rows[name][row]:g} in "
-                f"row {row + 1}"
+                f"{path.name}: {name} must lie in {bounds} {unit}, got "
+                f"{rows[name][row]:g} in row {row + 1}{''.join(hint)}"
             )
     sites = rows.groupby(["latitude", "longitude"], sort=False)
     values: dict[str, list[Any]] = {n: [] for n in rows if n not in (*_PLACE, "month")}

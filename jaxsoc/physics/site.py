@@ -45,6 +45,8 @@ _NUMBERS: Mapping[str, tuple] = {
     "npp_hidden": (SHARE, "1"),
 }
 _WHOLE = ("land_cover", "soil_class")
+LIMITS = {**_MONTHLY, **_NUMBERS}
+"""Where each thing known of a place may lie, its unit, and perhaps a hint."""
 
 
 class Site(eqx.Module):
