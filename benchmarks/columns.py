@@ -1,4 +1,4 @@
-"""How fast soil columns come to rest, beside dense LAPACK and stepping year by year.
+"""How fast soil columns come to rest and change, beside LAPACK, stepping and SciPy.
 
 Sites differ in warmth, thaw and bedrock; their parameters are drawn from the bounded
 priors. Every side goes from the 21 (23) numbers and the forcing to the profile of soil
@@ -27,6 +27,7 @@ from jaxsoc.physics.parameters import declarations, from_unit, from_vector, to_v
 from jaxsoc.solve import Sites, map_sites, use_all_cores
 
 from .column_rivals import batched_lapack, numpy_lapack
+from .column_runs import runs
 from .timing import medians, surroundings
 
 SEED = 20241
@@ -36,6 +37,8 @@ PERIODIC_SITES, QUICK_PERIODIC_SITES = 32, 8
 YEARS, QUICK_YEARS, CENTURY = 5000, 1500, 100
 """Years stepped at most. A bare column is far from rest even then, so that the speedup
 is what stepping would have cost at least."""
+RUN_SITES, QUICK_RUN_SITES = 1024, 256
+RUN_YEARS, QUICK_RUN_YEARS = 100, 10
 BARE = 1.0
 """Carbon of every pool in a bare column, gC m⁻³."""
 DRIFT = 1e-6
@@ -246,6 +249,10 @@ def run(quick: bool, say: Callable = print) -> dict[str, Any]:
         (QUICK_PERIODIC_SITES, QUICK_YEARS) if quick else (PERIODIC_SITES, YEARS)
     )
     found |= periodic(sites, years, repeats, say)
+    sites, years = (
+        (QUICK_RUN_SITES, QUICK_RUN_YEARS) if quick else (RUN_SITES, RUN_YEARS)
+    )
+    found |= runs(case(CLM5, sites), repeats, years, compiled, say)
     return (
         found
         | {"quick": quick, "repeats": repeats, "seed": SEED}
@@ -257,9 +264,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the benchmark and prints it."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.columns",
-        description="Times steady states of soil columns beside dense LAPACK.",
+        description="Times steady states and runs of soil columns beside SciPy.",
     )
-    parser.add_argument("--quick", action="store_true", help="fewer sites, < 50 s")
+    parser.add_argument("--quick", action="store_true", help="fewer sites, < 90 s")
     parser.add_argument("--json", action="store_true", help="end with a line of JSON")
     asked = parser.parse_args(arguments)
     use_all_cores()

@@ -79,8 +79,9 @@ FILES = {
         integrate train""",
     "models": """numbers two_pool column clm5_parameters compas_parameters
         mimics_parameters clm5 compas mimics""",
-    "columns": """checks network matrices components budgets ages steady microbial_year
-        feasibility seasons summary radiocarbon stepping transient""",
+    "columns": """checks network matrices components budgets radiocarbon ages steady
+        microbial_year feasibility seasons summary stepping transient spin_up
+        yearly""",
     "upscale": """spectral fields distributions hyper quantities moments taylor closures
         macroscale moment_models learned representative training many predict
         catalogue supplied""",
@@ -88,13 +89,14 @@ FILES = {
     "infer": "problem result curvature least_squares scores fits pedotransfer",
     "experiments": """objectives scenarios design samples problems held_out steady
         series soils run statistics cost budget sensitivity hyper training sweep
-        ensemble forecasts effective places comparison""",
+        ensemble forecasts effective places runs comparison""",
     "io": """atomic labels reading atmosphere store fields cesm places columns forcing
-        closures respiration cells climate profile_columns profiles""",
-    "plots": "style figures fits budget sensitivity closures columns places",
+        closures respiration cells climate profile_columns profiles
+        runs""",
+    "plots": "style figures fits budget sensitivity closures columns places runs",
     "cli": """interrupt cache doctor options config closure_config fit_config
-        column_config report upscale fit budget column closure_table closure commands
-        main""",
+        column_config report upscale fit budget column_runs column closure_table
+        closure commands main""",
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

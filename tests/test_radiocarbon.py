@@ -11,7 +11,15 @@ from column_cases import dense_form
 from slow_cases import slow_but
 
 from jaxsoc import steady_state
-from jaxsoc.columns import Content, delta, steady_radiocarbon, transient
+from jaxsoc.columns import (
+    Content,
+    age_density,
+    delta,
+    mean_ages,
+    radiocarbon_by_age,
+    steady_radiocarbon,
+    transient,
+)
 from jaxsoc.columns import stepping as stepping
 from jaxsoc.columns.radiocarbon import DECAY
 from jaxsoc.columns.seasons import MONTH
@@ -94,6 +102,34 @@ def test_a_steady_ratio_is_the_laplace_transform_of_the_ages():
     transform = lambda s: (modes @ (shares / (rates + s))).real
     np.testing.assert_allclose(transform(0.0), np.concatenate(rest), rtol=1e-10)
     np.testing.assert_allclose(found, transform(DECAY), rtol=1e-10)
+
+
+def test_ages_sum_to_the_carbon_and_carry_its_radiocarbon():
+    model, params = two_pools()
+    rest = steady_state(model, params)
+    ages = np.linspace(0.0, 2000.0, 20001)
+    density = age_density(model, params, ages)
+    for pool, of_ages in zip(rest, density, strict=True):
+        np.testing.assert_allclose(np.trapezoid(of_ages, ages, axis=0), pool, rtol=1e-4)
+    mean = mean_ages(model, params).layers
+    for pool, of_ages, age in zip(rest, density, mean, strict=True):
+        found = np.trapezoid(of_ages * ages[:, None], ages, axis=0) / pool
+        np.testing.assert_allclose(found, age, rtol=1e-4)
+    never = radiocarbon_by_age(model, params, np.zeros(5))
+    steady = steady_radiocarbon(model, params, rest)
+    same = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-12)
+    jax.tree.map(same, never, steady)
+    sky = atmosphere("north", 1950, 1989).mean(axis=1)
+    start = Content(rest, steady_radiocarbon(model, params, rest, delta=sky[0]))
+    run = transient(
+        *(model, params, start), atmosphere=sky, method="second_order", steps=8
+    )
+    found = radiocarbon_by_age(model, params, sky)
+    close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6)
+    jax.tree.map(close, found, run.end.radiocarbon)
+    compas, others = soil("compas")
+    with pytest.raises(ValueError, match="COMPAS is not linear"):
+        age_density(compas, others, ages)
 
 
 @pytest.mark.parametrize("kind", slow_but(["clm5"], MODELS))

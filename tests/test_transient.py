@@ -10,7 +10,7 @@ from column_cases import dense_form
 from slow_cases import slow_but
 
 from jaxsoc import steady_state
-from jaxsoc.columns import Change, Content, given_years, transient
+from jaxsoc.columns import Change, Content, given_years, spin_up, transient
 from jaxsoc.columns.seasons import MONTH, periodic_state
 from jaxsoc.columns.stepping import STEPS, stretch
 from jaxsoc.models import CLM5, COMPAS, COMPAS_INDICATIVE, MIMICS
@@ -279,6 +279,68 @@ def test_its_own_year_tends_to_the_exact_one(method):
     assert order == pytest.approx(ORDERS[method], abs=0.2), errors
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", MODELS)
+def test_steps_are_as_long_as_their_error_allows(kind):
+    model, params = soil(kind)
+    start = jax.tree.map(lambda x: 1.5 * x, steady_state(model, params))
+    run = lambda **how: transient(
+        *(model, params, start), years=1, method="second_order", **how
+    )
+    exact = np.concatenate(run(steps=200).end.carbon)
+    errors, scale = [], exact + 1e-3 * exact.max()
+    for tolerance in (1e-2, 1e-4):
+        found = run(tolerance=tolerance)
+        errors.append(np.max(np.abs(np.concatenate(found.end.carbon) - exact) / scale))
+        assert errors[-1] <= 5 * tolerance
+        assert imbalance(start, found) <= 1e-12
+    assert errors[1] < 0.1 * errors[0]
+
+
+@pytest.mark.slow
+def test_steps_by_error_go_on_and_have_gradients():
+    model, params = soil("clm5")
+    start = steady_state(model, params)
+    how = {"method": "second_order", "tolerance": 1e-3}
+    run = lambda start, years, first: transient(
+        model, params, start, changes=warming(years, first), **how
+    )
+    whole, first = run(start, 2 * YEARS, 0), run(start, YEARS, 0)
+    second = run(first.end, YEARS, YEARS)
+    jax.tree.map(np.testing.assert_array_equal, whole.end, second.end)
+
+    @jax.jit
+    def stock(warm):
+        changes = Change(warm * jnp.ones(2), jnp.ones(2))
+        run = transient(model, params, start, changes=changes, **how)
+        carbon = model.organic_carbon(run.end.carbon)
+        return jnp.sum((carbon - model.organic_carbon(start)) * COARSE.thickness)
+
+    warm, h = jnp.asarray(2.0), 1e-4
+    expected = (stock(warm + h) - stock(warm - h)) / (2 * h)
+    # The gradient is that of the steps that were taken.
+    found = jax.jit(jax.grad(stock))(warm)
+    assert float(found) == pytest.approx(float(expected), rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", slow_but(["clm5"], MODELS))
+@pytest.mark.parametrize("method", slow_but(["backward_euler"], ORDERS))
+def test_a_spun_up_column_stays_as_it_is(kind, method):
+    model, params = soil(kind)
+    rest = steady_state(model, params)
+    start = spin_up(model, params, rest, method=method, delta=-20.0)
+    sky = np.full((3, 12), -20.0)
+    run = transient(model, params, start, atmosphere=sky, method=method)
+    for before, after in zip(
+        jax.tree.leaves(start), jax.tree.leaves(run.end), strict=True
+    ):
+        np.testing.assert_allclose(after, before, rtol=1e-10, atol=1e-12)
+    moved = np.stack(start.carbon) / np.stack(rest)
+    assert 1e-4 < np.abs(moved - 1).max() < 5
+    nothing = spin_up(model, params, jax.tree.map(lambda x: np.nan * x, rest))
+    assert np.all(np.isnan(np.stack(nothing.carbon)))
+
+
 def test_what_makes_no_run_is_refused():
     model, params = soil("clm5")
     start = CLM5.pools(*jnp.ones((7, COARSE.layers)))
@@ -289,6 +351,10 @@ def test_what_makes_no_run_is_refused():
         run(years=2, changes=Change(np.zeros(3), np.ones(3)))
     with pytest.raises(ValueError, match="unknown method 'euler'"):
         run(years=1, method="euler")
+    with pytest.raises(ValueError, match="tolerance must lie in .* got -1"):
+        run(years=1, tolerance=-1.0)
+    with pytest.raises(ValueError, match="tolerance is for the method 'second_order'"):
+        run(years=1, tolerance=1e-3)
     with pytest.raises(ValueError, match="steps in a month must be 1 or more, got 0"):
         run(years=1, steps=0)
     with pytest.raises(ValueError, match=r"s1 at the start must lie in .* got -1"):

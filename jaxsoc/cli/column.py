@@ -24,6 +24,7 @@ from jaxsoc.physics.site_forcing import NPP_ERROR, production
 from jaxsoc.tables import Table, variable
 
 from .column_config import ColumnConfig
+from .column_runs import Run, print_run, run_figures, run_table
 from .report import Job, Outcome, Progress, table_of
 
 # Places up to which each gets a panel of its own, and a row in the printed table.
@@ -52,7 +53,8 @@ def column(config: ColumnConfig) -> Job:
     config.check()
     choices = config.forcing.made()
     task = _of_profiles(config) if config.profiles else _of_place(config)
-    count = len(task.names)
+    count, (dim,) = len(task.names), task.places.dims
+    asked = Run(config, task.sites.latitude) if config.runs else None
 
     def work(progress: Progress) -> Outcome:
         results = models_at_sites(
@@ -66,14 +68,27 @@ def column(config: ColumnConfig) -> Job:
         more = _forcing_variables(task, choices)
         if task.profiles is not None:
             more |= compared_with_profiles(task.profiles, results)
+        if asked is not None:
+            run = run_table(asked, results, task.places, task.profiles, progress)
+            more |= run.variables
+            table.coordinates.update(run.coordinates)
         about = {"climate": task.sites.label, "notes": list(task.notes)}
         table = Table({**table.variables, **more}, table.coordinates, table.about)
-        tell = lambda console, found: _print(console, config, task, found)
+
+        def tell(console, found):
+            _print(console, config, task, found)
+            if asked is not None:
+                print_run(console, config.model, task.names, dim, found)
+
         return Outcome(table, tell, about)
 
     needed = 8 * count * CLM5_COLUMN.layers * 12 * _ARRAYS * len(config.model)
     said = f"models {', '.join(config.model)} at {count} place{'s' * (count > 1)}"
     figures = _figures(config, task)
+    if asked is not None:
+        said += f", and a {asked.said()}"
+        needed += asked.memory(count, len(config.model), CLM5_COLUMN.layers)
+        figures |= run_figures(asked, task.names, dim)
     return Job(work, lambda: said, needed, figures, before="\n".join(task.notes))
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from jaxsoc.experiments.comparison import MODELS
 from jaxsoc.physics.site_forcing import (
@@ -18,6 +18,8 @@ from jaxsoc.physics.site_forcing import (
 from .options import FIGURES, FOLDER, OUT, Config, check_different, check_known, option
 
 _CHOICES = Choices()
+BEFORE, _LAST = 1850, 2015
+"""First year that the atmosphere's radiocarbon is known of, and the last."""
 
 
 class ForcingConfig(Config):
@@ -83,6 +85,25 @@ class ColumnConfig(Config):
     land_cover: int | None = option(None, "N", "Class of IGBP, 1 to 18")
     bedrock: float | None = option(None, "M", "Depth to bedrock at the place")
     periodic: bool = option(False, None, "Also the year of months that repeats itself")
+    years: PositiveInt | None = option(
+        None, "N", "Also run through so many years, from where the climate leads to"
+    )
+    warming: float = option(0.0, "K", "Of the run, in all layers and months")
+    litter: NonNegativeFloat = option(1.0, "FACTOR", "Of all litter of the run")
+    ramp: NonNegativeInt = option(
+        0, "YEARS", "Over which warming and litter come about (default: at once)"
+    )
+    changes: Path | None = option(
+        None, "FILE", "Warming and litter by year instead: .csv, see docs"
+    )
+    radiocarbon: bool = option(
+        False,
+        None,
+        f"Carry radiocarbon, from {BEFORE} on, in years without change first",
+    )
+    until: PositiveInt | None = option(
+        None, "YEAR", f"Last year of the run (default: {_LAST} with radiocarbon)"
+    )
     layers: PositiveInt = option(3, "N", "Fewest layers of a profile that is taken")
     deepest: float = option(0.5, "M", "Depth that a profile reaches at least")
     bulk_density: Literal["measured", "pedotransfer"] = option(
@@ -114,6 +135,45 @@ class ColumnConfig(Config):
             raise ValueError(f"{said}: use --lat and --lon, or --profiles FILE")
         elif unfit := sorted(_OF_PROFILES & self.changed):
             raise ValueError(f"{unfit[0]} is given without profiles; use --profiles")
+        self._check_run()
+
+    def _check_run(self) -> None:
+        run = {"warming", "litter", "ramp"} & self.changed
+        if self.changes is not None and (
+            given := sorted(run | ({"years", "until"} & self.changed))
+        ):
+            raise ValueError(
+                f"{', '.join(given)} and changes both tell what changes: leave out "
+                "one or the other"
+            )
+        given = sorted(run | ({"until"} & self.changed))
+        if given and not self.runs:
+            raise ValueError(f"{given[0]} is of a run: say of how many --years")
+        if self.radiocarbon and (self.until or 0) > _LAST:
+            raise ValueError(
+                f"the atmosphere's radiocarbon is known to {_LAST}, got until "
+                f"{self.until}"
+            )
+
+    @property
+    def runs(self) -> bool:
+        """Whether a run through time is asked for."""
+        return bool(self.years or self.changes or self.radiocarbon)
+
+    def span(self) -> tuple[int | None, int]:
+        """First calendar year of the run, None where they are counted, and its length.
+
+        **Raises:** `ValueError` for a first year before 1.
+        """
+        until = self.until or (_LAST if self.radiocarbon else None)
+        years = self.years
+        if years is None:
+            years = (until or _LAST) - BEFORE + 1
+        if until is None:
+            return None, years
+        if until < years or years < 1:
+            raise ValueError(f"a run of {years} years cannot end in {until}")
+        return until - years + 1, years
 
 
 _OF_PLACE = {"mean_temperature", "production", "sand", "clay", "land_cover", "bedrock"}

@@ -1,7 +1,9 @@
 """What a soil column does: steady states, seasons, budgets, ages and components."""
 
 from .ages import Ages as Ages
+from .ages import age_density as age_density
 from .ages import mean_ages as mean_ages
+from .ages import radiocarbon_by_age as radiocarbon_by_age
 from .budgets import PoolBudget as PoolBudget
 from .budgets import column_budget as column_budget
 from .budgets import layer_budget as layer_budget
@@ -19,6 +21,7 @@ from .seasons import Periodic as Periodic
 from .seasons import Seasonal as Seasonal
 from .seasons import periodic_state as periodic_state
 from .seasons import step_year as step_year
+from .spin_up import spin_up as spin_up
 from .steady import steady_pools as steady_pools
 from .stepping import Content as Content
 from .stepping import Span as Span
@@ -30,3 +33,6 @@ from .transient import Run as Run
 from .transient import changed as changed
 from .transient import given_years as given_years
 from .transient import transient as transient
+from .yearly import Held as Held
+from .yearly import Passed as Passed
+from .yearly import SiteRuns as SiteRuns

@@ -5,12 +5,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
+from jax.flatten_util import ravel_pytree
+from jax.scipy.linalg import expm
 
 from jaxsoc.models.column import AbstractColumnModel, annual_litter
 from jaxsoc.physics.units import DAYS_PER_YEAR
 
 from .checks import one_site
 from .network import flows, litter_on, network
+from .radiocarbon import DECAY, absolute_ratio
 
 
 class Ages(NamedTuple):
@@ -45,11 +49,7 @@ def mean_ages(model: AbstractColumnModel, params: Any) -> Ages:
     Source: Rasmussen et al. (2016), doi:10.1007/s00285-016-0990-8; Metzler and Sierra
     (2018), doi:10.1007/s11004-017-9690-1.
     """
-    if others := [p for p in model.processes if p not in model.linear]:
-        raise ValueError(
-            f"{type(model).__name__} is not linear ({', '.join(others)} are not of "
-            "first order): ages are for linear models"
-        )
+    _linear(model)
     net, around = network(model, params), model.surroundings(params)
     rest = partial(net.solve, flows(net, model, around, params), 0.0)
     X = model.pools(**rest(litter_on(net, around)))
@@ -65,6 +65,75 @@ def mean_ages(model: AbstractColumnModel, params: Any) -> Ages:
         system=_age(total(Y), total(X)),
         transit_time=total(X) / jnp.sum(annual_litter(model.forcing)),
     )
+
+
+@one_site("the ages of soil carbon")
+def age_density(model: AbstractColumnModel, params: Any, ages: Any) -> Any:
+    """How much carbon there is of each age in a linear column at rest.
+
+    m(a) = exp(M a) b,  ∫ m(a) da = X
+
+    **Arguments:** `ages`: since it fell, rising from 0 on, yr.
+    **Returns:** by pool, (age, layer), gC m⁻³ yr⁻¹.
+    **Raises:** as `mean_ages`.
+    Source: Metzler and Sierra (2018), doi:10.1007/s11004-017-9690-1.
+    """
+    _linear(model)
+    M, b, pools = _dense(model, params)
+    since = jnp.diff(jnp.asarray(ages, float), prepend=0.0)
+
+    def older(m, years):
+        m = expm(M * (DAYS_PER_YEAR * years)) @ m
+        return m, m
+
+    _, found = lax.scan(older, DAYS_PER_YEAR * b, since)
+    return jax.vmap(pools)(found)
+
+
+@one_site("the radiocarbon of soil carbon by age")
+def radiocarbon_by_age(model: AbstractColumnModel, params: Any, atmosphere: Any) -> Any:
+    """Radiocarbon of a linear column at rest, from how much carbon it has of each age.
+
+    Y(t) = ∫ F(t - a) exp(-λ a) m(a) da,  F = Δ / 1000 + 1
+
+    F is that of the year in which the carbon fell; before the first year it is that of
+    the first. The column is at rest in the mean of its months, as in `steady_state`;
+    `transient` follows the months.
+
+    **Arguments:** `atmosphere`: Δ¹⁴C of the atmosphere by year, ‰, the last year the
+    one that ends at t.
+    **Returns:** Y by pool and layer, gC m⁻³ times a ratio, see `delta`.
+    **Raises:** as `mean_ages`.
+    Source: Sierra et al. (2018), doi:10.1029/2018GB005950.
+    """
+    _linear(model)
+    M, b, pools = _dense(model, params)
+    M = M - DECAY * jnp.eye(b.size)
+    year = expm(M * DAYS_PER_YEAR)
+    # What fell at one rate over a year, at its end; and for ever before.
+    fell = jnp.linalg.solve(M, year @ b - b)
+    ratios = absolute_ratio(jnp.asarray(atmosphere, float))
+    before = -ratios[0] * jnp.linalg.solve(M, b)
+    lived, _ = lax.scan(lambda y, F: (year @ y + F * fell, None), before, ratios)
+    return pools(lived)
+
+
+def _dense(model, params):
+    """M and b of all pools and layers in one row, and pools of such a row."""
+    net, around = network(model, params), model.surroundings(params)
+    numbers = flows(net, model, around, params)
+    b, pools = ravel_pytree(model.pools(**litter_on(net, around)))
+    rate = lambda x: model.pools(**net.apply(numbers, pools(x)._asdict()))
+    M = jax.jacfwd(lambda x: ravel_pytree(rate(x))[0])(jnp.zeros_like(b))
+    return M, b, pools
+
+
+def _linear(model):
+    if others := [p for p in model.processes if p not in model.linear]:
+        raise ValueError(
+            f"{type(model).__name__} is not linear ({', '.join(others)} are not of "
+            "first order): ages are for linear models"
+        )
 
 
 def _age(aged, carbon):

@@ -7,6 +7,7 @@ the same step, and radiocarbon goes with the carbon at the rates found.
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -24,6 +25,11 @@ Method = Literal["backward_euler", "second_order"]
 _LITTLE, _NOTHING = 1e-8, 1e-20
 # Of the fullest layer of a pool: less than this below zero is set to zero.
 _TRACE = 1e-18
+# Of the fullest layer of a pool: how much more than this a layer holds is what the
+# error of a step is compared with.
+_PART = 1e-3
+# Steps of a controlled stretch at most, and states of them kept for the way back.
+_MOST, _CHECKPOINTS = 4096, 16
 
 
 class Content(NamedTuple):
@@ -127,6 +133,55 @@ def second_order(now: Stretch, start: Content, length: Any) -> Span:
     **Arguments:** `length`: d.
     Source: Hairer and Wanner (1996), Solving Ordinary Differential Equations II, IV.9.
     """
+    return _extrapolated(now, start, length)[0]
+
+
+def controlled(now: Stretch, start: Content, length: Any, tolerance: Any) -> Span:
+    """Steps of second order, each as long as its error allows.
+
+    error = max |X_½ - X_1| / (X_½ + X_max / 1000) ≤ tolerance
+
+    The error is that of the halves, of which the step is what is better, over all pools
+    and layers; X_max is what the fullest layer of the pool holds. The first step tries
+    the whole length, so that a run can go on from any month to the bit.
+
+    **Arguments:** `length`: d; `tolerance`: of a step, relative.
+    **Returns:** NaN after 4,096 steps.
+    """
+
+    def go(going):
+        left, step, state, sums = going
+        step = jnp.minimum(step, left)
+        span, off = _extrapolated(now, state, step)
+        off = lax.stop_gradient(off / tolerance)
+        # What is not a number ends the run.
+        taken = ~(off > 1.0)
+        other = step * jnp.clip(0.9 / jnp.sqrt(jnp.maximum(off, 1e-9)), 0.2, 5.0)
+        add = lambda total, x: jnp.where(taken, total + step * x, total)
+        sums = jax.tree.map(add, sums, span._replace(end=None))
+        state = jax.tree.map(lambda x, y: jnp.where(taken, x, y), span.end, state)
+        return jnp.where(taken, left - step, left), other, state, sums
+
+    none = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype),
+        jax.eval_shape(lambda: _extrapolated(now, start, length)[0]),
+    )
+    whole = jnp.asarray(length)
+    left, _, end, sums = eqxi.while_loop(
+        lambda going: going[0] > 0.0,
+        go,
+        (whole, whole, start, none._replace(end=None)),
+        max_steps=_MOST,
+        kind="checkpointed",
+        checkpoints=_CHECKPOINTS,
+    )
+    mean = jax.tree.map(lambda x: x / length, sums)
+    ended = lambda x: jnp.where(left > 0.0, jnp.nan, x)
+    return jax.tree.map(ended, mean._replace(end=end))
+
+
+def _extrapolated(now, start, length):
+    """Richardson's step, and how far the halves are from the whole, relative."""
 
     def one(state, kind):
         share, again = kind
@@ -149,7 +204,15 @@ def second_order(now: Stretch, start: Content, length: Any) -> Span:
     shares = jax.tree.map(largest, halves.end, whole.end)
     θ = jnp.minimum(1.0, jnp.min(jnp.stack(jax.tree.leaves(shares))))
     found = jax.tree.map(lambda half, one: half + θ * (half - one), halves, whole)
-    return found._replace(end=jax.tree.map(_not_negative, found.end))
+
+    def off(half, one):
+        scale = half + _PART * jnp.max(half)
+        return jnp.max(jnp.abs(half - one) / jnp.where(scale > 0, scale, 1.0))
+
+    error = jnp.max(
+        jnp.stack(jax.tree.leaves(jax.tree.map(off, halves.end, whole.end)))
+    )
+    return found._replace(end=jax.tree.map(_not_negative, found.end)), error
 
 
 STEPS: dict[str, Callable] = {

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, get_args
 
 import equinox as eqx
@@ -13,12 +14,12 @@ from jax import lax
 from jaxsoc.models.column import AbstractColumnModel
 from jaxsoc.physics.forcing import MONTHS, Forcing
 from jaxsoc.physics.options import check_option
-from jaxsoc.physics.parameters import NON_NEGATIVE
+from jaxsoc.physics.parameters import NON_NEGATIVE, POSITIVE
 
 from .checks import one_column
 from .radiocarbon import absolute_ratio
 from .seasons import MONTH
-from .stepping import STEPS, Content, Method, Span, joined, stretch
+from .stepping import STEPS, Content, Method, Span, controlled, joined, stretch
 
 # Years of which the states are kept for the way back; of more, about 2 √years are.
 _KEPT = 128
@@ -70,6 +71,7 @@ def transient(
     change: Callable[[Forcing, Any], Forcing] = changed,
     method: str = "backward_euler",
     steps: int = 1,
+    tolerance: float | None = None,
     atmosphere: Any = None,
     save: Callable[[AbstractColumnModel, Span], Any] = yearly,
 ) -> Run:
@@ -84,15 +86,16 @@ def transient(
     last axis for speed (`map_sites`).
 
     **Arguments:** `model`: with the climate of one site, twelve months; `start`: pools
-    at the start of the first January, gC m⁻³, or a `Content` with radiocarbon;
-    `years`: how many, needed where there are no changes; `changes`: arrays that lead by
-    year, a `Change` or whatever `change` takes; with `given_years` a forcing of every
-    year, such as `forcing_of_sites` makes of arrays that lead by year; `change`:
-    `(climate, change of the year) -> forcing`; `method`: "backward_euler", of first
-    order, or "second_order"; both keep carbon and leave no pool negative; `steps`: in a
-    month; `atmosphere`: Δ¹⁴C, ‰, by year or (year, month), where the start has
-    radiocarbon; `save`: `(model of the year, months) -> what is kept of it`, the months
-    a `Span` leading by month.
+    at the start of the first January, gC m⁻³, or a `Content` with radiocarbon; `years`:
+    how many, needed where there are no changes; `changes`: arrays that lead by year, a
+    `Change` or whatever `change` takes; with `given_years` a forcing of every year,
+    such as `forcing_of_sites` makes of arrays that lead by year; `change`: `(climate,
+    change of the year) -> forcing`; `method`: "backward_euler", of first order, or
+    "second_order"; both keep carbon and leave no pool negative; `steps`: in a month;
+    `tolerance`: relative, of each step of second order, which is cut into as many as
+    that asks for, see `controlled`; `atmosphere`: Δ¹⁴C, ‰, by year or (year, month),
+    where the start has radiocarbon; `save`: `(model of the year, months) -> what is
+    kept of it`, the months a `Span` leading by month.
     **Returns:** a `Run`, differentiable, all NaN from where a step has no solution.
     **Raises:** `RuntimeError` where JAX is set to 32 bits; `ValueError` for numbers of
     several sites, pools that are negative or not by layer, changes of other numbers of
@@ -101,6 +104,13 @@ def transient(
     check_option("method", method, get_args(Method))
     if steps < 1:
         raise ValueError(f"steps in a month must be 1 or more, got {steps}")
+    if tolerance is not None:
+        POSITIVE.check("tolerance", tolerance)
+        if method != "second_order":
+            raise ValueError(
+                "a tolerance is for the method 'second_order', which knows its error, "
+                f"got {tolerance:g} for '{method}'"
+            )
     model, params = one_column("a run of a soil column", model, params)
     start = start if isinstance(start, Content) else Content(start)
     start, changes = jax.tree.map(jnp.asarray, (start, changes))
@@ -127,9 +137,8 @@ def transient(
         ratio = absolute_ratio(atmosphere)
         wide = ratio[:, None] if ratio.ndim == 1 else ratio
         ratio = jnp.broadcast_to(wide, (years, MONTHS))
-    return _run(
-        model, params, start, (changes, ratio), years, change, method, steps, save
-    )
+    stepper = method, steps, tolerance
+    return _run(model, params, start, (changes, ratio), years, change, stepper, save)
 
 
 def _named(start):
@@ -152,8 +161,11 @@ def _years(years, changes, atmosphere):
 
 
 @eqx.filter_jit
-def _run(model, params, start, driven, years, change, method, steps, save):
+def _run(model, params, start, driven, years, change, stepper, save):
+    method, steps, tolerance = stepper
     step, length = STEPS[method], jnp.asarray(MONTH / steps)
+    if tolerance is not None:
+        step = partial(controlled, tolerance=tolerance)
 
     def year(state, now):
         now, ratios = now

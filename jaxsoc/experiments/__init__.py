@@ -2,6 +2,7 @@
 
 from .budget import budget as budget
 from .budget import budgets as budgets
+from .comparison import compared_radiocarbon as compared_radiocarbon
 from .comparison import compared_with_profiles as compared_with_profiles
 from .comparison import models_at_sites as models_at_sites
 from .cost import estimate_cost as estimate_cost
@@ -26,6 +27,7 @@ from .problems import kinetics_problem as kinetics_problem
 from .problems import respiration_problem as respiration_problem
 from .problems import respiration_problems as respiration_problems
 from .run import run as run
+from .runs import runs_at_sites as runs_at_sites
 from .samples import RIVALS as RIVALS
 from .samples import PatchySample as PatchySample
 from .samples import SampleSeries as SampleSeries

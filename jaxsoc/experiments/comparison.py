@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsoc.columns.radiocarbon import absolute_ratio, delta
 from jaxsoc.columns.seasons import refuse_months
 from jaxsoc.columns.summary import SiteResults
+from jaxsoc.columns.yearly import SiteRuns
 from jaxsoc.models import (
     CLM5,
     COMPAS,
@@ -142,3 +144,43 @@ def compared_with_profiles(
         of_all = f"{long_name}, of all layers together"
         tables[f"pooled_{name}"] = variable("model", of(pooled)[:, 0], unit, of_all)
     return tables
+
+
+def compared_radiocarbon(
+    profiles: Profiles, runs: Mapping[str, SiteRuns], first: int
+) -> dict[str, Variable]:
+    """What models say of the radiocarbon of measured layers, in the year of sampling.
+
+    Δ of a layer is that of all the carbon that lies in its depths. A profile of which
+    no year is known is taken for one of the last year of the run.
+
+    **Arguments:** `runs`: of `runs_at_sites` by model, at the places of the profiles,
+    with radiocarbon; `first`: the calendar year in which they begin.
+    **Returns:** variables over `observation`, `model` and `profile`.
+    """
+    observed, index = profiles.radiocarbon, "profile"
+    last = first - 2 + next(iter(runs.values())).held.soil_stock.shape[1]
+    year = np.where(np.isfinite(profiles.year), profiles.year, last)
+    year = np.clip(np.floor(year), first - 1, last).astype(int)
+    said, rmse, bias = [], [], []
+    for run in runs.values():
+        column, at = run.model.forcing.column, np.arange(len(profiles))
+        carbon = run.held.soil_organic_carbon[at, year - first + 1]
+        ratio = absolute_ratio(run.held.soil_delta[at, year - first + 1])
+        of = lambda values, c=column: predicted(profiles, values, c)
+        said.append(delta(of(carbon * ratio), of(carbon)))
+        off = (said[-1] - observed)[np.isfinite(said[-1] - observed)]
+        rmse.append(np.sqrt(np.mean(off**2)) if off.size else np.nan)
+        bias.append(np.mean(off) if off.size else np.nan)
+    permil, name = "1e-3", "radiocarbon (Delta 14C) of the layer"
+    return {
+        "observed_year": variable(index, year, "1", "calendar year of sampling"),
+        "observed_radiocarbon": variable("observation", observed, permil, name),
+        "modelled_radiocarbon": variable(
+            ("model", "observation"), np.stack(said), permil, f"{name}, as modelled"
+        ),
+        "radiocarbon_rmse": variable("model", rmse, permil, "root mean square error"),
+        "radiocarbon_bias": variable(
+            "model", bias, permil, "mean of modelled less measured"
+        ),
+    }

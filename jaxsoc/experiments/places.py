@@ -1,6 +1,6 @@
 """Columns at many places: steady states, components and seasons in one program."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -53,13 +53,35 @@ def columns_at_sites(
     positive, an unknown option, and as `periodic_state` for models without such years.
     """
     require_x64("columns at many sites")
+    POSITIVE.check("depths from the surface down", list(depths), "m")
+    ends, options = stock_ends(model, depths), dict(options or {})
+    kept = {"periodic": periodic, "ends": ends, "options": options}
+    found, params, by_site = at_sites(_at_site, model, params, **kept)
+    return SiteResults(model, params, by_site, ends, options, *found)
+
+
+def at_sites(
+    function: Callable,
+    model: AbstractColumnModel,
+    params: Any = None,
+    driven: Any = (),
+    **options: Any,
+) -> tuple[Any, Any, bool]:
+    """`function(model, params, driven, **options)` of every site, in few programs.
+
+    **Arguments:** `function`: of a module, of one site; `model`, `params`: as
+    `columns_at_sites`; `driven`: more arrays that lead by site; `options`: that all
+    sites share.
+    **Returns:** what the function does, leading by site; the parameters, and whether
+    they are by site.
+    **Raises:** as `columns_at_sites`.
+    """
     shape = jnp.shape(model.forcing.temperature)
     if len(shape) != 3:
         raise ValueError(
             "expected a forcing whose leaves lead by site, temperature by site, layer "
             f"and month, got an array of shape {shape}; see forcing_of_sites"
         )
-    POSITIVE.check("depths from the surface down", list(depths), "m")
     params = type(model).parameters() if params is None else params
     params = jax.tree.map(jnp.asarray, params)
     by_site = all(leaf.ndim for leaf in jax.tree.leaves(params))
@@ -74,16 +96,15 @@ def columns_at_sites(
     # What all sites share, as a number of the model, and what differs.
     wide = lambda x: np.broadcast_to(x, (shape[0], *x.shape)) if not x.ndim else x
     every = jax.tree.map(
-        np.asarray, (jax.tree.map(wide, numbers), jax.tree.map(repeat, params))
+        np.asarray, (jax.tree.map(wide, numbers), jax.tree.map(repeat, params), driven)
     )
-    ends, options = stock_ends(model, depths), dict(options or {})
     chunks = []
     solved, places = _chunks(shape[0])
     for chunk in places:
-        sites, own = jax.tree.map(lambda x, at=chunk: x[at], every)
-        chunks.append(solved(sites, others, own, periodic, ends, options))
+        sites = jax.tree.map(lambda x, at=chunk: x[at], every)
+        chunks.append(solved(function, others, sites, options))
     found = jax.tree.map(lambda *x: np.concatenate(x)[: shape[0]], *chunks)
-    return SiteResults(model, params, by_site, ends, options, *found)
+    return found, params, by_site
 
 
 def _chunks(count):
@@ -98,18 +119,22 @@ def _chunks(count):
     return solved, filled.reshape(-1, size)
 
 
-def _at_sites(numbers, others, params, periodic, ends, options):
-    def at_site(numbers, params):
-        site = eqx.combine(numbers, others)
-        rest = steady_state(site, params, throw=False)
-        kept = summary(site, params, rest.pools, ends=ends, **options)
-        # Inside a program the steady state is not asked whether it closes.
-        found = rest.found & (jnp.abs(kept.carbon_balance_error) <= CLOSURE)
-        kept = jax.tree.map(lambda x: jnp.where(found, x, jnp.nan), kept)
-        year = _year(site, params) if periodic else None
-        return kept, found, _margin(site, params), year
+def _at_site(model, params, driven, *, periodic, ends, options):
+    rest = steady_state(model, params, throw=False)
+    kept = summary(model, params, rest.pools, ends=ends, **options)
+    # Inside a program the steady state is not asked whether it closes.
+    found = rest.found & (jnp.abs(kept.carbon_balance_error) <= CLOSURE)
+    kept = jax.tree.map(lambda x: jnp.where(found, x, jnp.nan), kept)
+    year = _year(model, params) if periodic else None
+    return kept, found, _margin(model, params), year
 
-    return map_sites(at_site, Sites.of(numbers), Sites.of(params)).leading()
+
+def _at_sites(function, others, sites, options):
+    def one(site):
+        numbers, params, driven = site
+        return function(eqx.combine(numbers, others), params, driven, **options)
+
+    return map_sites(one, Sites.of(sites)).leading()
 
 
 _solved = eqx.filter_jit(_at_sites)

@@ -1,6 +1,7 @@
 """Files: fields in, datasets out; units are checked here."""
 
 from .atmosphere import atmosphere as atmosphere
+from .atmosphere import zones as zones
 from .atomic import replacing as replacing
 from .atomic import writable_folder as writable_folder
 from .cells import Climatology as Climatology
@@ -27,4 +28,6 @@ from .profiles import load_profiles as load_profiles
 from .profiles import profiles_dataset as profiles_dataset
 from .respiration import Collection as Collection
 from .respiration import load_respiration as load_respiration
+from .runs import load_changes as load_changes
+from .runs import runs_table as runs_table
 from .store import MemberStore as MemberStore

@@ -2,7 +2,7 @@
 
 from importlib.resources import files
 from io import StringIO
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,19 @@ from jaxsoc.physics.forcing import MONTHS
 from jaxsoc.physics.options import check_option
 
 Zone = Literal["north", "tropics", "south"]
+
+
+_TROPICS = 30.0  # degrees of latitude at which they end
+
+
+def zones(latitude: Any) -> np.ndarray:
+    """The zone of the atmosphere that each latitude lies in, a `Zone`.
+
+    **Arguments:** `latitude`: degrees north.
+    """
+    latitude = np.asarray(latitude, float)
+    outside = np.where(latitude > 0, "north", "south")
+    return np.where(np.abs(latitude) <= _TROPICS, "tropics", outside)
 
 
 def atmosphere(zone: str, first: int, last: int) -> np.ndarray:

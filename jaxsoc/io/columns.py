@@ -77,7 +77,7 @@ def column_dataset(
     kept = _flat(summary(model, params, state, ends=ends, **options))
     column_table = Table(
         {name: _variable(name, values) for name, values in kept.items()},
-        _coordinates(model, model.pools._fields, ends),
+        column_coordinates(model, model.pools._fields, ends),
         column_about(model, params) | {"component_options": options},
     )
     return to_dataset(column_table, attributes)
@@ -136,7 +136,7 @@ def columns_table(
         variables[name] = over, np.stack(states), _flags(name)
     coordinates = {
         "model": variable("model", [*results], long_name="soil carbon model"),
-        **_coordinates(first.model, pools, first.ends),
+        **column_coordinates(first.model, pools, first.ends),
         **places.coordinates,
     }
     if first.year is not None:
@@ -226,7 +226,10 @@ def _of_sites(results, pools):
     return found
 
 
-def _coordinates(model, pools, ends):
+def column_coordinates(
+    model: AbstractColumnModel, pools: Sequence[str], ends: Sequence[float]
+) -> dict[str, Any]:
+    """Layers, pools, depths of stocks and terms of budgets, as coordinates."""
     depth = "depth of the stock, the last the whole column"
     terms = "change = input + received + mixing - passed_on - respired"
     return {

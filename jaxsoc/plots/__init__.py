@@ -13,6 +13,7 @@ from .places import figure_map as figure_map
 from .places import figure_observed_modelled as figure_observed_modelled
 from .places import figure_profiles as figure_profiles
 from .places import figure_sites as figure_sites
+from .runs import figure_runs as figure_runs
 from .sensitivity import figure_effects as figure_effects
 from .sensitivity import figure_sensitivity as figure_sensitivity
 from .style import STYLE as STYLE

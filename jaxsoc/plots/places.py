@@ -132,14 +132,19 @@ def figure_profiles(
     page: int = 0,
     deepest: float = 2.0,
     log: bool = False,
+    label: str = _DENSITY,
+    factor: float = _KILO,
 ) -> Figure:
     """Carbon density with depth, modelled as lines and observed as bars.
+
+    What can be negative, such as Δ14C, is observed as upright lines.
 
     **Arguments:** `bounds`: ends of the models' layers from the surface down, m;
     `panels`: by title, which names the place and says where the climate is idealised:
     carbon density by layer of each model, gC m⁻³, NaN where it has no steady state,
     and what was observed, by label; `page`: which `PANELS` of them; `deepest`: end of
-    the axis, m; `log`: whether the axis of density is logarithmic.
+    the axis, m; `log`: whether the axis of density is logarithmic; `label`: of the
+    values times `factor`, with their unit, by default of gC m⁻³.
     """
     shown = list(panels.items())[page * PANELS : (page + 1) * PANELS]
     columns = min(4, len(shown))
@@ -153,14 +158,19 @@ def figure_profiles(
     for place, (ax, (name, (models, observed))) in enumerate(
         zip(axes.flat, shown, strict=False)
     ):
-        _profile(ax, bounds, models, observed)
+        shallow = np.asarray(bounds)[:-1] < deepest
+        lines = {m: np.where(shallow, x, np.nan) for m, x in models.items()}
+        _profile(ax, bounds, lines, observed, factor, label == _DENSITY)
         ax.set_title(name, fontsize=10 if len(shown) == 1 else 8.5)
         ax.set_ylim(deepest, 0.0)
-        ax.set_xscale("log") if log else ax.set_xlim(left=0.0)
+        if log:
+            ax.set_xscale("log")
+        elif label == _DENSITY:
+            ax.set_xlim(left=0.0)
         if place % columns == 0:
             ax.set_ylabel("depth (m)")
         if place >= len(shown) - columns:
-            ax.set_xlabel(_DENSITY)
+            ax.set_xlabel(label)
         labels |= {said: drawn for drawn, said in zip(*_legend(ax), strict=True)}
     options = {"ncols": min(4, len(labels)), "handlelength": 3.0}
     figure.legend(labels.values(), labels, loc="outside lower center", **options)
@@ -171,21 +181,26 @@ def _legend(ax):
     return ax.get_legend_handles_labels()
 
 
-def _profile(ax, bounds, models, observed):
+def _profile(ax, bounds, models, observed, factor, bars):
     middles = 0.5 * (np.asarray(bounds)[1:] + np.asarray(bounds)[:-1])
     none = []
     for index, (name, values) in enumerate(models.items()):
         line = style.LINES[index % len(style.LINES)]
         line = {**line, "label": style.title(name), "zorder": 3}
-        ax.plot(_KILO * np.asarray(values), middles, **line)
+        ax.plot(factor * np.asarray(values), middles, **line)
         if not np.isfinite(values).any():
             none.append(style.title(name))
     for index, (name, (top, bottom, density)) in enumerate(observed.items()):
         top, bottom = np.asarray(top, float), np.asarray(bottom, float)
         shade = ("#BDBDBD", "#8C8C8C", "#D9D9D9")[index % 3]
+        x = factor * np.asarray(density, float)
+        if not bars:
+            shade = (style.BLACK, "#555555", "#8C8C8C")[index % 3]
+            ax.vlines(x, top, bottom, color=shade, linewidth=3.5, label=name)
+            continue
         ax.barh(
             top,
-            _KILO * np.asarray(density, float),
+            x,
             bottom - top,
             align="edge",
             color=shade,
@@ -207,32 +222,38 @@ def figure_observed_modelled(
     scores: Mapping[str, str] | None = None,
     label: str = _DENSITY,
     factor: float = _KILO,
+    log: bool = True,
 ) -> Figure:
-    """Modelled against observed values, a panel of logarithmic axes for each model.
+    """Modelled against observed values, a panel for each model.
 
     **Arguments:** `observed`: in gC m⁻³, or times `factor` in what the `label` says;
     `modelled`: by model, NaN where it has none; `scores`: a line for each legend, as
-    "NSE 0.31, of logarithms 0.45".
+    "NSE 0.31, of logarithms 0.45"; `log`: whether axes are logarithmic.
     """
     count = len(modelled)
     figure = Figure(figsize=(3.4 * count + 0.5, 4.3))
     axes = figure.subplots(1, count, squeeze=False, sharex=True, sharey=True)[0]
     x = factor * np.asarray(observed, float)
     every = np.concatenate([x, *(factor * np.asarray(y) for y in modelled.values())])
-    every = every[np.isfinite(every) & (every > 0)]
-    ends = np.array([every.min() / 1.3, every.max() * 1.3])
+    shown = lambda values: np.isfinite(values) & ((values > 0) | (not log))
+    every = every[shown(every)]
+    low, high = (every.min(), every.max()) if every.size else (0.1, 1.0)
+    ends = np.array([low / 1.3, high * 1.3])
+    if not log:
+        ends = np.array([low, high]) + 0.05 * (high - low) * np.array([-1.0, 1.0])
     for index, (ax, (name, values)) in enumerate(
         zip(axes, modelled.items(), strict=True)
     ):
         y = factor * np.asarray(values, float)
-        known = (x > 0) & (y > 0)
+        known = shown(x) & shown(y)
         words = f"{known.sum()} values"
         words += f"\n{scores[name]}" if scores and name in scores else ""
         dots = {"s": 10, "alpha": 0.45, "linewidth": 0, "label": words}
         colour = style.LINES[index % len(style.LINES)]["color"]
         ax.scatter(x[known], y[known], color=colour, **dots)
         ax.plot(ends, ends, color=style.BLACK, linewidth=0.9, label="1 : 1")
-        ax.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
+        scale = "log" if log else "linear"
+        ax.set(xscale=scale, yscale=scale, xlim=ends, ylim=ends, aspect="equal")
         ax.set(title=style.title(name), xlabel=f"observed {label}")
         ax.legend(loc="upper left", fontsize=8)
     axes[0].set_ylabel(f"modelled {label}")
