@@ -120,6 +120,6 @@ def test_profiles_without_a_position_are_not_placed(quick, profiles):
             (row.split(",") for row in ROWS[:3])]  # fmt: skip
     more = [row.replace("north", "other") for row in lone]
     code, printed, _, _ = quick("--profiles", profiles([*ROWS, *more]), "--dry-run")
-    assert code == 0 and "1 profiles left out: no latitude and longitude" in printed
+    assert code == 0 and "1 of 2 profiles left out: no latitude" in printed
     code, _, errors, _ = quick("--profiles", profiles(lone), "--dry-run")
     assert code == 2 and "mine.csv" in errors and "no latitude and longitude" in errors

@@ -1,5 +1,6 @@
 """Radiocarbon that goes with the carbon of a column."""
 
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -24,6 +25,7 @@ from jaxsoc.columns import stepping as stepping
 from jaxsoc.columns.radiocarbon import DECAY
 from jaxsoc.columns.seasons import MONTH
 from jaxsoc.io import atmosphere
+from jaxsoc.io.atmosphere import FIRST, LAST
 from jaxsoc.models import CLM5, COMPAS, COMPAS_INDICATIVE, MIMICS, CLM5Parameters
 from jaxsoc.models.column import AbstractColumnModel
 from jaxsoc.physics.columns import SoilColumn
@@ -212,6 +214,9 @@ def test_radiocarbon_is_kept_and_decays(kind, method):
 
 
 def test_the_atmosphere_is_that_of_its_zone():
+    text = (Path(stepping.__file__).parents[1] / "io/atmosphere.csv").read_text()
+    years = [line.split(",")[0] for line in text.splitlines() if line[:1].isdigit()]
+    assert (int(float(years[0])), int(float(years[-1]))) == (FIRST, LAST)
     north = atmosphere("north", 1840, 2015)
     assert north.shape == (176, 12)
     assert np.all(north[:10] == -2.3)

@@ -102,6 +102,7 @@ def test_changes_are_read_and_what_is_wrong_is_named(tmp_path):
     for text, said in (
         ("year\n2001\n", "expected a column year, and warming_k or litter_factor"),
         ("year,warming_k\n2001,1\n2003,1\n", "got year 2003 in row 2"),
+        ("year,warming_k\n2001.5,1\n", "got year 2001.5 in row 1"),
         ("year,litter_factor\n2001,-1\n", "litter_factor must lie in .* got -1 in row"),
         ("year,warming_k\n2001,280\n", r"warming_k must lie in .* got 280 in row 1"),
         ("year,warming_k\n2001,much\n", "warming_k is 'much' in row 1"),
@@ -168,6 +169,30 @@ def test_runs_that_do_not_fit_are_refused(column, options, said):
     code, _, errors, _ = column(*options, "--dry-run")
     assert code == 2 and said in errors, errors
     assert errors.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_of_many_places_the_middle_is_shown(jaxsoc, tmp_path, monkeypatch):
+    monkeypatch.delenv("JAXSOC_DATA", raising=False)
+    rows = [
+        f"p{at},{10 + at},10,1990,{top},{top + 20},{20 - top / 10},1.3,{50 - top}"
+        for at in range(13)
+        for top in (0, 20, 40)
+    ]
+    columns = "lat,lon,year,depth_top_cm,depth_bottom_cm,soc_g_kg,bulk_density_g_cm3"
+    path = tmp_path / "many.csv"
+    path.write_text("\n".join((f"profile_id,{columns},d14c_permil", *rows)) + "\n")
+    code, printed, errors = jaxsoc(
+        *("column", "--profiles", path, "--model", "clm5", "--radiocarbon"),
+        *("--until", 1980, "--years", 20, "--warming", 2, "--out", tmp_path),
+    )
+    assert code == 0, errors
+    assert "middle of all places" in printed and "nan" not in printed
+    with xr.open_dataset(tmp_path / "column.nc") as found:
+        # Sampled after the run: compared with its last year.
+        assert set(found.observed_year.values) == {1980}
+    for name in ("run", "radiocarbon", "radiocarbon_profiles", "radiocarbon_observed"):
+        assert (tmp_path / f"{name}.png").exists()
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from jaxsoc.physics.site_forcing import NPP_ERROR, production
 from jaxsoc.tables import Table, variable
 
 from .column_config import ColumnConfig
-from .column_runs import Run, print_run, run_figures, run_table
+from .column_runs import RunPlan, print_run, run_figures, run_table
 from .report import Job, Outcome, Progress, table_of
 
 # Places up to which each gets a panel of its own, and a row in the printed table.
@@ -54,7 +54,7 @@ def column(config: ColumnConfig) -> Job:
     choices = config.forcing.made()
     task = _of_profiles(config) if config.profiles else _of_place(config)
     count, (dim,) = len(task.names), task.places.dims
-    asked = Run(config, task.sites.latitude) if config.runs else None
+    asked = RunPlan.of(config, task.sites.latitude) if config.runs else None
 
     def work(progress: Progress) -> Outcome:
         results = models_at_sites(
@@ -88,7 +88,7 @@ def column(config: ColumnConfig) -> Job:
     if asked is not None:
         said += f", and a {asked.said()}"
         needed += asked.memory(count, len(config.model), CLM5_COLUMN.layers)
-        figures |= run_figures(asked, task.names, dim)
+        figures |= run_figures(asked, task.names, dim, _climate_said(task))
     return Job(work, lambda: said, needed, figures, before="\n".join(task.notes))
 
 
@@ -162,7 +162,9 @@ def _of_profiles(config: ColumnConfig) -> _Task:
     kept = screened.kept
     lost = np.isnan(kept.latitude) | np.isnan(kept.longitude)
     if lost.any():
-        notes.append(f"{lost.sum()} profiles left out: no latitude and longitude")
+        notes.append(
+            f"{lost.sum()} of {len(kept)} profiles left out: no latitude and longitude"
+        )
         kept = kept[~lost]
     if not len(kept):
         raise ValueError(
@@ -173,7 +175,10 @@ def _of_profiles(config: ColumnConfig) -> _Task:
     if climate is not None:
         far = climate.distance(kept.latitude, kept.longitude) > WITHIN
         if far.any():
-            notes.append(f"{far.sum()} profiles left out: no climate in {WITHIN:g} km")
+            notes.append(
+                f"{far.sum()} of {len(kept)} profiles left out: no climate within "
+                f"{WITHIN:g} km"
+            )
             kept = kept[~far]
     known = {"mean_annual_temperature": kept.temperature}
     sites = _sites(climate, kept.latitude, kept.longitude, **known)
@@ -269,7 +274,6 @@ def _figure_profiles(task: _Task, found: Any, page: int) -> Any:
     bounds = np.append(
         found.depth_bounds.values[:, 0], found.depth_bounds.values[-1, 1]
     )
-    idealised = "" if "idealised" not in task.sites.label else "\nidealised climate"
     panels, first = {}, page * plots.places.PANELS
     shown = task.names[first : first + plots.places.PANELS]
     for index, name in enumerate(shown, first):
@@ -280,8 +284,13 @@ def _figure_profiles(task: _Task, found: Any, page: int) -> Any:
             own = found.observed_profile.values == index
             of = lambda what, own=own: found[f"observed_{what}"].values[own]
             seen = {"measured": (of("top"), of("bottom"), of("carbon"))}
-        panels[f"{name}{idealised}"] = models, seen
+        panels[f"{name}{_climate_said(task)}"] = models, seen
     return plots.figure_profiles(bounds, panels)
+
+
+def _climate_said(task: _Task) -> str:
+    """What titles say of the climate, if it is not that of the place."""
+    return "\nidealised climate" if "idealised" in task.sites.label else ""
 
 
 def _figure_map(task: _Task, found: Any) -> Any:

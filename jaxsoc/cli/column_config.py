@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from jaxsoc.experiments.comparison import MODELS
+from jaxsoc.io.atmosphere import FIRST, LAST
 from jaxsoc.physics.site_forcing import (
     ActiveLayer,
     Choices,
@@ -18,8 +19,6 @@ from jaxsoc.physics.site_forcing import (
 from .options import FIGURES, FOLDER, OUT, Config, check_different, check_known, option
 
 _CHOICES = Choices()
-BEFORE, _LAST = 1850, 2015
-"""First year that the atmosphere's radiocarbon is known of, and the last."""
 
 
 class ForcingConfig(Config):
@@ -99,10 +98,10 @@ class ColumnConfig(Config):
     radiocarbon: bool = option(
         False,
         None,
-        f"Carry radiocarbon, from {BEFORE} on, in years without change first",
+        f"Carry radiocarbon, from {FIRST} on, in years without change first",
     )
     until: PositiveInt | None = option(
-        None, "YEAR", f"Last year of the run (default: {_LAST} with radiocarbon)"
+        None, "YEAR", f"Last year of the run (default: {LAST} with radiocarbon)"
     )
     layers: PositiveInt = option(3, "N", "Fewest layers of a profile that is taken")
     deepest: float = option(0.5, "M", "Depth that a profile reaches at least")
@@ -149,9 +148,9 @@ class ColumnConfig(Config):
         given = sorted(run | ({"until"} & self.changed))
         if given and not self.runs:
             raise ValueError(f"{given[0]} is of a run: say of how many --years")
-        if self.radiocarbon and (self.until or 0) > _LAST:
+        if self.radiocarbon and (self.until or 0) > LAST:
             raise ValueError(
-                f"the atmosphere's radiocarbon is known to {_LAST}, got until "
+                f"the atmosphere's radiocarbon is known to {LAST}, got until "
                 f"{self.until}"
             )
 
@@ -165,10 +164,10 @@ class ColumnConfig(Config):
 
         **Raises:** `ValueError` for a first year before 1.
         """
-        until = self.until or (_LAST if self.radiocarbon else None)
+        until = self.until or (LAST if self.radiocarbon else None)
         years = self.years
         if years is None:
-            years = (until or _LAST) - BEFORE + 1
+            years = (until or LAST) - FIRST + 1
         if until is None:
             return None, years
         if until < years or years < 1:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -13,10 +13,11 @@ from jaxsoc.columns.transient import Change
 from jaxsoc.experiments.comparison import compared_radiocarbon
 from jaxsoc.experiments.runs import runs_at_sites
 from jaxsoc.io import Places, atmosphere, load_changes, runs_table, zones
+from jaxsoc.io.atmosphere import FIRST, LAST
 from jaxsoc.observe.profiles import Profiles
 from jaxsoc.tables import Table, variable
 
-from .column_config import BEFORE, ColumnConfig
+from .column_config import ColumnConfig
 from .report import Progress, table_of
 
 # Places up to which each gets a panel and a row of its own; of more, the middle and
@@ -29,45 +30,64 @@ _DELTA = "$\\Delta^{14}$C (‰)"
 _OTHERS = 20
 
 
-class Run:
-    """What a run is asked to be: its years, what changes, and the atmosphere."""
+class RunPlan(NamedTuple):
+    """What a run is asked to be.
 
-    def __init__(self, config: ColumnConfig, latitude: Any):
-        self.first, count = config.span()
-        changes = _ramp(config, count)
-        if config.changes is not None:
+    `first`: its first calendar year, None where years are counted; `changes`: by year;
+    `sky`: Δ¹⁴C of the atmosphere by place, year and month, ‰, where it is carried.
+    """
+
+    first: int | None
+    changes: Change
+    sky: Any
+
+    @classmethod
+    def of(cls, config: ColumnConfig, latitude: Any) -> "RunPlan":
+        """As the options say, at places of these latitudes.
+
+        **Raises:** `ValueError` for years that do not fit together, or a file that
+        cannot be read.
+        """
+        if config.changes is None:
+            first, count = config.span()
+            changes = _ramp(config, count)
+        else:
             years, changes = load_changes(config.changes)
-            # Years before the first of our era are counted ones.
-            self.first = int(years[0]) if years[0] > 1 else None
-        self.sky = None
-        if config.radiocarbon:
-            if self.first is None:
-                raise ValueError(
-                    "radiocarbon needs calendar years: expected those of changes to be "
-                    "AD, up to 2015, got years counted from the start"
-                )
-            # It begins before the bombs, with years that are not changed.
-            earlier = max(0, self.first - BEFORE)
-            self.first -= earlier
-            changes = Change(
-                np.concatenate([np.zeros(earlier), changes.warming]),
-                np.concatenate([np.ones(earlier), changes.litter]),
+            # Years from 0 or 1 on are counted ones.
+            first = int(years[0]) if years[0] > 1 else None
+        if not config.radiocarbon:
+            return cls(first, changes, None)
+        if first is None:
+            raise ValueError(
+                "radiocarbon needs calendar years: expected those of changes to be AD, "
+                f"up to {LAST}, got years counted from the start"
             )
-            last, zone = self.first + len(changes.warming) - 1, zones(latitude)
-            by_zone = {z: atmosphere(z, self.first, last) for z in np.unique(zone)}
-            self.sky = np.stack([by_zone[z] for z in zone])
-        self.changes, self.count = changes, len(changes.warming)
+        # It begins before the bombs, with years that are not changed.
+        earlier = max(0, first - FIRST)
+        first -= earlier
+        changes = Change(
+            np.concatenate([np.zeros(earlier), changes.warming]),
+            np.concatenate([np.ones(earlier), changes.litter]),
+        )
+        last, zone = first + len(changes.warming) - 1, zones(latitude)
+        by_zone = {z: atmosphere(z, first, last) for z in np.unique(zone)}
+        return cls(first, changes, np.stack([by_zone[z] for z in zone]))
+
+    @property
+    def years(self) -> int:
+        """How many there are."""
+        return len(self.changes.warming)
 
     def said(self) -> str:
         """What it is, in words."""
-        end = f", {self.first} to {self.first + self.count - 1}" if self.first else ""
+        end = f", {self.first} to {self.first + self.years - 1}" if self.first else ""
         carried = ", with radiocarbon" if self.sky is not None else ""
-        return f"run of {self.count} years{end}{carried}"
+        return f"run of {self.years} years{end}{carried}"
 
     def memory(self, places: int, models: int, layers: int) -> int:
         """Bytes that it takes at a time, about."""
         kept = layers * (1 + (self.sky is not None)) + _OTHERS
-        return 8 * 3 * places * models * self.count * kept
+        return 8 * 3 * places * models * self.years * kept
 
 
 def _ramp(config: ColumnConfig, count: int) -> Change:
@@ -77,7 +97,7 @@ def _ramp(config: ColumnConfig, count: int) -> Change:
 
 
 def run_table(
-    run: Run,
+    run: RunPlan,
     results: Mapping[str, SiteResults],
     places: Places,
     profiles: Profiles | None,
@@ -89,7 +109,7 @@ def run_table(
     """
     found = {}
     for done, (name, one) in enumerate(results.items()):
-        progress(done, len(results), f"{name}, {run.count} years")
+        progress(done, len(results), f"{name}, {run.years} years")
         found[name] = runs_at_sites(
             one.model, one.params, changes=run.changes, atmosphere=run.sky
         )
@@ -114,7 +134,7 @@ def run_table(
             dims, places.spread(mean), "1e-3", air
         )
         if profiles is not None and np.isfinite(profiles.radiocarbon).any():
-            variables |= compared_radiocarbon(profiles, found, run.first or BEFORE)
+            variables |= compared_radiocarbon(profiles, found, run.first or FIRST)
     return table
 
 
@@ -126,37 +146,57 @@ def print_run(console: Console, models: Any, names: Any, dim: str, found: Any) -
     table = table_of(
         f"place, model\n{first} to {last}", "soil carbon\nkgC/m²", "change\n%", *more
     )
-    shown = [("middle of all places", found.median(dim))]
+    stock = 1e-3 * found.run_soil_stock.isel(stock_depth=-1)
+    columns = {
+        "soil carbon": (stock.isel(year=-1), ".2f"),
+        "change": (100 * (stock.isel(year=-1) / stock.isel(year=0) - 1), "+.1f"),
+    }
+    if carried:
+        columns["soil"] = found.run_stock_delta.isel(year=-1, stock_depth=1), ".0f"
+        columns["respired"] = found.run_respired_delta.isel(year=-1), ".0f"
+    shown = {"middle of all places": lambda values: values.median(dim)}
     if len(names) <= _FEW:
-        each = enumerate(names)
-        shown = [(name, found.isel({dim: place})) for place, name in each]
-    for name, here in shown:
+        at = lambda place: lambda values: values.isel({dim: place})
+        shown = {name: at(place) for place, name in enumerate(names)}
+    for name, pick in shown.items():
         table.add_section()
         table.add_row(name, style="bold")
         for model in models:
-            one = here.sel(model=model)
-            stock = 1e-3 * one.run_soil_stock.values[:, -1]
-            row = [f"{stock[-1]:.2f}", f"{100 * (stock[-1] / stock[0] - 1):+.1f}"]
-            if carried:
-                row += [
-                    f"{float(one.run_stock_delta[-1, 1]):.0f}",
-                    f"{float(one.run_respired_delta[-1]):.0f}",
-                ]
+            of = lambda values, m=model, pick=pick: float(pick(values.sel(model=m)))
+            row = [format(of(values), how) for values, how in columns.values()]
+            if np.isnan(of(stock.isel(year=-1))):
+                row = ["no steady", "state", *[""] * (len(row) - 2)]
             table.add_row(f"  {model}", *row)
     console.print(table)
+    for model in models:
+        one = found.sel(model=model)
+        drifting = (one.run_soil_stock[..., 0, -1].notnull()) & (one.run_spun_up == 0)
+        if count := int(drifting.sum()):
+            console.print(
+                f"{model} at {count} place{'s' * (count > 1)}: no state was found that "
+                "years of the same months lead back to; the run starts at the steady "
+                "state of their means and drifts where nothing changes, too",
+                style="yellow",
+            )
 
 
-def run_figures(run: Run, names: Any, dim: str) -> dict[str, Any]:
-    """Change of stocks through time, and radiocarbon beside the atmosphere's."""
-    figures: dict[str, Any] = {"run": partial(_figure_change, names, dim)}
+def run_figures(
+    run: RunPlan, names: Any, dim: str, climate: str = ""
+) -> dict[str, Any]:
+    """Change of stocks through time, and radiocarbon beside the atmosphere's.
+
+    **Arguments:** `climate`: what titles say of it, if anything.
+    """
+    where = [f"{name}{climate}" for name in names], dim, climate
+    figures: dict[str, Any] = {"run": partial(_figure_change, *where)}
     if run.sky is not None:
-        figures["radiocarbon"] = partial(_figure_respired, names, dim)
-        figures["radiocarbon_profiles"] = partial(_figure_with_depth, names, dim)
+        figures["radiocarbon"] = partial(_figure_respired, *where)
+        figures["radiocarbon_profiles"] = partial(_figure_with_depth, *where)
         figures["radiocarbon_observed"] = _figure_observed
     return figures
 
 
-def _panels(names, dim, values):
+def _panels(names, dim, climate, values):
     """By place, or of the shares of many, the series of each model."""
     models = [str(m) for m in values.model.values]
     if len(names) <= plots.places.PANELS:
@@ -165,19 +205,21 @@ def _panels(names, dim, values):
             for place, name in enumerate(names)
         }
     spread = values.quantile(list(_SHARES), dim).transpose("model", "quantile", "year")
-    title = f"middle and 80 % of {len(names)} places"
+    title = f"middle and 80 % of {len(names)} places{climate}"
     return {title: {m: spread.sel(model=m).values for m in models}}
 
 
-def _figure_change(names, dim, found):
+def _figure_change(names, dim, climate, found):
     stock = 1e-3 * found.run_soil_stock.isel(stock_depth=-1)
     change = stock - stock.isel(year=0)
-    panels = _panels(names, dim, change)
+    panels = _panels(names, dim, climate, change)
     return plots.figure_runs(found.year.values, panels, label=_STOCK)
 
 
-def _figure_respired(names, dim, found):
-    panels = _panels(names, dim, found.run_respired_delta)
+def _figure_respired(names, dim, climate, found):
+    # Nothing passes before the first year.
+    found = found.isel(year=slice(1, None))
+    panels = _panels(names, dim, climate, found.run_respired_delta)
     air = found.run_atmosphere_delta
     one = lambda place: air.isel({dim: place}).values
     every = len(panels) == len(names)
@@ -189,7 +231,7 @@ def _figure_respired(names, dim, found):
     return plots.figure_runs(found.year.values, panels, label=label, beside=beside)
 
 
-def _figure_with_depth(names, dim, found):
+def _figure_with_depth(names, dim, climate, found):
     """At the end of the run, or of those measured in the year of their sampling."""
     bounds = np.append(
         found.depth_bounds.values[:, 0], found.depth_bounds.values[-1, 1]
@@ -210,7 +252,8 @@ def _figure_with_depth(names, dim, found):
             seen = {"measured": (of("top"), of("bottom"), of("radiocarbon"))}
         now = here.run_soil_delta.sel(year=year)
         models = {str(m): now.sel(model=m).values for m in found.model.values}
-        panels[f"{names[place]}, {year}"] = models, seen
+        name = names[place].removesuffix(climate)
+        panels[f"{name}, {year}{climate}"] = models, seen
     if not panels:
         return None
     label = f"soil carbon, {_DELTA}"

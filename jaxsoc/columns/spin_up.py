@@ -46,8 +46,8 @@ def spin_up(
     J is the slope of a year of one step of backward Euler a month, Π (1 - h f')⁻¹. A
     step that leads away is tried again, shorter, as one through some years only. Unlike
     `periodic_state` it is the state of the steps themselves, so that a run in which
-    nothing changes stays as it is, and every model has one. Radiocarbon follows from
-    the carbon, in which it is linear.
+    nothing changes stays as it is, and it is sought for every model; that of MIMICS is
+    not found in the cold. Radiocarbon follows from the carbon, in which it is linear.
 
     **Arguments:** `model`: with the climate of one site; `start`: pools to begin with,
     as those of `steady_state`, gC m⁻³; `method`, `steps`, `tolerance`: of `transient`;
@@ -141,7 +141,12 @@ def _returning(year, slope, x, pools):
         change = jnp.linalg.solve(slow, best.after - best.x)
         return best, jnp.maximum(best.x + change, _LEAST * best.x), shift, count + 1
 
-    more = lambda going: (going[0].off > _ENOUGH) & (going[3] < _MOST)
+    def more(going):
+        best, x, _, count = going
+        # From what is no number nothing leads back.
+        hopeful = jnp.isfinite(best.off) | jnp.all(jnp.isfinite(x))
+        return (best.off > _ENOUGH) & (count < _MOST) & hopeful
+
     none = jax.tree.map(
         lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(lambda: year(x)[1])
     )

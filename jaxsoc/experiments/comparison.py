@@ -151,8 +151,9 @@ def compared_radiocarbon(
 ) -> dict[str, Variable]:
     """What models say of the radiocarbon of measured layers, in the year of sampling.
 
-    Δ of a layer is that of all the carbon that lies in its depths. A profile of which
-    no year is known is taken for one of the last year of the run.
+    Δ of a layer is that of all the carbon that lies in its depths. A profile that was
+    sampled before or after the run is compared with its nearest year, one of which no
+    year is known with the last.
 
     **Arguments:** `runs`: of `runs_at_sites` by model, at the places of the profiles,
     with radiocarbon; `first`: the calendar year in which they begin.
@@ -174,7 +175,9 @@ def compared_radiocarbon(
         bias.append(np.mean(off) if off.size else np.nan)
     permil, name = "1e-3", "radiocarbon (Delta 14C) of the layer"
     return {
-        "observed_year": variable(index, year, "1", "calendar year of sampling"),
+        "observed_year": variable(
+            index, year, "1", "calendar year of sampling, or the nearest of the run"
+        ),
         "observed_radiocarbon": variable("observation", observed, permil, name),
         "modelled_radiocarbon": variable(
             ("model", "observation"), np.stack(said), permil, f"{name}, as modelled"

@@ -11,6 +11,8 @@ from jaxsoc.physics.forcing import MONTHS
 from jaxsoc.physics.options import check_option
 
 Zone = Literal["north", "tropics", "south"]
+FIRST, LAST = 1850, 2015
+"""Years AD that the atmosphere is known of."""
 
 
 _TROPICS = 30.0  # degrees of latitude at which they end
@@ -41,14 +43,13 @@ def atmosphere(zone: str, first: int, last: int) -> np.ndarray:
     are part of the package.
     """
     check_option("zone", zone, Zone)
-    text = files("jaxsoc.io").joinpath("atmosphere.csv").read_text(encoding="utf-8")
-    known = pd.read_csv(StringIO(text), comment="#")
-    end = int(known["year"].iloc[-1])
-    if not first <= last <= end:
+    if not first <= last <= LAST:
         raise ValueError(
-            f"the radiocarbon of the atmosphere is known to {end}: expected a first "
+            f"the radiocarbon of the atmosphere is known to {LAST}: expected a first "
             f"year and a last one, not before it, up to then, got {first} to {last}"
         )
+    text = files("jaxsoc.io").joinpath("atmosphere.csv").read_text(encoding="utf-8")
+    known = pd.read_csv(StringIO(text), comment="#")
     months = np.arange((last - first + 1) * MONTHS).reshape(-1, MONTHS)
     middle = first + (months + 0.5) / MONTHS
     return np.interp(middle, known["year"], known[zone])

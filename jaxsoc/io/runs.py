@@ -117,7 +117,7 @@ def load_changes(path: Path | str) -> tuple[np.ndarray, Change]:
     if not len(table):
         raise ValueError(f"{path.name} has no rows: expected one for each year")
     years = numbers_of(path, table["year"])
-    wrong = ~(np.diff(years, prepend=years[0] - 1) == 1)
+    wrong = ~(np.diff(years, prepend=years[0] - 1) == 1) | (years % 1 != 0)
     if wrong.any():
         row = int(np.argmax(wrong))
         raise ValueError(

@@ -97,7 +97,7 @@ def forcing_of(
     **Raises:** `ValueError` for a site whose texture is not known, unless `choices`
     has one, and as `Forcing`.
     """
-    _checktexture_of(site, choices)
+    _check_texture(site, choices)
     if not jnp.ndim(site.latitude):
         return Forcing(**_fields(site, own, choices, column), column=column)
     sites = len(site.latitude)
@@ -277,7 +277,7 @@ def texture_of(site: Site, choices: Choices) -> tuple[Any, Any]:
     return _known(site.sand, sand), _known(site.clay, clay)
 
 
-def _checktexture_of(site, choices):
+def _check_texture(site, choices):
     sand, clay = (numbers("texture", x) for x in (site.sand, site.clay))
     if sand is None or clay is None or choices.texture is not None:
         return

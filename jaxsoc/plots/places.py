@@ -4,7 +4,6 @@
 domain), from github.com/martynafford/natural-earth-geojson at 0b9a6ceb, CC0 1.0.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -147,13 +146,9 @@ def figure_profiles(
     values times `factor`, with their unit, by default of gC m⁻³.
     """
     shown = list(panels.items())[page * PANELS : (page + 1) * PANELS]
-    columns = min(4, len(shown))
-    rows = math.ceil(len(shown) / columns)
-    size = (5.2, 5.0) if len(shown) == 1 else (2.7 * columns + 0.3, 3.0 * rows + 0.7)
-    figure = Figure(figsize=size)
-    axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
-    for ax in axes.flat[len(shown) :]:
-        ax.set_axis_off()
+    figure, axes, columns = style.panels(
+        len(shown), (5.2, 5.0), (2.7, 3.0), sharey=True
+    )
     labels: dict[str, Any] = {}
     for place, (ax, (name, (models, observed))) in enumerate(
         zip(axes.flat, shown, strict=False)

@@ -1,6 +1,5 @@
 """Pictures of columns through time: what changes, and their radiocarbon."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +8,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from . import style
-from .places import PANELS
 
 _BAND = 0.18  # opacity
 
@@ -22,23 +20,18 @@ def figure_runs(
     label: str,
     beside: Mapping[str, Any] | None = None,
     xlabel: str = "year",
-    page: int = 0,
 ) -> Figure:
     """Time series of several models, a panel for each place.
 
     **Arguments:** `years`: of the values; `panels`: by place, by model, values by year,
     or (3, year), of which the first and the last are the ends of a band around the
     second; `label`: of the values, with their unit; `beside`: by panel, a series that
-    is not a model's, drawn dotted, such as the atmosphere's; `page`: which `PANELS`.
+    is not a model's, drawn dotted, such as the atmosphere's.
     """
-    shown = list(panels.items())[page * PANELS : (page + 1) * PANELS]
-    columns = min(4, len(shown))
-    rows = math.ceil(len(shown) / columns)
-    size = (6.4, 4.2) if len(shown) == 1 else (2.9 * columns + 0.4, 2.4 * rows + 0.7)
-    figure = Figure(figsize=size)
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=True)
-    for ax in axes.flat[len(shown) :]:
-        ax.set_axis_off()
+    shown = list(panels.items())
+    figure, axes, columns = style.panels(
+        len(shown), (6.4, 4.2), (2.9, 2.4), sharex=True
+    )
     lines: dict[str, Any] = {}
     for place, (ax, (name, models)) in enumerate(zip(axes.flat, shown, strict=False)):
         for index, (model, values) in enumerate(models.items()):

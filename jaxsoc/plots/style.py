@@ -1,5 +1,6 @@
 """How everything looks: colours that the colour-blind tell apart (Okabe and Ito)."""
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -97,6 +98,25 @@ def unit(variable: Any) -> str:
 def label(words: str, variable: Any, between: str = " ") -> str:
     """What an axis shows, with the unit that the variable names."""
     return f"{words}{between}({unit(variable)})"
+
+
+def panels(
+    count: int, alone: tuple[float, float], each: tuple[float, float], **options: Any
+) -> tuple[Figure, Any, int]:
+    """A figure of panels, at most four side by side, those that are too many blank.
+
+    **Arguments:** `alone`: size of a figure with one panel, inches; `each`: width and
+    height that each of several adds; `options`: of `Figure.subplots`.
+    **Returns:** the figure, its panels in rows, and how many stand side by side.
+    """
+    columns = min(4, count)
+    rows = math.ceil(count / columns)
+    size = alone if count == 1 else (each[0] * columns + 0.4, each[1] * rows + 0.7)
+    figure = Figure(figsize=size)
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    for ax in axes.flat[count:]:
+        ax.set_axis_off()
+    return figure, axes, columns
 
 
 def legend_below(figure: Figure, lines: Mapping[str, Line], **options: Any) -> None:
