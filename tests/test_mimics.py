@@ -159,6 +159,26 @@ def test_litter_past_the_limits_changes_the_turnover_no_more():
     assert float(death(121.0) / death(100.0)) == pytest.approx(1.1)
 
 
+def test_a_month_knows_the_litter_of_its_year():
+    monthly = np.outer([0.0, 60.0, 30.0, 10.0], np.arange(12) / 66)
+    year = eqx.tree_at(lambda f: f.litter, site(), jnp.asarray(monthly))
+    whole = MIMICS(year, clay=30.0).environment(PARAMS)
+    for month in (0, 6):  # none comes in the first of them
+        model = MIMICS(year.month(month), clay=30.0)
+        now = model.environment(PARAMS)
+        np.testing.assert_allclose(now.death_micr, whole.death_micr, rtol=1e-14)
+        np.testing.assert_allclose(now.death_mick, whole.death_mick, rtol=1e-14)
+        assert float(model.metabolic) == pytest.approx(0.6, rel=1e-14)
+        came = 12 / 365 * np.sum(monthly[:, month])
+        source = model.source(PARAMS).values()
+        daily = sum(float(b @ TWO.thickness) for b in source)
+        assert daily == pytest.approx(came, rel=1e-12)
+    none = MIMICS(site(litter=0.0), clay=30.0)
+    assert float(none.metabolic) == 0.0
+    slope = jax.grad(lambda f: MIMICS(f, clay=30.0).metabolic, allow_int=True)(year)
+    assert np.all(np.isfinite(slope.litter))
+
+
 def test_coarse_wood_counts_as_structural_litter():
     plain = solved(published(), numbers())
     options = {"immigration": 0.0, "turnover_limits": (1.0, 1.0)}

@@ -75,6 +75,27 @@ def test_newton_finds_where_reactions_and_exchange_balance():
     assert np.all(np.asarray(food) > 0) and np.all(np.asarray(eaters) > 0)
 
 
+@pytest.mark.parametrize("few", [0.0, 1e-12, 1e-6, 1e-2])
+def test_a_step_slower_than_growth_does_not_end_below_zero(few):
+    # Eaters could grow by e⁵ in the step, whose other root, close by, is negative.
+    begin, shift = (jnp.full(3, 100.0), jnp.full(3, few)), 0.02 * RATES
+
+    def stepped(x, given):
+        made = consumers(x, (1.5, 3.0))
+        comes = 0.0, 1e-9 * RATES
+        return tuple(
+            m + c + shift * (b - v)
+            for m, c, b, v in zip(made, comes, begin, x, strict=True)
+        )
+
+    floor = jnp.full(3, 1e-6)
+    start = tuple(jnp.maximum(x, floor) for x in begin)
+    food, eaters = newton_layered(stepped, start, None, NONE, floor=floor)
+    assert np.all(np.asarray(food) > 0) and np.all(np.asarray(eaters) > 1.0)
+    for residual in stepped((food, eaters), None):
+        assert np.all(np.abs(residual) <= 1e-13 * RATES * (100.0 + food))
+
+
 def test_newton_says_nan_where_there_is_no_steady_state():
     # Eaters that die faster than they can grow: food piles up without end.
     dying = lambda x, given: (

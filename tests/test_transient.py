@@ -16,6 +16,8 @@ from jaxsoc.columns.stepping import STEPS, stretch
 from jaxsoc.models import CLM5, COMPAS, COMPAS_INDICATIVE, MIMICS
 from jaxsoc.physics.columns import SoilColumn
 from jaxsoc.physics.forcing import Forcing, forcing_of_sites, idealised
+from jaxsoc.physics.site import idealised_site
+from jaxsoc.physics.site_forcing import forcing_of
 
 COARSE = SoilColumn((0.1, 0.3, 0.6, 1.0))
 MODELS = {"clm5": CLM5, "compas": COMPAS, "mimics": MIMICS}
@@ -339,6 +341,17 @@ def test_a_spun_up_column_stays_as_it_is(kind, method):
     assert 1e-4 < np.abs(moved - 1).max() < 5
     nothing = spin_up(model, params, jax.tree.map(lambda x: np.nan * x, rest))
     assert np.all(np.isnan(np.stack(nothing.carbon)))
+
+
+@pytest.mark.slow
+def test_mimics_is_spun_up_in_the_cold():
+    # Where no wood falls; what there is none of would decompose in a million years.
+    model = MIMICS(forcing_of(idealised_site(70.0)))
+    params = jax.tree.map(jnp.asarray, model.parameters())
+    start = spin_up(model, params, steady_state(model, params))
+    run = transient(model, params, start, years=1)
+    for before, after in zip(start.carbon, run.end.carbon, strict=True):
+        np.testing.assert_allclose(after, before, rtol=0, atol=1e-12 * before.max())
 
 
 def test_what_makes_no_run_is_refused():

@@ -46,8 +46,8 @@ def spin_up(
     J is the slope of a year of one step of backward Euler a month, Π (1 - h f')⁻¹. A
     step that leads away is tried again, shorter, as one through some years only. Unlike
     `periodic_state` it is the state of the steps themselves, so that a run in which
-    nothing changes stays as it is, and it is sought for every model; that of MIMICS is
-    not found in the cold. Radiocarbon follows from the carbon, in which it is linear.
+    nothing changes stays as it is, and it is sought for every model. Radiocarbon
+    follows from the carbon, in which it is linear.
 
     **Arguments:** `model`: with the climate of one site; `start`: pools to begin with,
     as those of `steady_state`, gC m⁻³; `method`, `steps`, `tolerance`: of `transient`;
@@ -137,7 +137,12 @@ def _returning(year, slope, x, pools):
         best = jax.tree.map(either, _Tried(x, after, states, off), best)
         longer = jnp.where(shift > _SHIFT, shift / _SHORTER, 0.0)
         shift = either(longer, jnp.maximum(shift * _SHORTER, _SHIFT))
-        slow = (1 + shift) * jnp.eye(x.size) - slope(best.states)
+        # What is empty and stays so, as wood where none falls, is moved by rounding
+        # alone, which is large where it would decompose in a million years.
+        empty = (best.x == 0) & (best.after == 0)
+        unit = jnp.eye(x.size)
+        slow = (1 + shift) * unit - slope(best.states)
+        slow = jnp.where(empty[:, None], unit, slow)
         change = jnp.linalg.solve(slow, best.after - best.x)
         return best, jnp.maximum(best.x + change, _LEAST * best.x), shift, count + 1
 

@@ -67,9 +67,9 @@ class MIMICS(AbstractMicrobialModel):
     depth alone; all pools but coarse wood are mixed. Ours, too: coarse wood, which
     decomposes into structural litter, and `immigration`, by which microbes that cannot
     live where they are become few instead of none. The metabolic share of litter is
-    that of the litter input, coarse wood included. In a layer that nothing mixes,
-    just below the bedrock, consumers and food may oscillate for ever: the steady state
-    there is unstable, and the one they oscillate about.
+    that of the litter input of the year, coarse wood included. In a layer that nothing
+    mixes, just below the bedrock, consumers and food may oscillate for ever: the steady
+    state there is unstable, and the one they oscillate about.
 
     **Arguments:** see `AbstractColumnModel`; `averaging`: "mean_of_product", the means
     over the months of x Vmax and of Km, or "product_of_means", those at the mean
@@ -108,9 +108,10 @@ class MIMICS(AbstractMicrobialModel):
 
     @property
     def metabolic(self) -> Float[Array, ""]:
-        """Metabolic share of the litter input."""
-        annual = annual_litter(self.forcing)
-        return annual[1] / jnp.sum(annual)
+        """Metabolic share of the litter input of the year, 0 where there is none."""
+        annual = _of_year(self.forcing)
+        total = jnp.sum(annual)
+        return annual[1] / jnp.where(total > 0, total, 1.0)
 
     def environment(self, params: MIMICSParameters) -> MIMICSEnvironment:
         """Rates and half-saturations by layer.
@@ -138,7 +139,7 @@ class MIMICS(AbstractMicrobialModel):
         )
         met, x = self.metabolic, scalar * depth
         low, high = self.turnover_limits
-        litter = jnp.sum(annual_litter(forcing)) / p.death_litter
+        litter = jnp.sum(_of_year(forcing)) / p.death_litter
         pace = HOURS_PER_DAY * jnp.sqrt(jnp.clip(litter, low**2, high**2)) * x
         desorption = p.desorption * jnp.exp(-p.desorption_clay * clay)
         return MIMICSEnvironment(
@@ -244,6 +245,12 @@ class MIMICS(AbstractMicrobialModel):
             for j in death
         )
         return self.pools(cwd=jnp.ones_like(fed), soma=sum(needed) / 6, **found)
+
+
+def _of_year(forcing):
+    """Litter input of the year, of which the forcing may be a month, gC m⁻² yr⁻¹."""
+    annual = forcing.litter_of_year
+    return annual_litter(forcing) if annual is None else annual
 
 
 def _law(food, microbes, environment, params):

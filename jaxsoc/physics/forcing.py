@@ -70,7 +70,8 @@ class Forcing(eqx.Module):
     zero; `bedrock`: number of the last layer above it, from 1; `litter`: carbon that
     enters as coarse woody debris, metabolic, cellulose and lignin litter,
     gC m⁻² month⁻¹; `profile`: share of it that enters each layer, None to have it from
-    a parameter; `sand`: %, None where not known.
+    a parameter; `sand`: %, None where not known; `litter_of_year`: of a month that
+    stands for a year, what came in the year that it is of, gC m⁻² yr⁻¹, else None.
 
     Use it as `Forcing(...)`, which takes the arguments of the same names and checks
     them; those constant in time or depth may be given as one number, `litter` as four
@@ -91,6 +92,7 @@ class Forcing(eqx.Module):
     litter: Float[Array, "litter month"]
     profile: Float[Array, "litter layer"] | None
     sand: Float[Array, " layer"] | None
+    litter_of_year: Float[Array, " litter"] | None
     column: SoilColumn = eqx.field(static=True)
 
     def __init__(
@@ -123,6 +125,7 @@ class Forcing(eqx.Module):
         self.litter = checked("litter", _by_month(litter))
         self.profile = None if profile is None else _profile(profile, column.layers)
         self.sand = None if sand is None else checked("sand", sand)
+        self.litter_of_year = None
 
     @classmethod
     def from_layers(
@@ -144,10 +147,19 @@ class Forcing(eqx.Module):
         return cls(temperature, water, stock.sum(axis=1), profile=share, **others)
 
     def month(self, month: Any) -> "Forcing":
-        """A year made of one month, 0 for January, as long as that month."""
+        """A year made of one month, 0 for January, as long as that month.
+
+        What came in the whole year stays known, since some models need it.
+        """
         one = lambda x: jnp.take(x, jnp.atleast_1d(month), axis=-1)
         monthly = lambda f: [getattr(f, name) for name in _MONTHLY]
-        return eqx.tree_at(monthly, self, [one(x) for x in monthly(self)])
+        of_year = jnp.sum(self.litter, axis=-1)
+        return eqx.tree_at(
+            lambda f: [*monthly(f), f.litter_of_year],
+            self,
+            [*(one(x) for x in monthly(self)), of_year],
+            is_leaf=lambda x: x is None,
+        )
 
 
 def idealised(

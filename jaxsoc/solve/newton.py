@@ -24,6 +24,8 @@ _GROWTH, _SHRINK = 10.0, 4.0
 _AGAIN, _NONE = 1e-6, 1e-19
 # Largest share of an unknown that a step may take, and how many times it may add it.
 _LARGEST_FALL, _LARGEST_RISE = 0.9, 10.0
+# Of what counts for nothing: how far an unknown may fall below zero by rounding.
+_TRACE = 1e-6
 # A Newton step this small, relative, is followed by one at rounding.
 _CLOSE = 1e-9
 # Steps before giving up.
@@ -126,7 +128,13 @@ def newton_layered(
 
     def relative(moves, x):
         ratios = jnp.stack([m / some(v) for m, v in zip(moves, x, strict=True)])
-        return jnp.max(jnp.abs(ratios), axis=0), jnp.max(-ratios, axis=0)
+        falls = -ratios
+        if floor is not None:
+            # Where growth is faster than the step, there is a negative root close by.
+            ends = [v + m for m, v in zip(moves, x, strict=True)]
+            crossed = (reduce(jnp.minimum, ends) < -_TRACE * held_floor)[None]
+            falls = jnp.where(crossed, jnp.inf, falls)
+        return jnp.max(jnp.abs(ratios), axis=0), jnp.max(falls, axis=0)
 
     x = lax.stop_gradient(start)
     first = jnp.full_like(x[0], FIRST)
