@@ -65,13 +65,15 @@ def at_sites(
     model: AbstractColumnModel,
     params: Any = None,
     driven: Any = (),
+    *,
+    long: bool = False,
     **options: Any,
 ) -> tuple[Any, Any, bool]:
     """`function(model, params, driven, **options)` of every site, in few programs.
 
     **Arguments:** `function`: of a module, of one site; `model`, `params`: as
-    `columns_at_sites`; `driven`: more arrays that lead by site; `options`: that all
-    sites share.
+    `columns_at_sites`; `driven`: more arrays that lead by site; `long`: whether it
+    takes longer to run than to compile; `options`: that all sites share.
     **Returns:** what the function does, leading by site; the parameters, and whether
     they are by site.
     **Raises:** as `columns_at_sites`.
@@ -99,7 +101,7 @@ def at_sites(
         np.asarray, (jax.tree.map(wide, numbers), jax.tree.map(repeat, params), driven)
     )
     chunks = []
-    solved, places = _chunks(shape[0])
+    solved, places = _chunks(shape[0], long)
     for chunk in places:
         sites = jax.tree.map(lambda x, at=chunk: x[at], every)
         chunks.append(solved(function, others, sites, options))
@@ -107,10 +109,10 @@ def at_sites(
     return found, params, by_site
 
 
-def _chunks(count):
+def _chunks(count, long):
     """The program to take, and chunks of few sizes, so that few are compiled."""
     size, solved = _CHUNK * free_devices(), _solved
-    if accelerated():
+    if accelerated() or (long and count <= size):
         size = count
     elif count <= max(_FEW):
         size, solved = min(n for n in _FEW if n >= count), _solved_quickly

@@ -53,7 +53,7 @@ def runs_at_sites(
     driven = _by_site(changes, 1, count), _by_site(atmosphere, 2, count)
     found, *_ = at_sites(
         *(_at_site, model, params, driven),
-        **{"years": years, "ends": ends},
+        **{"long": True, "years": years, "ends": ends},
         **{"method": method, "steps": steps, "tolerance": tolerance},
     )
     return SiteRuns(model, ends, *found)
