@@ -164,7 +164,8 @@ def test_a_month_knows_the_litter_of_its_year():
     year = eqx.tree_at(lambda f: f.litter, site(), jnp.asarray(monthly))
     whole = MIMICS(year, clay=30.0).environment(PARAMS)
     for month in (0, 6):  # none comes in the first of them
-        model = MIMICS(year.month(month), clay=30.0)
+        # A month is its own only one.
+        model = MIMICS(year.month(month).month(0), clay=30.0)
         now = model.environment(PARAMS)
         np.testing.assert_allclose(now.death_micr, whole.death_micr, rtol=1e-14)
         np.testing.assert_allclose(now.death_mick, whole.death_mick, rtol=1e-14)
@@ -173,9 +174,9 @@ def test_a_month_knows_the_litter_of_its_year():
         source = model.source(PARAMS).values()
         daily = sum(float(b @ TWO.thickness) for b in source)
         assert daily == pytest.approx(came, rel=1e-12)
-    none = MIMICS(site(litter=0.0), clay=30.0)
-    assert float(none.metabolic) == 0.0
-    slope = jax.grad(lambda f: MIMICS(f, clay=30.0).metabolic, allow_int=True)(year)
+    none = site(litter=0.0)
+    assert float(MIMICS(none, clay=30.0).metabolic) == 0.0
+    slope = jax.grad(lambda f: MIMICS(f, clay=30.0).metabolic, allow_int=True)(none)
     assert np.all(np.isfinite(slope.litter))
 
 

@@ -77,7 +77,7 @@ def test_newton_finds_where_reactions_and_exchange_balance():
 
 @pytest.mark.parametrize("few", [0.0, 1e-12, 1e-6, 1e-2])
 def test_a_step_slower_than_growth_does_not_end_below_zero(few):
-    # Eaters could grow by e⁵ in the step, whose other root, close by, is negative.
+    # Eaters could grow e²⁸-fold in the step, whose other root, close by, is negative.
     begin, shift = (jnp.full(3, 100.0), jnp.full(3, few)), 0.02 * RATES
 
     def stepped(x, given):

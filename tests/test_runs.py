@@ -171,17 +171,24 @@ def test_runs_that_do_not_fit_are_refused(column, options, said):
     assert errors.count("\n") == 1
 
 
-@pytest.mark.slow
-def test_of_many_places_the_middle_is_shown(jaxsoc, tmp_path, monkeypatch):
-    monkeypatch.delenv("JAXSOC_DATA", raising=False)
+def dated_profiles(folder, places):
+    """A file of profiles with radiocarbon: names, latitudes and years of sampling."""
     rows = [
-        f"p{at},{10 + at},10,1990,{top},{top + 20},{20 - top / 10},1.3,{50 - top}"
-        for at in range(13)
+        f"{name},{lat},10,{year},{top},{top + 20},{20 - top / 10},1.3,{100 - 5 * top}"
+        for name, lat, year in places
         for top in (0, 20, 40)
     ]
     columns = "lat,lon,year,depth_top_cm,depth_bottom_cm,soc_g_kg,bulk_density_g_cm3"
-    path = tmp_path / "many.csv"
+    path = folder / "mine.csv"
     path.write_text("\n".join((f"profile_id,{columns},d14c_permil", *rows)) + "\n")
+    return path
+
+
+@pytest.mark.slow
+def test_of_many_places_the_middle_is_shown(jaxsoc, tmp_path, monkeypatch):
+    monkeypatch.delenv("JAXSOC_DATA", raising=False)
+    places = [(f"p{at}", 10 + at, 1990) for at in range(13)]
+    path = dated_profiles(tmp_path, places)
     code, printed, errors = jaxsoc(
         *("column", "--profiles", path, "--model", "clm5", "--radiocarbon"),
         *("--until", 1980, "--years", 20, "--warming", 2, "--out", tmp_path),
@@ -198,14 +205,8 @@ def test_of_many_places_the_middle_is_shown(jaxsoc, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_radiocarbon_stands_beside_what_was_measured(jaxsoc, tmp_path, monkeypatch):
     monkeypatch.delenv("JAXSOC_DATA", raising=False)
-    rows = [
-        f"{name},{lat},10,{year},{top},{top + 20},{20 - top / 10},1.3,{100 - 5 * top}"
-        for name, lat, year in (("north", 50, 1996), ("south", -40, 2009))
-        for top in (0, 20, 40)
-    ]
-    columns = "lat,lon,year,depth_top_cm,depth_bottom_cm,soc_g_kg,bulk_density_g_cm3"
-    path = tmp_path / "mine.csv"
-    path.write_text("\n".join((f"profile_id,{columns},d14c_permil", *rows)) + "\n")
+    places = ("north", 50, 1996), ("south", -40, 2009)
+    path = dated_profiles(tmp_path, places)
     code, _, errors = jaxsoc(
         *("column", "--profiles", path, "--model", "clm5", "--radiocarbon"),
         *("--out", tmp_path),

@@ -153,7 +153,9 @@ class Forcing(eqx.Module):
         """
         one = lambda x: jnp.take(x, jnp.atleast_1d(month), axis=-1)
         monthly = lambda f: [getattr(f, name) for name in _MONTHLY]
-        of_year = jnp.sum(self.litter, axis=-1)
+        of_year = self.litter_of_year
+        if of_year is None:
+            of_year = jnp.sum(self.litter, axis=-1)
         return eqx.tree_at(
             lambda f: [*monthly(f), f.litter_of_year],
             self,
