@@ -6,6 +6,7 @@ import pytest
 import xarray as xr
 
 from jaxsoc.io import climatology_from_dataset, load_climatology
+from jaxsoc.physics.site_forcing import Choices, forcing_of
 
 MONTH = np.arange(1, 13)
 YEAR = 5 + 14 * np.cos(2 * np.pi * (MONTH - 7) / 12)
@@ -130,6 +131,46 @@ def test_a_table_of_sites_is_read(tmp_path):
     assert np.allclose(found.air_temperature[1], 26.85)
     assert np.allclose(found.precipitation, 60) and np.all(found.sand == 45)
     assert found.label == "own.csv"
+
+
+def test_what_was_measured_in_the_soil_takes_the_place_of_the_climate(tmp_path):
+    levels = {
+        "tsoil_0_7cm_c": np.linspace(1.0, 12.0, 12),
+        "stl2 (K)": np.full(12, 280.15),
+        "vwc_0_7cm": 0.3,
+        "swvl2": np.linspace(0.2, 0.4, 12),
+    }
+    years = [rows(year=year, **levels) for year in (2001, 2002)]
+    years[1]["tsoil_0_7cm_c"] += 2.0
+    table = pd.concat([*years, rows(latitude=-20.0, year=2001)])
+    found = load_climatology(written(tmp_path, table)).at([50.0, -20.0], [10.0, 10.0])
+    np.testing.assert_allclose(
+        found.soil_temperature[0], [np.linspace(2.0, 13.0, 12), np.full(12, 7.0)]
+    )
+    np.testing.assert_allclose(found.soil_water[0, 1], np.linspace(0.2, 0.4, 12))
+    assert np.isnan(found.soil_temperature[1]).all()
+    forcing = forcing_of(found, Choices(texture=(45.0, 20.0)))
+    at = np.searchsorted(forcing.column.nodes, 0.175)
+    # At a depth that was measured it is what was measured, where it was.
+    assert float(np.ptp(forcing.temperature[0, at])) < 1.0
+    assert float(np.ptp(forcing.temperature[1, at])) > 5.0
+    lost = table.drop(columns="stl2 (K)")
+    with pytest.raises(ValueError, match="soil_temperature_2 is missing"):
+        load_climatology(written(tmp_path, lost))
+
+
+def test_the_published_soils_of_era5_are_read(data):
+    path = data / "srdb_respiration" / "era5_monthly_forcing.csv.gz"
+    found = load_climatology(path)
+    table = pd.read_csv(path)
+    sites = table.groupby(["lat", "lon"], sort=False)
+    assert len(found.climate.latitude) == len(sites)
+    (lat, lon), own = next(iter(sites))
+    site = found.at(lat, lon, sand=40.0, clay=20.0)
+    means = own.groupby("month")[["tsoil_0_7cm_c", "tsoil_7_28cm_c"]].mean().T
+    np.testing.assert_allclose(site.soil_temperature, means, rtol=1e-12)
+    forcing = forcing_of(site)
+    assert np.isfinite(forcing.temperature).all() and np.isfinite(forcing.water).all()
 
 
 @pytest.mark.parametrize(

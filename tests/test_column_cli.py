@@ -1,8 +1,17 @@
 """`jaxsoc column`: a place, a file of profiles, and what is refused."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
+
+from jaxsoc.cli.column_config import ColumnConfig
+from jaxsoc.cli.options import read_config
+from jaxsoc.io.columns import STATES
+from jaxsoc.physics.climate import Bucket, Insulation
+from jaxsoc.physics.site_forcing import Choices
 
 # Two profiles, of which one is too shallow: as many places as the other test has, so
 # that both share a program.
@@ -69,17 +78,51 @@ def test_profiles_have_a_misfit_each_and_the_others_a_reason(quick, profiles):
             np.testing.assert_allclose(score, 1 - square / spread)
 
 
-def test_years_are_refused_of_models_without_them_before_any_is_solved(
-    jaxsoc, tmp_path, monkeypatch
-):
-    def solved(*given, **options):
-        raise AssertionError("solved")
-
+@pytest.mark.slow
+def test_years_are_found_of_all_models(jaxsoc, tmp_path, monkeypatch):
     monkeypatch.delenv("JAXSOC_DATA", raising=False)
-    monkeypatch.setattr("jaxsoc.experiments.comparison.columns_at_sites", solved)
-    place = ("--lat", 5, "--lon", 7, "--periodic", "--out", tmp_path)
+    place = ("--lat", 45, "--lon", 7, "--periodic", "--no-figures", "--out", tmp_path)
     code, _, errors = jaxsoc("column", *place)
-    assert code == 2 and "MIMICS with mixed microbial pools has no periodic" in errors
+    assert code == 0, errors
+    with xr.open_dataset(tmp_path / "column.nc") as found:
+        assert (found.periodic_state.values == STATES.index("found")).all()
+        months = found.monthly_soil_organic_carbon.isel(place=0)
+        rest = found.soil_organic_carbon.isel(place=0)
+        assert months.sizes["month"] == 12
+        assert (months.std("month").sum("layer") > 0).all()
+        # Seasons move the mean of the year, but not by much.
+        shares = months.mean("month").sum("layer") / rest.sum("layer")
+        np.testing.assert_allclose(shares, 1.0, atol=0.3)
+
+
+def test_files_that_a_configuration_names_lie_beside_it(tmp_path):
+    (tmp_path / "a").mkdir()
+    config = tmp_path / "a" / "c.toml"
+    config.write_text("profiles = 'soil.csv'\nclimate = 'tas.nc'\nout = 'here'\n")
+    found = read_config(config, {}, ColumnConfig)
+    assert found.profiles == tmp_path / "a" / "soil.csv"
+    assert found.climate == tmp_path / "a" / "tas.nc"
+    # Results lie where the command is given.
+    assert found.out == Path("here")
+
+
+def test_every_choice_of_the_forcing_can_be_made_in_a_file(tmp_path):
+    config = tmp_path / "c.toml"
+    months = [0.1] * 8 + [0.05] * 4
+    config.write_text(
+        f"[forcing]\nlitter_months = {months}\nthaw = 0.02\nbucket_depth = 0.4\n"
+        "insulation_offset = 0.5\nwater_damping = 0.3\n"
+    )
+    made = read_config(config, {}, ColumnConfig).forcing.made()
+    assert made == replace(
+        Choices(),
+        litter_months=tuple(months),
+        thaw=0.02,
+        bucket=Bucket(depth=0.4),
+        insulation=Insulation(offset=0.5),
+        water_damping=0.3,
+        texture=(45.0, 20.0),
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,6 +131,7 @@ def test_years_are_refused_of_models_without_them_before_any_is_solved(
         ((), "no place is given: use --lat and --lon, or --profiles FILE"),
         (("--lat", 3), "only lat is given"),
         (("--lat", 95, "--lon", 0), "latitude must lie in"),
+        (("--lat", 5, "--lon", 0, "--years", 9, "--warming", 280), "warming must lie"),
         (("--lat", 5, "--lon", 0, "--model", "clm6"), "did you mean 'clm5'"),
         (("--lat", 5, "--lon", 0, "--skip-bad"), "skip_bad is given without profiles"),
         (("--profiles", "none.csv"), "no such file: 'none.csv'"),

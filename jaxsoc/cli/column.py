@@ -206,12 +206,30 @@ def _forcing_variables(task: _Task, choices: Any) -> dict[str, Any]:
     npp = jax.vmap(lambda site: production(site, choices))(sites)
     off = f"an estimate is off by {NPP_ERROR:g} in the logarithm (standard deviation)"
     one = lambda values, unit, said: variable(dims, spread(values), unit, said)
-    return {
+    flags = {}
+    if task.profiles is not None:
+        said = {"urban": "in a town", "peat": "of peat", "wet": "on wet soil"}
+        flags = {
+            name: one(getattr(task.profiles, name).astype(float), "1", f"1 if {what}")
+            for name, what in said.items()
+        }
+    return flags | {
         "air_temperature": one(mean, "degC", "mean annual temperature of the air"),
         "precipitation": one(total, "mm yr-1", "annual precipitation"),
         "npp": one(npp, "g m-2 yr-1", f"net primary production, as carbon; {off}"),
         "climate_distance": one(
             sites.climate_distance, "km", "distance to the cell of the climate"
+        ),
+        "vegetation_distance": one(
+            sites.vegetation_distance,
+            "km",
+            "distance to that of the texture",
+        ),
+        "npp_distance": one(
+            sites.npp_distance, "km", "distance to that of CASA's production"
+        ),
+        "npp_hidden": one(
+            sites.npp_hidden, "1", "1 where the nearest cell has no production"
         ),
     }
 
@@ -247,8 +265,15 @@ def _print(console: Console, config: ColumnConfig, task: _Task, found: Any) -> N
             row = one.pooled_nse, one.pooled_log_nse, 1e-3 * one.pooled_rmse
             scores.add_row(model, *(f"{float(x):.3f}" for x in row))
         console.print(scores)
-    for sentence in without_steady_state(found, task.places)[:_FEW]:
+    sentences = without_steady_state(found, task.places)
+    for sentence in sentences[:_FEW]:
         console.print(sentence, style="yellow")
+    if (more := len(sentences) - _FEW) > 0:
+        console.print(
+            f"and {more} more without a steady state: steady_state and "
+            f"feasibility_margin in {config.results} say which",
+            style="yellow",
+        )
     console.print(f"climate: {task.sites.label}", highlight=False)
 
 

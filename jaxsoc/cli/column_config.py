@@ -1,12 +1,21 @@
 """Options of `jaxsoc column`, checked before anything is computed."""
 
+import dataclasses
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import (
+    NegativeFloat,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 
 from jaxsoc.experiments.comparison import MODELS
 from jaxsoc.io.atmosphere import FIRST, LAST
+from jaxsoc.io.runs import WARMING
+from jaxsoc.physics.climate import Bucket, Insulation
 from jaxsoc.physics.site_forcing import (
     ActiveLayer,
     Choices,
@@ -52,10 +61,52 @@ class ForcingConfig(Config):
     damping: float = option(
         _CHOICES.damping, "m", "Depth over which the cycle of temperature fades"
     )
+    water_damping: float = option(
+        _CHOICES.water_damping, "m", "Depth over which the cycle of water fades"
+    )
+    thaw: float = option(
+        _CHOICES.thaw, None, "Metres that thaw per root of degree-days above zero"
+    )
+    litter_months: tuple[float, ...] | None = option(
+        None, None, "Shares of the year's litter by month (default: even)"
+    )
+    bucket_evaporation: PositiveFloat = option(
+        _CHOICES.bucket.evaporation, None, "Multiplier of potential evaporation"
+    )
+    bucket_depth: PositiveFloat = option(
+        _CHOICES.bucket.depth, "m", "That plants draw from"
+    )
+    bucket_wettest: NegativeFloat = option(
+        _CHOICES.bucket.wettest, "MPa", "Water potential of a full bucket"
+    )
+    insulation_least: NonNegativeFloat = option(
+        _CHOICES.insulation.least, None, "Share of frost that the deepest snow lets by"
+    )
+    insulation_scale: PositiveFloat = option(
+        _CHOICES.insulation.scale, "mm", "Snow water that leaves 1/e of the rest"
+    )
+    insulation_frost: NonNegativeFloat = option(
+        _CHOICES.insulation.frost, None, "Share of frost that passes surface frost"
+    )
+    insulation_offset: float = option(
+        _CHOICES.insulation.offset, "K", "Of soil above the air of the grid"
+    )
+    insulation_site_offset: float = option(
+        _CHOICES.insulation.site_offset, "K", "Of soil above the air of the site"
+    )
+    insulation_melt: NonNegativeFloat = option(
+        _CHOICES.insulation.melt, None, "Of snow, mm per month and K"
+    )
 
     def made(self) -> Choices:
         """The choices, which check themselves."""
-        return Choices(**{name: getattr(self, name) for name in type(self).known()})
+        parts = {"bucket": Bucket, "insulation": Insulation}
+        made = {
+            name: part(**{n: getattr(self, f"{name}_{n}") for n in part._fields})
+            for name, part in parts.items()
+        }
+        plain = {one.name for one in dataclasses.fields(Choices)} - {*parts}
+        return Choices(**{name: getattr(self, name) for name in plain}, **made)
 
 
 class ColumnConfig(Config):
@@ -137,6 +188,7 @@ class ColumnConfig(Config):
         self._check_run()
 
     def _check_run(self) -> None:
+        WARMING.check("warming", self.warming, "K")
         run = {"warming", "litter", "ramp"} & self.changed
         if self.changes is not None and (
             given := sorted(run | ({"years", "until"} & self.changed))

@@ -81,6 +81,12 @@ class Config(BaseModel):
         no = "no-" if cls.model_fields[name].default is True else ""
         return f"--{no}{name.replace('_', '-')}"
 
+    @classmethod
+    def read_from(cls) -> set[str]:
+        """Names of the fields that are paths of files to be read."""
+        known = cls.known().items()
+        return {n for n, one in known if "Path" in str(one.annotation)} - {"out"}
+
     @property
     def target(self) -> Path:
         """The file that the verb writes."""
@@ -107,7 +113,7 @@ def read_config(
     if path is not None:
         values = _read_toml(path)
         _check_keys(values, model, f"{path.name}: ")
-        for name in values.keys() & {"fields", "series", "load"}:
+        for name in values.keys() & model.read_from():
             # A path in a file is meant from where the file lies.
             one, given = lambda text: path.parent / str(text), values[name]
             values[name] = [*map(one, given)] if isinstance(given, list) else one(given)

@@ -142,12 +142,18 @@ def refuse_months(model: AbstractColumnModel, params: Any) -> None:
             f"a year of a soil column needs a forcing of {MONTHS} months, got "
             f"{model.forcing.temperature.shape[-1]}"
         )
-    if (set(model.pools._fields) - {*network(model, params).pools}) & model.mixed:
+    if mixes_microbes(model, params):
         raise ValueError(
             f"{type(model).__name__} with mixed microbial pools has no periodic state "
-            "here: its layers depend on each other; use mixes_soil=False, or step it "
-            "with jaxsoc.solve.integrate and Seasonal"
+            "here: its layers depend on each other; use mixes_soil=False, or spin_up, "
+            "whose state is that of steps"
         )
+
+
+def mixes_microbes(model: AbstractColumnModel, params: Any) -> bool:
+    """Whether pools that are not linear move between layers: no year is exact."""
+    others = set(model.pools._fields) - {*network(model, params).pools}
+    return bool(others & model.mixed)
 
 
 def _closes(net, year, means, thickness):

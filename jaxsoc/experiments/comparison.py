@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsoc.columns.radiocarbon import absolute_ratio, delta
-from jaxsoc.columns.seasons import refuse_months
 from jaxsoc.columns.summary import SiteResults
 from jaxsoc.columns.yearly import SiteRuns
 from jaxsoc.models import (
@@ -71,8 +70,7 @@ def models_at_sites(
 
     **Arguments:** `sites`: leaves lead by site; `names`: of `MODELS`; `choices`: how
     forcing is made, see `forcing_of`; `options`: of `columns_at_sites`.
-    **Raises:** `ValueError` for an unknown model, one without the periodic years that
-    are asked for, and as `forcing_of`.
+    **Raises:** `ValueError` for an unknown model, and as `forcing_of`.
     """
     for name in names:
         check_option("model", name, MODELS)
@@ -80,9 +78,6 @@ def models_at_sites(
     forcing = forcing_of(sites, choices, column)
     _, clay = texture_of(sites, choices)
     made = {name: MODELS[name](forcing, sites.land_cover, clay) for name in names}
-    # Before any is solved, by the first site.
-    for one in made.values() if options.get("periodic") else ():
-        refuse_months(*jax.tree.map(lambda x: x[0] if jnp.ndim(x) else x, one))
     found = {}
     for done, (name, (model, params)) in enumerate(made.items()):
         progress(done, len(names), name)

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsoc.columns.feasibility import feasibility
-from jaxsoc.columns.seasons import periodic_state
+from jaxsoc.columns.seasons import mixes_microbes, periodic_state
+from jaxsoc.columns.spin_up import spin_up
 from jaxsoc.columns.steady import CLOSURE
 from jaxsoc.columns.summary import (
     STOCK_DEPTHS,
@@ -18,11 +19,14 @@ from jaxsoc.columns.summary import (
     stock_ends,
     summary,
 )
+from jaxsoc.columns.transient import transient
 from jaxsoc.models.column import AbstractClosedForm, AbstractColumnModel
 from jaxsoc.physics.parameters import POSITIVE
 from jaxsoc.solve import Sites, accelerated, map_sites, require_x64, steady_state
 from jaxsoc.solve.devices import free_devices
 
+# Of a year that is not exact.
+_STEPS: dict[str, Any] = {"method": "second_order", "steps": 2}
 # Sites of a chunk, on each device, and sizes of those that are few.
 _CHUNK, _FEW = 256, (1, 32)
 
@@ -45,12 +49,13 @@ def columns_at_sites(
     arrays of it, such as clay, lead by site, too; `params`: one set for all sites, or
     one whose every leaf leads by site, by default the model's; `depths`: of stocks, m,
     besides the whole column; `periodic`: whether the year that repeats itself is found,
-    too; `options`: of `components`.
+    too, see `periodic_state`, of MIMICS by `spin_up` in steps of second order;
+    `options`: of `components`.
     **Returns:** `SiteResults`, to be written by `io.columns_dataset`. Where there is no
     steady state, `found` is False, all of the summary NaN, and `margin` not.
     **Raises:** `RuntimeError` where JAX is set to 32 bits; `ValueError` for a forcing
     of one site, for parameters of another number of sites, a depth that is not
-    positive, an unknown option, and as `periodic_state` for models without such years.
+    positive, or an unknown option.
     """
     require_x64("columns at many sites")
     POSITIVE.check("depths from the surface down", list(depths), "m")
@@ -127,7 +132,7 @@ def _at_site(model, params, driven, *, periodic, ends, options):
     # Inside a program the steady state is not asked whether it closes.
     found = rest.found & (jnp.abs(kept.carbon_balance_error) <= CLOSURE)
     kept = jax.tree.map(lambda x: jnp.where(found, x, jnp.nan), kept)
-    year = _year(model, params) if periodic else None
+    year = _year(model, params, rest.pools) if periodic else None
     return kept, found, _margin(model, params), year
 
 
@@ -157,8 +162,27 @@ def _margin(model, params):
     return jnp.min(jnp.stack([jnp.min(kind) for kind in feasibility(model, params)]))
 
 
-def _year(model, params):
+def _year(model, params, start):
+    if mixes_microbes(model, params):
+        return _year_of_steps(model, params, start)
     year = periodic_state(model, params)
     soil = jax.vmap(model.organic_carbon)(year.monthly_mean)
     mean, drift = jnp.stack(year.mean), jnp.stack(year.drift)
     return YearSummary(mean, soil, drift, found=jnp.all(jnp.isfinite(mean)))
+
+
+def _year_of_steps(model, params, start):
+    """The year that comes back to itself by steps of second order."""
+    own = spin_up(model, params, start, **_STEPS).carbon
+    found = jnp.all(jnp.isfinite(jnp.stack(own)))
+    sound = jax.tree.map(lambda x: jnp.where(found, x, 1.0), own)
+    months = lambda model, months: months.mean.carbon
+    run = transient(model, params, sound, years=1, save=months, **_STEPS)
+    means = jax.tree.map(lambda x: x[0], run.saved)
+    soil = jax.vmap(model.organic_carbon)(means)
+    ends = zip(run.end.carbon, own, strict=True)
+    off = [jnp.abs(model.in_column(x - y)) for x, y in ends]
+    year = YearSummary(jnp.mean(jnp.stack(means), axis=1), soil, jnp.stack(off), found)
+    return jax.tree.map(lambda x: jnp.where(found, x, jnp.nan), year)._replace(
+        found=found
+    )

@@ -30,11 +30,24 @@ _CARBON = {
     **dict.fromkeys(("kgC m-2 yr-1", "kgC/m^2/yr"), (1e3, 0.0)),
     "kg m-2 s-1": (1e3 * SECONDS_PER_DAY * DAYS_PER_YEAR, 0.0),
 }
+_WATER = {
+    **dict.fromkeys(("m3 m-3", "m**3 m**-3", "m3/m3", "1"), (1.0, 0.0)),
+    "%": (0.01, 0.0),
+}
+# What is measured at two levels, `physics.climate.LEVELS`, of which each has a name.
+_MEASURED = ("soil_temperature", "soil_water")
+_LEVELS = tuple(f"{name}_{level}" for name in _MEASURED for level in (1, 2))
+_MONTHLY = (*CLIMATE, *_LEVELS)
 # Name in `Site` -> other names, and units with factor and offset to that of `Site`,
 # which comes first and is meant where a table says none.
 _KNOWN: Mapping[str, tuple[tuple[str, ...], Mapping[Any, Any]]] = {
-    "air_temperature": (("tas", "t2m", "tair"), _AIR),
-    "precipitation": (("pr", "prec", "precipitation_flux"), _RAIN),
+    "air_temperature": (("tas", "t2m", "tair", "tair_c"), _AIR),
+    "precipitation": (("pr", "prec", "precipitation_flux", "precip_mm"), _RAIN),
+    "soil_temperature_1": (("stl1", "tsoil_0_7cm_c"), _AIR),
+    "soil_temperature_2": (("stl2", "tsoil_7_28cm_c"), _AIR),
+    "soil_water_1": (("swvl1", "vwc_0_7cm"), _WATER),
+    "soil_water_2": (("swvl2", "vwc_7_28cm"), _WATER),
+    "soil_class": (("slt",), {"1": (1.0, 0.0)}),
     "sand": ((), PERCENT),
     "clay": ((), PERCENT),
     "land_cover": (("igbp", "igbp_class"), {"1": (1.0, 0.0)}),
@@ -53,8 +66,11 @@ def load_climatology(path: Path | str | None = None) -> Climatology:
     `cesm_three_pool_0p94x1p25.npz`. Or a netCDF file, see `climatology_from_dataset`.
     Or a table with a row for each month of each site: `month` (1 to 12), `latitude`,
     `longitude`, `air_temperature` (or `tas`, °C), `precipitation` (or `pr`, mm per
-    month), and if need be `sand`, `clay`, `land_cover` and `npp`; another unit stands
-    in brackets behind the name, as in "tas (K)".
+    month), and if need be `sand`, `clay`, `land_cover` and `npp`, and of the soil at 0
+    to 7 and 7 to 28 cm `soil_temperature_1`, `soil_temperature_2` (°C), `soil_water_1`,
+    `soil_water_2` (m³ m⁻³) and `soil_class`, which then take the place of what the
+    climate says; ERA5's names (`stl1`, `swvl1`) are known. Another unit stands in
+    brackets behind the name, as in "tas (K)". With a column `year` years are averaged.
 
     **Arguments:** `path`: by default the folder global_grids in `JAXSOC_DATA`.
     **Raises:** `ValueError` for a file that cannot be read, columns, months or units
@@ -86,7 +102,8 @@ def climatology_from_dataset(
     Needed: `tas` (or `air_temperature`) and `pr` (or `precipitation`), by name or
     standard name, each with units and the dimension `month` (1 to 12) or `time`, whose
     years are averaged; `lat` and `lon`, as dimensions or by site. `sand`, `clay`,
-    `land_cover` and `npp` are read where there are any.
+    `land_cover`, `npp` and what was measured in the soil, see `load_climatology`, are
+    read where there are any.
 
     **Arguments:** `name`: what errors call the dataset.
     **Raises:** `ValueError` that names the variable, what was received and expected.
@@ -118,7 +135,8 @@ def _climatology(dataset, name):
                 raise ValueError(f"no variable {ours} or {others[0]}: {held}")
             continue
         values = _converted(dataset[theirs], theirs, units)
-        found[ours] = _by_cell(values, theirs, dims, ours in CLIMATE)
+        found[ours] = _by_cell(values, theirs, dims, ours in _MONTHLY)
+    found = _of_two_levels(found)
     known = np.all([np.isfinite(found[n]).all(axis=-1) for n in CLIMATE], axis=0)
     if not known.any():
         raise ValueError("no cell has a climate of all months")
@@ -191,7 +209,8 @@ def _table(path):
     """A table of one's own, with a row for each month of each site."""
     table = read_table(path)
     headings = {c: _HEADING.findall(c)[0] for c in table.columns}
-    wanted = {"month": ((), {}), **{n: (o, {}) for n, o in _PLACE.items()}, **_KNOWN}
+    numbers = {name: ((), {}) for name in ("year", "month")}
+    wanted = {**numbers, **{n: (o, {}) for n, o in _PLACE.items()}, **_KNOWN}
     found: dict[str, np.ndarray] = {}
     for ours, (others, units) in wanted.items():
         column = next((c for c in headings if headings[c][0] in (ours, *others)), None)
@@ -214,8 +233,8 @@ def _table(path):
 
 def _from_rows(path, rows):
     """Cells of a table, each with all months; what is not monthly, of its first row."""
-    for name in rows.columns.drop("month"):
-        bounds, unit, *hint = LIMITS[name]
+    for name in rows.columns.drop(["month", "year"], errors="ignore"):
+        bounds, unit, *hint = LIMITS[name.rstrip("12").rstrip("_")]
         off = ~bounds.contains(rows[name].to_numpy())
         off &= rows[name].notna() | (name in _PLACE)
         if off.any():
@@ -224,6 +243,13 @@ def _from_rows(path, rows):
                 f"{path.name}: {name} must lie in {bounds} {unit}, got "
                 f"{rows[name][row]:g} in row {row + 1}{''.join(hint)}"
             )
+    for name in CLIMATE:
+        if (empty := rows[name].isna()).any():
+            row = int(np.argmax(empty))
+            raise ValueError(f"{path.name}: {name} is empty in row {row + 1}")
+    if "year" in rows:
+        each = [*_PLACE, "month"]
+        rows = rows.groupby(each, sort=False).mean().drop(columns="year").reset_index()
     sites = rows.groupby(["latitude", "longitude"], sort=False)
     values: dict[str, list[Any]] = {n: [] for n in rows if n not in (*_PLACE, "month")}
     for (latitude, longitude), site in sites:
@@ -239,15 +265,29 @@ def _from_rows(path, rows):
                 f"{len(months)}, the month of row {row + 1} once more"
             )
         ordered = site.sort_values("month")
-        for name in CLIMATE:
-            if ordered[name].isna().any():
-                row = int(site.index[site[name].isna()][0])
-                raise ValueError(f"{path.name}: {name} is empty in row {row + 1}")
         for name, held in values.items():
-            held.append(ordered[name] if name in CLIMATE else ordered[name].iloc[0])
+            held.append(ordered[name] if name in _MONTHLY else ordered[name].iloc[0])
     latitude, longitude = np.array(list(sites.groups)).T
-    cells = {n: np.array(held, dtype=float) for n, held in values.items()}
+    made = {n: np.array(held, dtype=float) for n, held in values.items()}
+    cells = _of_two_levels(made)
     return Climatology(path.name, Cells(latitude, longitude, cells, "climate_distance"))
+
+
+def _of_two_levels(found):
+    """Values by cell, those of the two levels of a soil as one array of both."""
+    found = dict(found)
+    for name in _MEASURED:
+        both = [found.pop(f"{name}_{level}", None) for level in (1, 2)]
+        if all(x is None for x in both):
+            continue
+        for level, x in enumerate(both, 1):
+            if x is None:
+                raise ValueError(
+                    f"{name} is given at one level, {name}_{level} is missing: "
+                    "expected both, at 0 to 7 and 7 to 28 cm"
+                )
+        found[name] = np.stack(both, axis=1)
+    return found
 
 
 def _grids(folder):

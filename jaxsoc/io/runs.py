@@ -15,7 +15,7 @@ from .places import Places
 from .reading import numbers_of, read_table
 
 # A warming beyond which a number is taken for a temperature.
-_WARMING = Interval(-50.0, 50.0, closed_low=True, closed_high=True)
+WARMING = Interval(-50.0, 50.0, closed_low=True, closed_high=True)
 # Fields of `Held` and `Passed` -> dimensions, unit, long name; all mass is of carbon.
 _DELTA = "radiocarbon (Delta 14C)"
 VARIABLES: Mapping[str, tuple[str, str, str]] = {
@@ -107,7 +107,7 @@ def load_changes(path: Path | str) -> tuple[np.ndarray, Change]:
     """
     path = Path(path)
     table = read_table(path)
-    known = {"warming_k": (0.0, _WARMING), "litter_factor": (1.0, NON_NEGATIVE)}
+    known = {"warming_k": (0.0, WARMING), "litter_factor": (1.0, NON_NEGATIVE)}
     if "year" not in table.columns or not set(known) & set(table.columns):
         held = ", ".join(map(str, table.columns))
         raise ValueError(
