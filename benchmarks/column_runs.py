@@ -96,6 +96,7 @@ def runs(
         "transient_years": years,
         "transient_settings": {name: str(s) for name, s in chosen.items()},
         "transient_error_of_stocks": found,
+        "transient_accuracy_met": {n: bool(e <= ACCURACY) for n, e in found.items()},
         "transient_century_of_1024_sites_seconds": 1024 * CENTURY * ours,
         "transient_gradient_gib": _gib(gradient),
     }

@@ -17,12 +17,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 
 from jaxsoc import steady_state
 from jaxsoc.columns import feasibility
 from jaxsoc.columns.seasons import periodic_state, step_year
+from jaxsoc.experiments.places import columns_at_sites
+from jaxsoc.io import columns_dataset, forcings_from_dataset
 from jaxsoc.models import CLM5, COMPAS
-from jaxsoc.physics.forcing import Forcing, idealised
+from jaxsoc.physics.forcing import LITTER, Forcing, idealised
 from jaxsoc.physics.parameters import declarations, from_unit, from_vector, to_vector
 from jaxsoc.solve import Sites, map_sites, use_all_cores
 
@@ -39,6 +42,15 @@ YEARS, QUICK_YEARS, CENTURY = 5000, 500, 100
 is what stepping would have cost at least."""
 RUN_SITES, QUICK_RUN_SITES = 1024, 256
 RUN_YEARS, QUICK_RUN_YEARS = 100, 10
+THOUSAND = 1000
+# Of a forcing that a file holds, by month and perhaps layer.
+_WRITTEN = {
+    **dict.fromkeys(("water", "oxygen", "nitrogen"), (("layer", "month"), "1")),
+    "temperature": (("layer", "month"), "K"),
+    "active_layer": (("month",), "m"),
+    "bedrock": (("month",), "1"),
+    "litter": (("litter_pool", "month"), "g m-2 month-1"),
+}
 BARE = 1.0
 """Carbon of every pool in a bare column, gC m⁻³."""
 DRIFT = 1e-6
@@ -222,6 +234,30 @@ def periodic(count: int, years: int, repeats: int, say: Callable) -> dict[str, A
     }
 
 
+def files(repeats: int, say: Callable) -> dict[str, Any]:
+    """From a dataset of a thousand sites to their steady states and back to one."""
+    forcing = forcings(THOUSAND)
+    given = xr.Dataset(
+        {
+            name: (("site", *dims), np.asarray(getattr(forcing, name)), {"units": unit})
+            for name, (dims, unit) in _WRITTEN.items()
+        },
+        {
+            "depth": ("layer", idealised().column.nodes, {"units": "m"}),
+            "litter_pool": list(LITTER),
+        },
+    )
+
+    def whole():
+        made, places = forcings_from_dataset(given)
+        results = columns_at_sites(CLM5(made))
+        return columns_dataset({"clm5": results}, places)
+
+    seconds = medians({"files": whole}, repeats)["files"]
+    say(f"a dataset of {THOUSAND} sites to one of their states: {seconds:.2f} s")
+    return {"thousand_sites_from_dataset_seconds": seconds}
+
+
 def _drift(before: Any, after: Any, column: Any) -> jax.Array:
     """Largest relative change of a pool's column stock over a year, at one site."""
     stock = lambda pool: jnp.sum(pool * column.thickness)
@@ -253,6 +289,7 @@ def run(quick: bool, say: Callable = print) -> dict[str, Any]:
         (QUICK_RUN_SITES, QUICK_RUN_YEARS) if quick else (RUN_SITES, RUN_YEARS)
     )
     found |= runs(case(CLM5, sites), repeats, years, compiled, say)
+    found |= files(repeats, say)
     return (
         found
         | {"quick": quick, "repeats": repeats, "seed": SEED}

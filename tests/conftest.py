@@ -79,6 +79,11 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(
             f"{count} tests that need the published data were skipped: set JAXSOC_DATA"
         )
+    if others := len(skipped) - count:
+        reasons = {str(report.longrepr[-1]) for report in skipped}
+        terminalreporter.write_line(f"{others} other tests were skipped:")
+        for reason in sorted(reasons):
+            terminalreporter.write_line(f"  {reason}")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from jaxsoc import steady_state
-from jaxsoc.columns import Change, delta, spin_up, transient
+from jaxsoc.columns import Change, delta, given_years, spin_up, transient
 from jaxsoc.experiments import runs_at_sites
 from jaxsoc.io import Places, atmosphere, load_changes, runs_table, to_dataset, zones
 from jaxsoc.models import CLM5
@@ -55,6 +55,34 @@ def test_sites_run_as_each_by_itself(model, sky, found):
     assert np.abs(found.balance_error).max() <= 1e-12 and found.found.all()
     # Bomb carbon is respired before it is soil.
     assert found.passed.respired_delta[1, -1] > held.stock_delta[-1, 0] > 0
+
+
+@pytest.mark.slow
+def test_sites_go_on_from_where_they_ended(model, sky, found):
+    start = None
+    for year in (slice(0, 1), slice(1, YEARS)):
+        changes = jax.tree.map(lambda x, y=year: x[y], CHANGES)
+        part = runs_at_sites(model, changes=changes, start=start, atmosphere=sky[year])
+        here = slice(1 + year.start, 1 + year.stop)
+        for whole, own in zip(found.held, part.held, strict=True):
+            np.testing.assert_allclose(own[:, 1:], whole[:, here], rtol=1e-11)
+        start = part.end
+    assert not part.spun_up.any() and part.found.all()
+    with pytest.raises(ValueError, match="a start and changes of 2 sites"):
+        runs_at_sites(model, years=1, start=jax.tree.map(lambda x: x[:1], part.end))
+
+
+@pytest.mark.slow
+def test_every_year_of_every_site_can_be_given(model):
+    years = lambda x: np.stack([np.asarray(x)] * YEARS, axis=1)
+    given = jax.tree.map(years, model.forcing)
+    found = runs_at_sites(model, changes=given, change=given_years)
+    still = found.held.soil_organic_carbon
+    np.testing.assert_allclose(still[:, 1:], still[:, :-1], rtol=1e-10)
+    warm = eqx.tree_at(lambda f: f.temperature, given, given.temperature + 3.0)
+    found = runs_at_sites(model, changes=warm, change=given_years).held
+    known = runs_at_sites(model, changes=Change(np.full(YEARS, 3.0), np.ones(YEARS)))
+    np.testing.assert_allclose(found.soil_stock, known.held.soil_stock, rtol=1e-11)
 
 
 @pytest.mark.slow

@@ -51,7 +51,8 @@ class SiteRuns(NamedTuple):
     less what left and stayed, per all carbon there ever was; `found`: whether there was
     a steady state, all else is NaN where not; `spun_up`: whether the run starts where
     years of the same months lead back to, else at the steady state of their means, from
-    which it drifts where nothing changes, too.
+    which it drifts where nothing changes, too, or at a start of one's own; `end`: a
+    `Content` by pool and layer, from which a run goes on.
     """
 
     model: Any
@@ -61,6 +62,7 @@ class SiteRuns(NamedTuple):
     balance_error: Any
     found: Any
     spun_up: Any
+    end: Any = None
 
 
 def kept_of_year(
