@@ -178,6 +178,27 @@ def test_core_imports_without_files_figures_and_command_line():
     assert printed.split("\n")[:2] == ["[]", "False"]
 
 
+def test_what_is_extended_is_abstract():
+    """A class is abstract or final; options alone, which are no behaviour, may grow."""
+    bases, plain = {}, set()
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                names = [ast.unparse(base).split("[")[0] for base in node.bases]
+                bases[node.name] = [name.split(".")[-1] for name in names]
+                if not node.name.startswith(("Abstract", "_Abstract")):
+                    plain.add(node.name)
+    options = {"Config"}
+    while more := {n for n, of in bases.items() if {*of} & options} - options:
+        options |= more
+    extended = {
+        f"{name} extends {base}"
+        for name, of in bases.items()
+        for base in {*of} & plain - options
+    }
+    assert not extended
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_files_are_short_enough_to_hold_one_idea(path):
     assert len(path.read_text().splitlines()) <= 400

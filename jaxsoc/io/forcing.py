@@ -17,10 +17,11 @@ from jaxsoc.physics.forcing import (
     forcing_of_sites,
 )
 from jaxsoc.physics.units import SECONDS_PER_DAY, ZERO_CELSIUS
-from jaxsoc.tables import variable
+from jaxsoc.tables import Table, variable
 
 from . import cesm
 from .columns import depth_coordinates
+from .labels import to_dataset
 from .places import Places, by_standard_names, places_of
 from .reading import are_numbers, lacking, netcdf, reading
 
@@ -205,7 +206,8 @@ def forcing_to_dataset(forcing: Forcing) -> xr.Dataset:
         "month": np.arange(1, MONTHS + 1),
         _POOL: list(LITTER),
     }
-    return xr.Dataset(variables, coordinates)
+    table = Table(variables, coordinates, {"title": "forcing of a soil column"})
+    return to_dataset(table)
 
 
 def _arrays(dataset, column, at, dims):
