@@ -410,7 +410,10 @@ def _valid(folder):
         {"month": np.arange(1, 13), "lat": [47.0, 48.0], "lon": [11.0, 12.0]},
     )
     save_dataset(climate, folder / "climate.nc")
-    rows = ["year,warming_k,litter_factor", *(f"{2001 + y},{y / 10},1.1" for y in range(5))]
+    rows = [
+        "year,warming_k,litter_factor",
+        *(f"{2001 + y},{y / 10},1.1" for y in range(5)),
+    ]
     (folder / "changes.csv").write_text("\n".join(rows))
 
 

@@ -245,27 +245,22 @@ def test_gradients_are_those_of_differences(kind, method):
 
     warm = jnp.asarray(2.0)
     gradient, by_warmth = jax.jit(jax.grad(stock, argnums=(0, 1)))(params, warm)
-
-    def by_difference(function, value):
-        """How much it changes where the value does, relative, to sixth order."""
-        at = lambda h: float(function(value * (1 + h)) - function(value * (1 - h)))
-        one, two, three = (at(k * 1e-3) for k in (1, 2, 3))
-        return (45 * one - 9 * two + three) / 60e-3
-
-    expected, found = {}, {}
-    for name in names:
-        at = lambda x, n=name: stock(
-            eqx.tree_at(lambda p: getattr(p, n), params, x), warm
-        )
-        value = getattr(params, name)
-        expected[name] = by_difference(at, value)
-        found[name] = float(value * getattr(gradient, name))
-    expected["warmth"] = by_difference(lambda w: stock(params, w), warm)
-    found["warmth"] = float(warm * by_warmth)
-    largest = max(map(abs, expected.values()))
-    for name, x in expected.items():
-        # What hardly matters is a difference of nearly equal numbers.
-        assert found[name] == pytest.approx(x, rel=1e-6, abs=1e-9 * largest), name
+    found = [float(getattr(params, n) * getattr(gradient, n)) for n in names]
+    found.append(float(warm * by_warmth))
+    # All numbers, each a little more and a little less, in one program.
+    at = np.array([-3, -2, -1, 1, 2, 3])
+    changed = 1 + 1e-3 * at[:, None, None] * np.eye(len(found))
+    flat = changed.reshape(-1, len(found))
+    many = {n: getattr(params, n) * flat[:, i] for i, n in enumerate(names)}
+    every = eqx.tree_at(
+        lambda p: [getattr(p, n) for n in names], params, [many[n] for n in names]
+    )
+    stocks = jax.jit(jax.vmap(stock))(every, warm * flat[:, -1])
+    weights = np.array([-1, 9, -45, 45, -9, 1]) / 60e-3
+    expected = weights @ np.asarray(stocks).reshape(len(at), -1)
+    # What hardly matters is a difference of nearly equal numbers.
+    least = 1e-9 * np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=least)
 
 
 @pytest.mark.slow
