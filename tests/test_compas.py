@@ -376,3 +376,19 @@ def test_many_sites_are_each_by_itself():
         one = jax.jit(solve)(pick(params), pick(forcing))
         for a, b in zip(pick(together), one, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_where_nothing_decomposes_and_nothing_is_there_nothing_flows():
+    model, params = COMPAS(idealised()), COMPAS_INDICATIVE
+    around = model.surroundings(params).environment
+    none = jnp.zeros(20)
+    still = around._replace(soil=none, litter=none)
+
+    def flux(pools):
+        flows = model.fluxes(pools, still, params)
+        return sum(jnp.sum(x) for x in flows.values())
+
+    for held in (0.0, 5.0):
+        pools = model.pools(*[none + held] * 8)
+        value, slopes = jax.jit(jax.value_and_grad(flux))(pools)
+        assert value == 0.0 and all(np.isfinite(x).all() for x in slopes)

@@ -22,6 +22,8 @@ EFOLDING = 0.5
 
 # gC m⁻³, of pools for which nothing better is known.
 _FIRST_GUESS = 100.0
+# Scalar below which a half-saturation falls no more; its square is still a number.
+_NEARLY_NONE = 1e-100
 # Kinetics whose rate grows with the substrate without end.
 _UNLIMITED = ("linear", "multiplicative", "inverse_michaelis_menten")
 
@@ -135,7 +137,10 @@ class COMPAS(AbstractClosedForm):
             if self.kinetics == "multiplicative":
                 # The scalar of the rate and that of the half-saturation cancel.
                 return known(v / K)
-            return known(v * x) if self.kinetics == "linear" else known(v * x, K * x)
+            if self.kinetics == "linear":
+                return known(v * x)
+            # Where nothing is there, nor decomposes, S / (K x + S) is 0, not 0 / 0.
+            return known(v * x, K * jnp.maximum(x, _NEARLY_NONE))
 
         return (
             one(k.uptake, params.half_saturation_uptake),
