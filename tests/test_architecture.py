@@ -19,7 +19,10 @@ TABLE = {
     "upscale": ({"physics", "solve"}, CORE),
     "tables": ({"physics"}, {"numpy"}),
     "observe": ({"physics"}, CORE),
-    "infer": ({"physics", "solve", "tables", "observe"}, CORE | {"scipy"}),
+    "infer": (
+        {"physics", "solve", "tables", "observe"},
+        CORE | {"scipy", "numpyro"},
+    ),
     "experiments": (
         {
             "physics",
@@ -81,22 +84,27 @@ FILES = {
         mimics_parameters clm5 compas mimics""",
     "columns": """checks network matrices components budgets radiocarbon ages steady
         microbial_year feasibility seasons summary stepping transient spin_up
-        yearly""",
+        yearly observables""",
     "upscale": """spectral fields distributions hyper quantities moments taylor closures
         macroscale moment_models learned representative training many predict
         catalogue supplied""",
     "observe": "operators respiration profiles screening",
-    "infer": "problem result curvature least_squares scores fits pedotransfer",
+    "infer": """problem result curvature least_squares scores fits pedotransfer chains
+        diagnostics hmc metropolis nuts approximations published posterior kernel site
+        calibration_checks""",
     "experiments": """objectives scenarios design samples problems held_out steady
         series soils run statistics cost budget sensitivity hyper training sweep
-        ensemble forecasts effective places runs comparison""",
+        ensemble forecasts effective places runs comparison measured_sites calibration
+        posteriors published""",
     "io": """atomic labels reading atmosphere store fields cesm places columns forcing
         closures respiration cells climate profile_columns profiles
         runs""",
-    "plots": "style figures fits budget sensitivity closures columns places runs",
+    "plots": """style figures fits budget sensitivity closures columns places runs
+        posteriors""",
     "cli": """interrupt cache doctor options config closure_config fit_config
-        column_config report upscale fit budget column_runs column closure_table
-        closure commands main""",
+        profiles_config column_config calibrate_config report upscale fit budget
+        profile_places column_runs column calibrate closure_table closure commands
+        main""",
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -97,14 +97,25 @@ def test_a_dry_run_of_every_verb_writes_nothing_and_finds_obstacles(
     jaxsoc, tmp_path, verb
 ):
     config, out = tmp_path / "small.toml", tmp_path / "out"
-    own = {"fit": "starts = 2", "column": "lat = 5.0\nlon = 7.0"}
+    own = {
+        "fit": "starts = 2",
+        "column": "lat = 5.0\nlon = 7.0",
+        "calibrate": "profiles = 'soil.csv'",
+    }
+    rows = (f"p,47,11,{top},{top + 20},20,1.2" for top in (0, 20, 40))
+    head = "profile_id,lat,lon,depth_top_cm,depth_bottom_cm,soc_g_kg,bulk_density_g_cm3"
+    (tmp_path / "soil.csv").write_text("\n".join([head, *rows]))
     config.write_text(own.get(verb, SMALL))
     options = ["--config", config, "--dry-run"]
     code, printed, errors = jaxsoc(*verb.split(), *options, "--out", out / "new")
     assert (code, errors) == (0, "") and " ".join(printed.split()).endswith(
         "nothing was run"
     )
-    foreseen = {"fit": "evaluations", "column": "at 1 place"}
+    foreseen = {
+        "fit": "evaluations",
+        "column": "at 1 place",
+        "calibrate": "at 1 profile",
+    }
     assert foreseen.get(verb, "saved times") in printed
     assert not out.exists()
     name = "representative_cells.json" if verb == "closure fit" else VERBS[verb].results

@@ -1,30 +1,24 @@
 """`jaxsoc column`: columns at places, beside what was measured there."""
 
-import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
 from jaxsoc import plots
 from jaxsoc.experiments.comparison import compared_with_profiles, models_at_sites
-from jaxsoc.io import Places, load_climatology, load_profiles
-from jaxsoc.io.cells import WITHIN
+from jaxsoc.io import Places
 from jaxsoc.io.columns import STATES, columns_table, without_steady_state
-from jaxsoc.observe.profiles import Profiles, with_bulk_density
-from jaxsoc.observe.screening import screen
 from jaxsoc.physics.columns import CLM5_COLUMN
-from jaxsoc.physics.site import Site, idealised_site
 from jaxsoc.physics.site_forcing import NPP_ERROR, production
 from jaxsoc.tables import Table, variable
 
 from .column_config import ColumnConfig
 from .column_runs import RunPlan, print_run, run_figures, run_table
+from .profile_places import Task, climate_of, notes_of, of_profiles, sites_of
 from .report import Job, Outcome, Progress, table_of
 
 # Places up to which each gets a panel of its own, and a row in the printed table.
@@ -35,16 +29,6 @@ _PAGES = 3
 _ARRAYS = 150
 
 
-class _Task(NamedTuple):
-    """Where columns are made, and what is known there."""
-
-    sites: Site
-    places: Places
-    profiles: Profiles | None
-    names: tuple[str, ...]
-    notes: tuple[str, ...]
-
-
 def column(config: ColumnConfig) -> Job:
     """Checks everything; the columns are still to be made.
 
@@ -52,7 +36,9 @@ def column(config: ColumnConfig) -> Job:
     """
     config.check()
     choices = config.forcing.made()
-    task = _of_profiles(config) if config.profiles else _of_place(config)
+    task = (
+        of_profiles(config.profiles, config) if config.profiles else _of_place(config)
+    )
     count, (dim,) = len(task.names), task.places.dims
     asked = RunPlan.of(config, task.sites.latitude) if config.runs else None
 
@@ -92,35 +78,7 @@ def column(config: ColumnConfig) -> Job:
     return Job(work, lambda: said, needed, figures, before="\n".join(task.notes))
 
 
-def _climate(config: ColumnConfig) -> Any:
-    """The climatology that is named, or found, or None for an idealised one."""
-    if config.climate is not None:
-        return load_climatology(config.climate)
-    named = os.environ.get("JAXSOC_DATA")
-    if named and (Path(named) / "global_grids").is_dir():
-        return load_climatology()
-    return None
-
-
-def _sites(climate: Any, latitude: Any, longitude: Any, **known: Any) -> Site:
-    if climate is not None:
-        return climate.at(latitude, longitude, **known)
-    every = [
-        idealised_site(
-            float(lat),
-            longitude=float(lon),
-            **{
-                name: float(values[i])
-                for name, values in known.items()
-                if not np.isnan(values[i])
-            },
-        )
-        for i, (lat, lon) in enumerate(zip(latitude, longitude, strict=True))
-    ]
-    return jax.tree.map(lambda *x: jnp.stack(x), *every)
-
-
-def _of_place(config: ColumnConfig) -> _Task:
+def _of_place(config: ColumnConfig) -> Task:
     known = {
         "mean_annual_temperature": config.mean_temperature,
         "npp": config.production,
@@ -131,9 +89,9 @@ def _of_place(config: ColumnConfig) -> _Task:
     }
     given = {n: np.array([float(x)]) for n, x in known.items() if x is not None}
     latitude, longitude = np.array([config.lat]), np.array([config.lon])
-    sites = _sites(_climate(config), latitude, longitude, **given)
+    sites = sites_of(climate_of(config), latitude, longitude, **given)
     places = Places.of("place", lat=latitude, lon=longitude)
-    return _Task(sites, places, None, (_at(config.lat, config.lon),), _notes(sites))
+    return Task(sites, places, None, (_at(config.lat, config.lon),), notes_of(sites))
 
 
 def _at(lat: Any, lon: Any) -> str:
@@ -141,63 +99,7 @@ def _at(lat: Any, lon: Any) -> str:
     return f"{abs(lat):g}° {north}, {abs(lon):g}° {east}"
 
 
-def _of_profiles(config: ColumnConfig) -> _Task:
-    assert config.profiles is not None
-    loaded = load_profiles(config.profiles, skip_bad=config.skip_bad)
-    notes = [f"left out: {one.sentence}" for one in loaded.refused]
-    profiles = loaded.profiles
-    if config.bulk_density == "pedotransfer":
-        profiles = with_bulk_density(profiles)
-    screened = screen(
-        profiles,
-        fewest_layers=config.layers,
-        deepest=config.deepest,
-        without=tuple(config.without),
-    )
-    notes += [
-        f"{count} of {len(profiles)} profiles left out: {reason}"
-        for reason, count in screened.counts.items()
-        if count
-    ]
-    kept = screened.kept
-    lost = np.isnan(kept.latitude) | np.isnan(kept.longitude)
-    if lost.any():
-        notes.append(
-            f"{lost.sum()} of {len(kept)} profiles left out: no latitude and longitude"
-        )
-        kept = kept[~lost]
-    if not len(kept):
-        raise ValueError(
-            f"no profile of {config.profiles.name} can be compared: "
-            + ("; ".join(notes) or "it is empty")
-        )
-    climate = _climate(config)
-    if climate is not None:
-        far = climate.distance(kept.latitude, kept.longitude) > WITHIN
-        if far.any():
-            notes.append(
-                f"{far.sum()} of {len(kept)} profiles left out: no climate within "
-                f"{WITHIN:g} km"
-            )
-            kept = kept[~far]
-    known = {"mean_annual_temperature": kept.temperature}
-    sites = _sites(climate, kept.latitude, kept.longitude, **known)
-    places = Places.of(
-        "profile", profile=kept.name, lat=kept.latitude, lon=kept.longitude
-    )
-    return _Task(sites, places, kept, tuple(kept.name), (*notes, *_notes(sites)))
-
-
-def _notes(sites: Site) -> tuple[str, ...]:
-    """What was taken of elsewhere, or is not known."""
-    notes = []
-    bare = int(np.isnan(np.asarray(sites.sand)).sum())
-    if bare:
-        notes.append(f"{bare} places have no known texture: that of [forcing] is taken")
-    return tuple(notes)
-
-
-def _forcing_variables(task: _Task, choices: Any) -> dict[str, Any]:
+def _forcing_variables(task: Task, choices: Any) -> dict[str, Any]:
     """What drives each place, in short."""
     spread, dims = task.places.spread, task.places.dims
     sites = task.sites
@@ -234,7 +136,7 @@ def _forcing_variables(task: _Task, choices: Any) -> dict[str, Any]:
     }
 
 
-def _print(console: Console, config: ColumnConfig, task: _Task, found: Any) -> None:
+def _print(console: Console, config: ColumnConfig, task: Task, found: Any) -> None:
     table = table_of(
         "place, model", "0-30 cm\nkgC/m²", "0-1 m\nkgC/m²", "residence\ntime, yr"
     )
@@ -277,7 +179,7 @@ def _print(console: Console, config: ColumnConfig, task: _Task, found: Any) -> N
     console.print(f"climate: {task.sites.label}", highlight=False)
 
 
-def _figures(config: ColumnConfig, task: _Task) -> dict[str, Callable[[Any], Any]]:
+def _figures(config: ColumnConfig, task: Task) -> dict[str, Callable[[Any], Any]]:
     """Profiles of each place, in pages; of many, a map and all layers together."""
     count = len(task.names)
     pages = min(-(-count // plots.places.PANELS), _PAGES)
@@ -294,7 +196,7 @@ def _figures(config: ColumnConfig, task: _Task) -> dict[str, Callable[[Any], Any
     return figures
 
 
-def _figure_profiles(task: _Task, found: Any, page: int) -> Any:
+def _figure_profiles(task: Task, found: Any, page: int) -> Any:
     (dim,) = task.places.dims
     bounds = np.append(
         found.depth_bounds.values[:, 0], found.depth_bounds.values[-1, 1]
@@ -313,12 +215,12 @@ def _figure_profiles(task: _Task, found: Any, page: int) -> Any:
     return plots.figure_profiles(bounds, panels)
 
 
-def _climate_said(task: _Task) -> str:
+def _climate_said(task: Task) -> str:
     """What titles say of the climate, if it is not that of the place."""
     return "\nidealised climate" if "idealised" in task.sites.label else ""
 
 
-def _figure_map(task: _Task, found: Any) -> Any:
+def _figure_map(task: Task, found: Any) -> Any:
     model = found.model.values[0]
     stock = 1e-3 * found.soil_stock.sel(model=model).values[..., 1]
     return plots.figure_sites(

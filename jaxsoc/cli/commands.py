@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .calibrate_config import CalibrateConfig
 from .closure_config import CompareConfig, FitClosureConfig, PredictConfig
 from .column_config import ColumnConfig
 from .config import BudgetConfig, UpscaleConfig
@@ -19,6 +20,7 @@ VERBS: dict[str, type[Config]] = {
     "fit": FitConfig,
     "budget": BudgetConfig,
     "column": ColumnConfig,
+    "calibrate": CalibrateConfig,
     "closure compare": CompareConfig,
     "closure fit": FitClosureConfig,
     "closure predict": PredictConfig,
@@ -91,7 +93,10 @@ def _parameter(config: type[Config], name: str) -> inspect.Parameter:
     elif default is not None:
         text = str(default)
     text = f"{said.text} ({text})." if text else f"{said.text}."
-    option = typer.Option(config.flag(name), metavar=said.metavar, help=text)
+    if said.alone:
+        option = typer.Argument(metavar=f"[{said.metavar}]", help=text)
+    else:
+        option = typer.Option(config.flag(name), metavar=said.metavar, help=text)
     return _keyword(name, nothing, Annotated[kind, option])
 
 

@@ -17,19 +17,19 @@ _LARGEST_FILE = 2**20  # bytes: a configuration is a page, and /dev/zero has no 
 class Option(NamedTuple):
     """What stands for the value of an option, or is its unit, and what it is.
 
-    `repeated`: a list whose option is given once for each item, not with commas.
+    `repeated`: a list whose option is given once for each item, not with commas;
+    `alone`: given without the option's name.
     """
 
     metavar: str | None
     text: str
     repeated: bool = False
+    alone: bool = False
 
 
-def option(
-    default: Any, metavar: str | None, text: str, *, repeated: bool = False
-) -> Any:
+def option(default: Any, metavar: str | None, text: str, **more: bool) -> Any:
     """A field of a configuration: its default and its `Option`."""
-    said = Option(metavar, text, repeated)
+    said = Option(metavar, text, **more)
     return Field(default, json_schema_extra={"option": said})  # pyright: ignore
 
 
@@ -78,6 +78,8 @@ class Config(BaseModel):
     @classmethod
     def flag(cls, name: str) -> str:
         """The option of a field on the command line, which negates a true default."""
+        if cls.said(name).alone:
+            return ""
         no = "no-" if cls.model_fields[name].default is True else ""
         return f"--{no}{name.replace('_', '-')}"
 
@@ -199,7 +201,7 @@ def _lines(config: Config) -> Iterator[str]:
     table = lambda name: isinstance(getattr(config, name), Config | dict)
     # Tables come last: what follows the heading of one belongs to it.
     for name in sorted(cls.known(), key=table):
-        value, (metavar, text, _) = getattr(config, name), cls.said(name)
+        value, (metavar, text, *_) = getattr(config, name), cls.said(name)
         if isinstance(value, Config):
             yield from ("", f"[{name}]", *_lines(value))
             continue

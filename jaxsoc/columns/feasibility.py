@@ -57,6 +57,24 @@ def barrier(feasibility: Any, *, width: float = 0.1) -> Float[Array, ""]:
     return sum((jnp.sum(jax.nn.softplus(-h)) for h in near), jnp.zeros(()))
 
 
+def log_barrier(feasibility: Any, *, width: float = 0.1) -> Float[Array, ""]:
+    """A smooth penalty that grows without end where the steady state is lost.
+
+    -Σ log(1 - exp(-h / width)): almost nothing where the feasibility h is several
+    widths above zero, log(width / h) close to it, infinite, without a slope, below.
+    Taken as a prior, exp(-penalty) is a chance, by which draws may be rejected.
+
+    **Arguments:** `width`: feasibility below which the penalty sets in.
+    """
+
+    def one(h):
+        inside = h > 0
+        near = jnp.where(inside, jnp.minimum(h, _FAR * width), width) / width
+        return jnp.sum(jnp.where(inside, -jnp.log(-jnp.expm1(-near)), jnp.inf))
+
+    return sum((one(kind) for kind in feasibility), jnp.zeros(()))
+
+
 def soil_per_microbes(model: AbstractColumnModel, state: Any) -> Float[Array, ""]:
     """Soil organic carbon of a column per carbon of its microbes.
 

@@ -31,3 +31,4 @@ from .respiration import load_respiration as load_respiration
 from .runs import load_changes as load_changes
 from .runs import runs_table as runs_table
 from .store import MemberStore as MemberStore
+from .store import SiteStore as SiteStore

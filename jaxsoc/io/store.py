@@ -1,4 +1,4 @@
-"""A zarr store of the results of an ensemble, filled chunk by chunk.
+"""Zarr stores of the results of many members or sites, filled chunk by chunk.
 
 A chunk counts as finished once its mark is written, after everything else of it; a run
 that was killed goes on behind the last mark, and ends with the same bytes. Every chunk
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import zarr
@@ -25,17 +25,25 @@ from .atomic import beside
 _DONE = "chunk_finished"
 _LOCK = "lock"
 _FORMAT = 4
-# What a store says of itself, whole numbers from 1 on and tables; `arrays`: shapes.
-_WHOLE, _TABLES = ("members", "chunk"), ("experiment", "courant", "error", "arrays")
 _UNLOCKED = errno.EACCES, errno.EPERM, errno.EROFS
 _CODECS = ZstdCodec(), Crc32cCodec()
 
 
-class MemberStore:
-    """Arrays with an axis `member`, in chunks of so many of them.
+class AbstractChunkStore:
+    """Arrays with one axis along which they come in chunks.
+
+    `axis`: its name; `at`: its place among the axes of every array; `count`: what a
+    store calls their number; `tables`: what it says of itself besides; `what`: it is
+    of.
 
     **Arguments:** `path`: of the store.
     """
+
+    axis: ClassVar[str]
+    at: ClassVar[int]
+    count: ClassVar[str]
+    tables: ClassVar[tuple[str, ...]]
+    what: ClassVar[str]
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
@@ -51,13 +59,15 @@ class MemberStore:
             said = self._group("r").attrs.asdict()
         if said.get("format") != _FORMAT:
             raise ValueError(
-                f"{path} is not a store of an ensemble that this version knows: name "
+                f"{path} is not a store of {self.what} that this version knows: name "
                 "another, or remove it"
             )
-        for name in (*_WHOLE, *_TABLES):
-            value, table = said.get(name), name in _TABLES
-            whole = type(value) is int and value > 0
-            if not (isinstance(value, dict) if table else whole):
+        # Whole numbers from 1 on, and tables; `arrays`: their shapes.
+        whole, tables = (self.count, "chunk"), (*self.tables, "arrays")
+        for name in (*whole, *tables):
+            value, table = said.get(name), name in tables
+            sound = type(value) is int and value > 0
+            if not (isinstance(value, dict) if table else sound):
                 expected = "a table" if table else "a whole number from 1 on"
                 raise ValueError(
                     f"{path} says {name} {value!r}, expected {expected}: name another, "
@@ -66,29 +76,30 @@ class MemberStore:
         group = self._group("r")
         for name in (_DONE, *said["arrays"]):
             self._array(group, name)
-        return {name: said[name] for name in (*_WHOLE, *_TABLES)}
+        return {name: said[name] for name in (*whole, *tables)}
 
     def create(self, empty: Table) -> None:
-        """Makes the store of a table without values that says its members and chunk.
+        """Makes the store of a table without values that says its count and chunk.
 
         **Raises:** `ValueError` if another run has made it in the meantime; `OSError`
         where it cannot be written.
         """
-        members, chunk = empty.about["members"], empty.about["chunk"]
+        count, chunk = empty.about[self.count], empty.about["chunk"]
         shapes = {name: x.shape for name, (_, x, _) in empty.variables.items()}
         # Whole or absent: a store without its description could not be continued.
         with self._writing(), beside(self.path) as temporary:
             group: Any = zarr.open_group(temporary, mode="w")
             make = partial(group.create_array, compressors=_CODECS)
             for name, (dims, values, said) in empty.variables.items():
-                sizes = dict(zip(dims, values.shape, strict=True)) | {"member": chunk}
+                sizes = dict(zip(dims, values.shape, strict=True)) | {self.axis: chunk}
                 options = {"chunks": tuple(sizes.values()), "dimension_names": dims}
                 options |= {"dtype": "float64", "fill_value": np.nan}
                 make(name, shape=values.shape, attributes=said, **options)
-            dim, days, said = empty.coordinates["time"]
-            make("time", data=days, dimension_names=(dim,), attributes=said)
+            for name, (dims, values, said) in empty.coordinates.items():
+                dims = (dims,) if isinstance(dims, str) else dims
+                make(name, data=values, dimension_names=dims, attributes=said)
             options = {"chunks": (1,), "dtype": "int64", "dimension_names": ("chunk",)}
-            make(_DONE, shape=(-(-members // chunk),), **options)
+            make(_DONE, shape=(-(-count // chunk),), **options)
             group.attrs.update({"format": _FORMAT, "arrays": shapes} | empty.about)
             (temporary / _DONE / _LOCK).touch()
             try:
@@ -127,18 +138,8 @@ class MemberStore:
                 )
             yield
 
-    def grow(self, members: int) -> None:
-        """Makes room for so many members."""
-        with self._writing():
-            group = self._group()
-            for name in group.attrs["arrays"]:
-                before, after = group[name].shape[:3], group[name].shape[4:]
-                group[name].resize((*before, members, *after))
-            group[_DONE].resize((-(-members // group.attrs["chunk"]),))
-            group.attrs["members"] = members
-
     def marks(self) -> np.ndarray:
-        """Finished members of each chunk.
+        """How many of each chunk are finished.
 
         **Raises:** `ValueError` for a finished chunk of which something is missing, or
         as `about`.
@@ -149,8 +150,9 @@ class MemberStore:
         for name in arrays:
             array = group[name]
             for number in np.flatnonzero(marks):
-                place = (0, 0, 0, int(number), 0)[: array.ndim]
-                key = array.metadata.encode_chunk_key(place)
+                place = [0] * array.ndim
+                place[self.at] = int(number)
+                key = array.metadata.encode_chunk_key(tuple(place))
                 if not (self.path / name / key).is_file():
                     raise self._damaged(name, number)
         return np.asarray(marks)
@@ -165,23 +167,23 @@ class MemberStore:
         # Also where all is NaN: what is not written counts as missing.
         with self._writing(), zarr.config.set({"array.write_empty_chunks": True}):
             group = self._group()
-            chunk = group.attrs["chunk"]
+            chunk, at = group.attrs["chunk"], self.at
             for name, array in values.items():
-                place = self._members(group, number, chunk)
                 # The whole chunk, so that nothing of an old one must be read.
-                size = min(chunk, group[name].shape[3] - number * chunk)
-                whole = np.full((*array.shape[:3], size, *array.shape[4:]), np.nan)
-                whole[:, :, :, : array.shape[3]] = array
-                group[name][place] = whole
-            group[_DONE][number] = next(iter(values.values())).shape[3]
+                size = min(chunk, group[name].shape[at] - number * chunk)
+                shape = *array.shape[:at], size, *array.shape[at + 1 :]
+                whole = np.full(shape, np.nan)
+                whole[self._place(0, array.shape[at])] = array
+                group[name][self._place(number * chunk, size)] = whole
+            group[_DONE][number] = next(iter(values.values())).shape[at]
 
-    def read(self, number: int, members: int) -> dict[str, np.ndarray]:
-        """The first members of a finished chunk, by name.
+    def read(self, number: int, count: int) -> dict[str, np.ndarray]:
+        """The first so many of a finished chunk, by name.
 
         **Raises:** `ValueError` for a chunk that is not as it was written.
         """
         group = self._group("r")
-        place = self._members(group, number, members)
+        place = self._place(number * group.attrs["chunk"], count)
         names = group.attrs["arrays"]
         return {name: self._read(group[name], place, number) for name in names}
 
@@ -191,8 +193,8 @@ class MemberStore:
         They are opened one by one, by name: a group that lists what it holds leaves
         tasks behind when one of it is broken.
         """
-        said, at = group.attrs, 0 if name == _DONE else 3
-        chunk, least = said["chunk"], said["members"]
+        said, at = group.attrs, 0 if name == _DONE else self.at
+        chunk, least = said["chunk"], said[self.count]
         if name == _DONE:
             chunk, least = 1, -(-least // chunk)
         try:
@@ -238,13 +240,44 @@ class MemberStore:
         path = repr(str(self.path))
         return ValueError(f"another run works on {path}: wait, or name another folder")
 
-    def _members(self, group, number, count):
-        first = number * group.attrs["chunk"]
-        return np.s_[:, :, :, first : first + count]
+    def _place(self, first, count):
+        return (*[slice(None)] * self.at, slice(first, first + count))
 
     def _group(self, mode: Any = "r+") -> Any:
         # Typed loosely: what a name in a group stands for is known to its writer alone.
         return zarr.open_group(self.path, mode=mode)
+
+
+class MemberStore(AbstractChunkStore):
+    """A store of an ensemble: arrays with an axis `member`, the fourth.
+
+    **Arguments:** `path`: of the store.
+    """
+
+    axis, at, count = "member", 3, "members"
+    tables = "experiment", "courant", "error"
+    what = "an ensemble"
+
+    def grow(self, members: int) -> None:
+        """Makes room for so many members."""
+        with self._writing():
+            group = self._group()
+            for name in group.attrs["arrays"]:
+                before, after = group[name].shape[:3], group[name].shape[4:]
+                group[name].resize((*before, members, *after))
+            group[_DONE].resize((-(-members // group.attrs["chunk"]),))
+            group.attrs["members"] = members
+
+
+class SiteStore(AbstractChunkStore):
+    """A store of posteriors: arrays that lead by `site`.
+
+    **Arguments:** `path`: of the store.
+    """
+
+    axis, at, count = "site", 0, "sites"
+    tables = "experiment", "sampler"
+    what = "posteriors"
 
 
 def _lock(file):

@@ -44,9 +44,11 @@ class AbstractColumnModel(AbstractStocks):
     A model declares `pools`, a named tuple class; `processes`, the donor of each
     process; `linear`, the processes that are of first order in their donor and feel no
     other pool; `litter`, the pools that receive coarse wood, metabolic, cellulose and
-    lignin litter; `soil`, those that are counted as soil organic carbon; `parameters`,
-    the class of its numbers. Stocks are in gC m⁻³, time in days. One whose pools are
-    not all linear is an `AbstractMicrobialModel`.
+    lignin litter; `soil`, those that are counted as soil organic carbon; `microbes`,
+    `mineral` and `particulate`, those that are measured as microbial biomass, as carbon
+    bound to minerals, and as particulate organic matter, none where the model does not
+    tell; `parameters`, the class of its numbers. Stocks are in gC m⁻³, time in days.
+    One whose pools are not all linear is an `AbstractMicrobialModel`.
 
     **Arguments:** `forcing`: of one site; `averaging`: of the scalars over the year;
     `bedrock`: "closed", or "proda" as published, which loses carbon at the bedrock.
@@ -58,6 +60,9 @@ class AbstractColumnModel(AbstractStocks):
     linear: ClassVar[frozenset[str]]
     litter: ClassVar[tuple[str, str, str, str]]
     soil: ClassVar[tuple[str, ...]]
+    microbes: ClassVar[tuple[str, ...]] = ()
+    mineral: ClassVar[tuple[str, ...]] = ()
+    particulate: ClassVar[tuple[str, ...]] = ()
     parameters: ClassVar[type[AbstractParameters]]
     forcing: Forcing
     averaging: Averaging = eqx.field(static=True, default="mean_of_product")

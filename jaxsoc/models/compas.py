@@ -98,6 +98,9 @@ class COMPAS(AbstractClosedForm):
     linear: ClassVar[frozenset[str]] = frozenset(("cwd", "l1", "l2", "l3"))
     litter: ClassVar[tuple[str, str, str, str]] = ("cwd", "l1", "l2", "l3")
     soil: ClassVar[tuple[str, ...]] = ("doc", "mic", "enz", "msoc")
+    microbes: ClassVar[tuple[str, ...]] = ("mic",)
+    mineral: ClassVar[tuple[str, ...]] = ("msoc",)
+    particulate: ClassVar[tuple[str, ...]] = ("l1", "l2", "l3")
     parameters: ClassVar[type[AbstractParameters]] = COMPASParameters
 
     def __check_init__(self):

@@ -96,6 +96,9 @@ class MIMICS(AbstractMicrobialModel):
     )
     litter: ClassVar[tuple[str, str, str, str]] = ("cwd", "litm", "lits", "lits")
     soil: ClassVar[tuple[str, ...]] = ("micr", "mick", "somp", "somc", "soma")
+    microbes: ClassVar[tuple[str, ...]] = _MICROBES
+    mineral: ClassVar[tuple[str, ...]] = ("somp",)
+    particulate: ClassVar[tuple[str, ...]] = ("litm", "lits", "somc")
     parameters: ClassVar[type] = MIMICSParameters
 
     def __check_init__(self):

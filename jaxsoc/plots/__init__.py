@@ -13,6 +13,10 @@ from .places import figure_map as figure_map
 from .places import figure_observed_modelled as figure_observed_modelled
 from .places import figure_profiles as figure_profiles
 from .places import figure_sites as figure_sites
+from .posteriors import figure_convergence as figure_convergence
+from .posteriors import figure_marginals as figure_marginals
+from .posteriors import figure_pairs as figure_pairs
+from .posteriors import figure_posterior_profiles as figure_posterior_profiles
 from .runs import figure_runs as figure_runs
 from .sensitivity import figure_effects as figure_effects
 from .sensitivity import figure_sensitivity as figure_sensitivity

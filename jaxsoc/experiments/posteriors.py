@@ -1,0 +1,369 @@
+"""Posteriors of many profiles, chunk by chunk into a store, and what they say."""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsoc.infer.chains import AbstractKernel, AbstractSampler
+from jaxsoc.infer.diagnostics import ess_bulk, ess_tail, rank_rhat
+from jaxsoc.infer.hmc import BatchHMC
+from jaxsoc.physics.columns import CLM5_COLUMN
+from jaxsoc.physics.parameters import declarations
+from jaxsoc.tables import Table, Variable, variable
+
+from .calibration import (
+    QUANTILES,
+    Calibration,
+    Calibrator,
+    Posteriors,
+    Progress,
+    SiteData,
+    pilot,
+    program,
+)
+from .measured_sites import CALIBRATED
+
+_SILENT: Progress = lambda done, total, what: None
+
+
+class Convergence(NamedTuple):
+    """When a site's draws are enough: `effective`: least of all constants, for the
+    centre and for the tails; `rhat`: largest; `again`: times as many iterations, for
+    as many draws, that sites get where they are not, once; 1 for none."""
+
+    effective: float = 400.0
+    rhat: float = 1.03
+    again: int = 4
+
+    def met(self, of: "Diagnosed") -> np.ndarray:
+        """Which sites are."""
+        least = np.minimum(of.bulk, of.tail).min(axis=-1)
+        return (least >= self.effective) & (of.rhat.max(axis=-1) < self.rhat)
+
+
+_CONVERGENCE = Convergence()
+
+
+def stream(
+    design: Calibration,
+    data: SiteData,
+    store: Any,
+    sampler: AbstractSampler,
+    *,
+    convergence: Convergence = _CONVERGENCE,
+    tune: bool = True,
+    progress: Progress = _SILENT,
+    clock: Callable[[str, float], None] = lambda what, seconds: None,
+) -> None:
+    """Calibrates sites into a store, or what is missing of it.
+
+    All sites first, chunk by chunk; then those that have not converged once more, with
+    more iterations for each draw. What a site ends with depends on itself alone, not
+    on where a run was interrupted.
+
+    **Arguments:** `store`: a `jaxsoc.io.SiteStore`; `tune`: whether a `pilot` chooses
+    the length of trajectories when the store is made; `clock`: told the seconds of
+    every chunk, which are no part of the store.
+    **Raises:** `ValueError` for a store of another model, data or version, damaged, or
+    taken by another run.
+    """
+    calibrator = Calibrator(design, sampler)
+    asked = sampler, convergence, tune
+    if not store.path.exists():
+        paid: dict[str, float] = {}
+        if tune and isinstance(sampler, BatchHMC):
+            sampler, paid = pilot(calibrator, data, progress=progress)
+        store.create(_empty(calibrator, data, sampler, asked, paid))
+    known = stored_experiment(store, design, data, *asked)
+    if isinstance(sampler, BatchHMC):
+        sampler = replace(sampler, steps=known["sampler"]["steps"])
+    with store.locked():
+        late = _first_pass(
+            calibrator, data, store, sampler, convergence, (progress, clock)
+        )
+        if convergence.again > 1 and isinstance(sampler, AbstractKernel):
+            more = {name: getattr(sampler, name) for name in ("warmup", "thin")}
+            more = {name: x * convergence.again for name, x in more.items()}
+            longer = replace(sampler, **more)
+            parts = -(-late.size // known["chunk"])
+            for places in np.array_split(late, parts) if parts else ():
+                progress(data.size - late.size, data.size, f"{late.size} sites again")
+                begun = time.perf_counter()
+                found = calibrator(data.at(places), longer)
+                _put(store, places, _arrays(found, passes=2.0))
+                clock(f"again {places[0]}", time.perf_counter() - begun)
+    progress(data.size, data.size, "")
+
+
+def _first_pass(calibrator, data, store, sampler, convergence, told):
+    """What is missing of it; places of sites that have still to go again."""
+    progress, clock = told
+    chunk, late = store.about()["chunk"], []
+    for number, held in enumerate(store.marks()):
+        places = np.arange(number * chunk, min((number + 1) * chunk, data.size))
+        progress(int(places[0]), data.size, "sites")
+        if held == len(places):
+            arrays = store.read(number, int(held))
+        else:
+            begun = time.perf_counter()
+            arrays = _arrays(calibrator(data.at(places), sampler), passes=1.0)
+            store.write(number, arrays)
+            clock(str(number), time.perf_counter() - begun)
+        of = diagnosed(_constants(calibrator.design, arrays))
+        late.append(places[~convergence.met(of) & (arrays["passes"] < 2)])
+    return np.concatenate(late)
+
+
+def _put(store, places, arrays):
+    """Replaces sites of finished chunks."""
+    chunk = store.about()["chunk"]
+    marks = store.marks()
+    for number in np.unique(places // chunk):
+        held = store.read(int(number), int(marks[number]))
+        here = places // chunk == number
+        for name, values in arrays.items():
+            held[name][places[here] % chunk] = values[here]
+        store.write(int(number), held)
+
+
+def _constants(design, arrays):
+    """Draws by constant, error scales among them."""
+    priors = design.site_model.priors
+    known = lambda name: name in priors or name.endswith("_error")
+    return {name: x for name, x in arrays.items() if known(name)}
+
+
+def _experiment(design, data, sampler, convergence, tune):
+    """What makes two stores the same."""
+    held = hashlib.sha256()
+    for leaf in jax.tree.leaves(tuple(data[1:])):
+        held.update(np.ascontiguousarray(leaf).tobytes())
+    numbers = dict(vars(sampler))
+    if tune and isinstance(sampler, BatchHMC):
+        numbers["steps"] = "by a pilot"
+    return {
+        **{name: str(x) for name, x in vars(design).items() if name in _FIELDS},
+        "sampler": type(sampler).__name__,
+        **{name: str(x) for name, x in numbers.items()},
+        **{name: str(x) for name, x in convergence._asdict().items()},
+        "sites": str(data.size),
+        "data": held.hexdigest(),
+        # Another release of either may draw other numbers from the same keys.
+        **{name: version(name) for name in ("jaxsoc", "jax", "numpyro")},
+    }
+
+
+_FIELDS = tuple(Calibration.__dataclass_fields__)
+
+
+def _empty(calibrator, data, sampler, asked, paid) -> Table:
+    """What a store of posteriors holds, without values, and says of itself."""
+    one = program(calibrator.posterior(data), calibrator.design.predict)
+    run = partial(one, jax.tree.map(jnp.asarray, sampler))
+    first = data.at(np.zeros(1, int))
+    site = jax.tree.map(lambda x: x[0], tuple(first[1:]))
+    shapes = _arrays(eqx.filter_eval_shape(run, site), lambda x: x)
+    shapes["passes"] = np.empty(())
+    count = data.size
+    variables = {}
+    for name, x in shapes.items():
+        dims, unit, long_name = _described(calibrator.design, name)
+        whole = np.broadcast_to(np.nan, (count, *x.shape))
+        variables[name] = variable(("site", *dims), whole, unit, long_name)
+    kept = {"steps": int(sampler.steps)} if isinstance(sampler, BatchHMC) else {}
+    about = {
+        "experiment": _experiment(calibrator.design, data, *asked),
+        "sampler": kept | {"effective_per_slope": paid},
+        "sites": count,
+        "chunk": calibrator.chunk,
+        "names": list(data.names),
+    }
+    return Table(variables, {}, about)
+
+
+def stored_experiment(
+    store: Any,
+    design: Calibration,
+    data: SiteData,
+    sampler: AbstractSampler,
+    convergence: Convergence = _CONVERGENCE,
+    tune: bool = True,
+) -> dict[str, Any]:
+    """What a store of these posteriors says of itself; nothing is written.
+
+    **Raises:** `ValueError` for a store of another model, data, version or sampler.
+    """
+    known = store.about()
+    found = known["experiment"]
+    wanted = _experiment(design, data, sampler, convergence, tune)
+    for name in sorted(found.keys() | wanted.keys()):
+        if found.get(name) != wanted.get(name):
+            said = "other data" if name == "data" else f"{name} {found.get(name)}"
+            asked = "" if name == "data" else f", asked for {wanted.get(name)}"
+            raise ValueError(
+                f"{str(store.path)!r} holds other posteriors ({said}{asked}): name "
+                "another store, or remove it"
+            )
+    return known
+
+
+def _arrays(
+    found: Posteriors,
+    kept: Any = lambda x: np.array(x, float),
+    *,
+    passes: float | None = None,
+) -> Any:
+    """Arrays of a store by name.
+
+    **Arguments:** `passes`: how often the sites were sampled, None where not known yet.
+    """
+    arrays = {name: values for name, values in found.draws.items()}
+    predicted = found.predicted
+    arrays |= {
+        "log_density": found.log_density,
+        "accepted": found.accepted,
+        "diverged": found.diverged,
+        "barred": found.barred,
+        "profile": predicted.profile,
+        "profile_mean": predicted.profile_mean,
+        "stock": predicted.stock,
+        "residence_time": predicted.residence_time,
+        **{f"predicted_{kind}": x for kind, x in predicted.seen.items()},
+    }
+    if passes is not None:
+        arrays["passes"] = np.full(len(found.accepted), passes)
+    arrays |= {n: found.learnt[n] for n in _LEARNT if n in found.learnt}
+    return {name: kept(x) for name, x in arrays.items()}
+
+
+UNITS = {
+    "carbon": "g m-3",
+    "content": "g kg-1",
+    "stock": "g m-2",
+    "radiocarbon": "1e-3",
+}
+_CHAIN, _DRAW = ("chain",), ("chain", "draw")
+_DIMS: dict[str, tuple[tuple[str, ...], str, str]] = {
+    "log_density": (_DRAW, "1", "logarithm of the posterior density on the line"),
+    "accepted": (_CHAIN, "1", "mean chance of acceptance"),
+    "diverged": (_CHAIN, "1", "iterations whose energy was lost"),
+    "barred": (_CHAIN, "1", "iterations that ended where there is no steady state"),
+    "profile": (
+        ("quantile", "layer"),
+        "g m-3",
+        "soil organic carbon per volume, over draws",
+    ),
+    "profile_mean": (("layer",), "g m-3", "mean of soil organic carbon over draws"),
+    "stock": (("quantile", "stock_depth"), "g m-2", "soil organic carbon to a depth"),
+    "residence_time": (("quantile",), "yr", "of soil carbon, per litter"),
+    "passes": ((), "1", "1, or 2 for a site that was sampled again for longer"),
+    "step": ((), "1", "learnt length of a leapfrog step"),
+    "step_by_chain": (_CHAIN, "1", "learnt length of a leapfrog step"),
+    "mean_steps": (_CHAIN, "1", "leapfrog steps of a trajectory, mean"),
+    "scale": ((), "1", "learnt scale of proposals"),
+}
+_LEARNT = ("step", "step_by_chain", "mean_steps", "scale")
+
+
+def _described(design: Calibration, name: str) -> tuple[tuple[str, ...], str, str]:
+    """Dimensions behind that of the site, unit and long name of an array."""
+    if name in _DIMS:
+        return _DIMS[name]
+    if name.startswith("predicted_"):
+        kind = name.removeprefix("predicted_")
+        return ("quantile", "observation"), UNITS[kind], f"{kind} as predicted"
+    known = {d.name: d for d in declarations(CALIBRATED[design.model].parameters)}
+    if name in known:
+        return _DRAW, known[name].unit, known[name].meaning
+    return _DRAW, "1", name.replace("_", " ")
+
+
+class Diagnosed(NamedTuple):
+    """Of a site's draws, by constant: `mean`, `deviation`; `rhat`, rank-normalised and
+    split; `bulk`, `tail`: effective numbers of draws."""
+
+    mean: Any
+    deviation: Any
+    rhat: Any
+    bulk: Any
+    tail: Any
+
+
+def diagnosed(draws: Mapping[str, Any]) -> Diagnosed:
+    """Diagnostics of sites by constant, (site, constant).
+
+    **Arguments:** `draws`: by constant, (site, chain, draw).
+    """
+    # Chain and draw first.
+    whole = np.stack([np.moveaxis(np.asarray(x), 0, -1) for x in draws.values()], -1)
+    mean, deviation = whole.mean(axis=(0, 1)), whole.std(axis=(0, 1), ddof=1)
+    return Diagnosed(
+        mean, deviation, rank_rhat(whole), ess_bulk(whole), ess_tail(whole)
+    )
+
+
+def summary_table(
+    design: Calibration, data: SiteData, store: Any, coordinates: Mapping[str, Any]
+) -> Table:
+    """What posteriors in a store say, site by site, without their draws.
+
+    **Arguments:** `coordinates`: of the sites, as `lat` and `lon`.
+    """
+    known, parts = store.about(), []
+    names: tuple[str, ...] = ()
+    for number, count in enumerate(store.marks()):
+        arrays = store.read(number, int(count))
+        own = _constants(design, arrays)
+        names = tuple(own)
+        rest = {n: x for n, x in arrays.items() if n not in {*own, "log_density"}}
+        parts.append((diagnosed(own), rest))
+    found: Any = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+    of, arrays = found
+    by = ("site", "constant")
+    spread = np.array([_variance(design, name) for name in names])
+    variables: dict[str, Variable] = {
+        "mean": variable(by, of.mean, "1", "mean of draws, in the constant's unit"),
+        "deviation": variable(by, of.deviation, "1", "standard deviation, likewise"),
+        "rhat": variable(by, of.rhat, "1", "rank-normalised split R-hat"),
+        "ess_bulk": variable(by, of.bulk, "1", "effective draws for the centre"),
+        "ess_tail": variable(by, of.tail, "1", "effective draws for the tails"),
+        "contraction": variable(
+            by, 1 - of.deviation**2 / spread, "1", "1 - posterior over prior variance"
+        ),
+    }
+    for name, values in arrays.items():
+        dims, unit, long_name = _described(design, name)
+        variables[name] = variable(("site", *dims), values, unit, long_name)
+    for kind, one in data.measured.items():
+        seen = variable(("site", "observation"), one.values, UNITS[kind], f"{kind}")
+        variables[f"measured_{kind}"] = seen
+    column = CLM5_COLUMN
+    axes = {
+        "site": np.array(data.names),
+        "constant": np.array(names),
+        "quantile": np.array(QUANTILES),
+        "depth": variable("layer", column.nodes, "m", "depth of the layer's node"),
+        **coordinates,
+    }
+    about = {
+        "title": f"posteriors of {design.model} at measured profiles",
+        "experiment": known["experiment"],
+        "sampler": known["sampler"],
+    }
+    return Table(variables, axes, about)
+
+
+def _variance(design, name):
+    """Of the prior."""
+    priors = design.site_model.priors
+    law = priors.get(name, design.site_model.error)
+    return float(law.variance)

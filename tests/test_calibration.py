@@ -1,0 +1,421 @@
+"""Posteriors of columns at measured profiles: model, batches, store, command."""
+
+import json
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+import xarray as xr
+from column_cases import draws, sites
+from numpyro.infer.util import log_density as numpyro_density
+from profile_cases import profiles_of
+from slow_cases import slow_but
+
+from jaxsoc import steady_state
+from jaxsoc.experiments.calibration import Calibration, Calibrator, SiteData
+from jaxsoc.experiments.measured_sites import (
+    CALIBRATED,
+    ColumnPrediction,
+    measured_sites,
+)
+from jaxsoc.experiments.posteriors import Convergence, diagnosed, stream, summary_table
+from jaxsoc.infer.hmc import BatchHMC
+from jaxsoc.infer.posterior import Posterior
+from jaxsoc.infer.site import Measured, SiteModel, priors_of, rank_weights
+from jaxsoc.io import SiteStore
+from jaxsoc.physics.profiles import layer_means
+
+SHORT = BatchHMC(steps=3, warmup=12, draws=8, chains=2)
+ONCE = Convergence(again=1)
+
+
+def profiles(count=3):
+    rng = np.random.default_rng(4)
+    depths = [np.array([0.1, 0.3, 0.6, 1.0])[: 3 + i % 2] for i in range(count)]
+    densities = [2e4 * np.exp(-3 * d) * rng.lognormal(0, 0.2, d.size) for d in depths]
+    return profiles_of(densities, depths)
+
+
+def site_data(design, count=3, **given):
+    seen = profiles(count)
+    inputs, known = measured_sites(seen, sites(count), 20.0, design.kinds, **given)
+    depths = np.ones_like(known[design.kinds[0]])
+    return SiteData.of(design, seen.name, inputs, known, depths)
+
+
+def one_site(data, place=0):
+    return jax.tree.map(lambda x: jnp.asarray(x[place]), (data.inputs, data.measured))
+
+
+@pytest.mark.parametrize("name", slow_but(["clm5"], CALIBRATED))
+def test_the_density_is_that_of_its_parts(name):
+    design = Calibration(model=name)
+    data = site_data(design)
+    site, measured = one_site(data)
+    posterior = Posterior(design.site_model, site, measured)
+    cls = CALIBRATED[name].parameters
+    params = jax.tree.map(lambda x: x[0], draws(cls, 1, seed=5))
+    values = {f: getattr(params, f) for f in design.site_model.priors}
+    values["carbon_error"] = jnp.asarray(0.4)
+    rest = design.predict.column(values, site)
+    predicted = site.reads @ rest.model.organic_carbon(rest.pools)
+    known = np.isfinite(measured["carbon"].values)
+    law = dist.LogNormal(np.log(predicted[known]), 0.4)
+    wanted = np.sum(law.log_prob(measured["carbon"].values[known]))
+    wanted -= float(design.predict.penalty(rest))
+    wanted += float(design.site_model.error.log_prob(0.4))
+    for field, prior in design.site_model.priors.items():
+        wanted += float(prior.log_prob(values[field]))
+    assert np.isfinite(wanted)
+    found, _ = numpyro_density(design.site_model, (site, measured), {}, values)
+    np.testing.assert_allclose(found, wanted, rtol=1e-10)
+    like = posterior.log_likelihood(values, site, measured)["carbon"]
+    np.testing.assert_allclose(
+        like, np.sum(law.log_prob(measured["carbon"].values[known]))
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["clm5", "compas"])
+def test_slopes_of_the_density_are_those_of_differences(name):
+    design = Calibration(model=name, free_npp=True)
+    data = site_data(design)
+    args = one_site(data)
+    posterior = Posterior(design.site_model, *args)
+    density = jax.jit(lambda z: posterior(z, *args))
+    rng = np.random.default_rng(2)
+    for _ in range(50):
+        z = jnp.asarray(rng.uniform(-1, 1, posterior.size))
+        if np.isfinite(density(z)):
+            break
+    slope, step = jax.grad(density)(z), 1e-5
+    for i in range(posterior.size):
+        d = step * jnp.eye(posterior.size)[i]
+        by_difference = (density(z + d) - density(z - d)) / (2 * step)
+        np.testing.assert_allclose(slope[i], by_difference, rtol=2e-5, atol=1e-6)
+
+
+def test_what_is_measured_is_the_mean_of_the_column_over_the_layer():
+    design = Calibration()
+    seen, forcing = profiles(2), sites(2)
+    inputs, known = measured_sites(seen, forcing, 20.0, ("carbon", "stock"))
+    predict = replace(design.predict, kinds=("carbon", "stock"))
+    params = jax.tree.map(lambda x: x[0], draws(CALIBRATED["clm5"].parameters, 1))
+    site = jax.tree.map(lambda x: jnp.asarray(x[1]), inputs)
+    values = {f: getattr(params, f) for f in design.site_model.priors}
+    found, penalty = predict(values, site)
+    model = CALIBRATED["clm5"](jax.tree.map(lambda x: x[1], forcing))
+    soil = model.organic_carbon(steady_state(model, params))
+    one = seen[[1]]
+    wanted = layer_means(soil, model.forcing.column, one.top, one.bottom)
+    np.testing.assert_allclose(found["carbon"][:4], wanted, rtol=1e-12)
+    thick = one.bottom - one.top
+    np.testing.assert_allclose(found["stock"][:4], wanted * thick, rtol=1e-12)
+    assert penalty == 0.0
+    np.testing.assert_array_equal(known["carbon"][1, :4], one.density)
+    assert np.isnan(known["carbon"][1, 4:]).all()
+
+
+@pytest.mark.slow
+def test_a_state_that_does_not_exist_is_barred_and_its_neighbours_nearly():
+    design = Calibration(model="compas")
+    data = site_data(design)
+    site, _ = one_site(data)
+    every = draws(CALIBRATED["compas"].parameters, 60, seed=1)
+
+    @jax.jit
+    @jax.vmap
+    def penalties(params):
+        values = {f: getattr(params, f) for f in design.site_model.priors}
+        rest = design.predict.column(values, site)
+        sound = jnp.all(jnp.stack([jnp.min(x) > 0 for x in rest.pools]))
+        return design.predict.penalty(rest), sound
+
+    penalty, sound = penalties(every)
+    np.testing.assert_array_equal(np.isfinite(penalty), sound)
+    assert 5 < sound.sum() < 60 and (penalty >= 0).all()
+
+
+@pytest.mark.slow
+def test_missing_measurements_do_not_matter_and_others_do():
+    design = Calibration()
+    data = site_data(design)
+    site, measured = one_site(data)
+    posterior = Posterior(design.site_model, site, measured)
+    z = jnp.zeros(posterior.size)
+    base = posterior(z, site, measured)
+    seen = measured["carbon"]
+    fewer = replace(seen, values=seen.values.at[1].set(jnp.nan))
+    assert posterior(z, site, {"carbon": fewer}) != base
+    # Where nothing was measured nothing need be predicted.
+    blind = site._replace(reads=site.reads.at[1].set(0.0))
+    same = posterior(z, blind, {"carbon": fewer})
+    assert same == posterior(z, site, {"carbon": fewer})
+    slope = jax.grad(posterior)(z, site, measured)
+    assert np.isfinite(slope).all()
+
+
+@pytest.mark.parametrize("law", ["normal", "student-t"])
+def test_other_laws_are_those_of_their_formulas(law):
+    y = jnp.array([1.0, 2.0, jnp.nan])
+    predict = lambda values, site: ({"y": values["a"] * jnp.ones(3)}, jnp.zeros(()))
+    model = SiteModel(predict, {"a": dist.Uniform(0.0, 5.0)})
+    seen = {"y": Measured(y, law=law)}
+    values = {"a": jnp.asarray(1.5), "y_error": jnp.asarray(0.2)}
+    found = Posterior(model, None, seen).log_likelihood(values, None, seen)["y"]
+    scale = 0.2 * np.array([1.0, 2.0])
+    exact = (
+        dist.Normal(1.5, scale) if law == "normal" else dist.StudentT(4.0, 1.5, scale)
+    )
+    np.testing.assert_allclose(found, np.sum(exact.log_prob(y[:2])), rtol=1e-12)
+
+
+def test_published_costs_are_those_of_their_formulas():
+    y, f = np.array([4.0, 2.0, 1.0]), np.array([3.0, 2.5, 1.5])
+    depths = np.array([0.05, 0.2, 0.6])
+    weights = rank_weights(y, depths)
+    # Ranks of |y - mean| are 1, 3, 2, of |d - mean| 2, 3, 1.
+    np.testing.assert_allclose(weights, np.maximum(1, 10 * np.exp([-0.5, -2.0, -0.5])))
+    seen = Measured(jnp.asarray(y), weights=weights, law="published-error")
+    cost = np.sum(weights * (f - y) ** 2 / (2 * (0.6 * y) ** 2))
+    np.testing.assert_allclose(seen.cost(jnp.asarray(f)), cost, rtol=1e-12)
+    seen = Measured(jnp.append(jnp.asarray(y), jnp.nan), law="published-nse")
+    nse = 1 - np.sum((f - y) ** 2) / np.sum((y - y.mean()) ** 2)
+    found = seen.cost(jnp.append(jnp.asarray(f), 7.0))
+    np.testing.assert_allclose(found, 5 * (1 - nse), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        ({"model": "century"}, "unknown model"),
+        ({"law": "cauchy"}, "unknown law 'cauchy'"),
+        ({"kinds": ("colour",)}, "unknown kind"),
+        ({"model": "clm5", "kinds": ("cue",)}, "no pools that are microbes"),
+        ({"error": -1.0}, "error must lie in"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_refused(given, said):
+    with pytest.raises(ValueError, match=said):
+        Calibration(**given)
+
+
+def test_unknown_priors_and_empty_profiles_are_refused():
+    with pytest.raises(ValueError, match="unknown parameter 'q11'"):
+        priors_of(CALIBRATED["clm5"].parameters, {"q11": dist.Uniform()})
+    seen = profiles_of([[np.nan, np.nan], [1.0, 2.0]])
+    with pytest.raises(ValueError, match="nothing of carbon was measured in 1 of 2"):
+        measured_sites(seen, sites(2), 20.0)
+
+
+@pytest.fixture(scope="module")
+def calibrated():
+    design = Calibration()
+    data = site_data(design, 5)
+    calibrator = Calibrator(design, SHORT, block=2)
+    return data, calibrator, calibrator(data)
+
+
+@pytest.mark.slow
+def test_a_site_alone_has_the_draws_that_it_has_in_any_batch(calibrated):
+    data, calibrator, found = calibrated
+    alone = calibrator(data.at([3]))
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[3], y[0]), found, alone)
+    turned = calibrator(data.at([4, 3, 2, 1, 0]))
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(x, y[::-1]), found, turned)
+
+
+@pytest.mark.slow
+def test_draws_lie_in_the_priors_and_predictions_are_positive(calibrated):
+    data, calibrator, found = calibrated
+    for name, prior in calibrator.design.site_model.priors.items():
+        assert (found.draws[name] > prior.low).all()
+        assert (found.draws[name] < prior.high).all()
+    quantiles = found.predicted.profile
+    assert (quantiles > 0).all() and (np.diff(quantiles, axis=1) >= 0).all()
+    assert found.log_density.shape == (5, 2, 8)
+
+
+@pytest.mark.slow
+def test_a_store_that_was_left_goes_on_to_the_same_bits(tmp_path):
+    design = Calibration()
+    data = site_data(design, 5)
+
+    def files(store):
+        found = sorted(p for p in store.path.rglob("*") if p.is_file())
+        return {str(p.relative_to(store.path)): p.read_bytes() for p in found}
+
+    again = Convergence(effective=1e9, again=2)
+    whole, parted = SiteStore(tmp_path / "a"), SiteStore(tmp_path / "b")
+    options = {"tune": False, "convergence": again}
+    stream(design, data, whole, SHORT, **options)
+
+    class Left(Exception):
+        pass
+
+    calls = []
+
+    def leave(what, seconds):
+        calls.append(what)
+        raise Left
+
+    for _ in range(9):
+        try:
+            stream(design, data, parted, SHORT, clock=leave, **options)
+            break
+        except Left:
+            pass
+    assert files(parted) == files(whole)
+    passes = whole.read(0, 5 if whole.about()["chunk"] >= 5 else whole.about()["chunk"])
+    assert (passes["passes"] == 2).all()
+
+
+@pytest.mark.slow
+def test_a_store_of_something_else_is_refused(tmp_path):
+    design = Calibration()
+    data, store = site_data(design, 2), SiteStore(tmp_path / "s")
+    stream(design, data, store, SHORT, tune=False, convergence=ONCE)
+    other = replace(design, seed=1)
+    with pytest.raises(ValueError, match="holds other posteriors .seed 0"):
+        stream(other, data, store, SHORT, tune=False, convergence=ONCE)
+    values = replace(data.measured["carbon"], values=2 * data.measured["carbon"].values)
+    changed = data._replace(measured={"carbon": values})
+    with pytest.raises(ValueError, match="other data"):
+        stream(design, changed, store, SHORT, tune=False, convergence=ONCE)
+    table = summary_table(design, data, store, {})
+    assert table.values("rhat").shape == (2, len(design.site_model.priors) + 1)
+
+
+def test_the_key_of_a_site_is_its_name():
+    design = Calibration()
+    data = site_data(design, 3)
+    swapped = SiteData.of(
+        design,
+        data.names[::-1],
+        data.inputs,
+        {"carbon": data.measured["carbon"].values},
+        np.ones_like(data.measured["carbon"].values),
+    )
+    np.testing.assert_array_equal(np.asarray(data.key)[::-1], swapped.key)
+
+
+@pytest.mark.slow
+def test_radiocarbon_of_a_column_is_that_of_the_steady_one_under_an_even_atmosphere():
+    from jaxsoc.columns.observables import AtRest, radiocarbon_in_year
+    from jaxsoc.columns.radiocarbon import steady_radiocarbon
+
+    model = CALIBRATED["compas"](jax.tree.map(lambda x: x[0], sites(1)))
+    from jaxsoc.models import COMPAS_INDICATIVE as params
+
+    pools = steady_state(model, params)
+    rest = AtRest(model, params, model.surroundings(params), pools)
+    Y, C = radiocarbon_in_year(rest, jnp.full(5, -20.0), jnp.asarray(4))
+    known = steady_radiocarbon(model, params, pools, delta=-20.0)
+    np.testing.assert_allclose(Y, model.organic_carbon(known), rtol=1e-10)
+    np.testing.assert_allclose(C, model.organic_carbon(pools), rtol=1e-12)
+
+
+HEAD = "profile_id,latitude,longitude,depth_top_cm,depth_bottom_cm,soc_g_kg,"
+CSV = """bulk_density_g_cm3
+a,47.0,11.0,0,10,30,1.1
+a,47.0,11.0,10,30,15,1.2
+a,47.0,11.0,30,60,8,1.3
+b,52.0,9.0,0,10,25,1.1
+b,52.0,9.0,10,40,12,1.2
+b,52.0,9.0,40,80,5,1.4
+"""
+
+
+@pytest.mark.slow
+def test_the_command_calibrates_and_goes_on(jaxsoc, tmp_path):
+    file = tmp_path / "soil.csv"
+    file.write_text(HEAD + CSV)
+    options = ("--draws", 8, "--warmup", 12, "--chains", 2, "--steps", 2, "--again", 1)
+    out = tmp_path / "out"
+    code, said, errors = jaxsoc("calibrate", file, *options, "--out", out)
+    assert code == 0, errors
+    with xr.open_dataset(out / "calibration.nc") as found:
+        assert found.sizes["site"] == 2 and found.rhat.dims == ("site", "constant")
+    for name in ("profiles", "constants", "pairs", "convergence"):
+        assert (out / f"{name}.png").exists(), said
+    assert len(json.loads((out / "seconds.json").read_text())) == 1
+    code, *_ = jaxsoc("calibrate", file, *options, "--out", out)
+    assert code == 0
+    code, _, errors = jaxsoc("calibrate", file, "--out", out, "--seed", 3)
+    assert code == 2 and "holds other posteriors" in errors
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ((), "no profiles are given"),
+        (("nowhere.csv",), "nowhere.csv"),
+        (("x.csv", "--model", "century"), "model"),
+        (
+            ("x.csv", "--sampler", "nuts", "--steps", "3"),
+            "steps are of the sampler hmc",
+        ),
+        (("x.csv", "--error", "-1"), "error must be positive"),
+    ],
+)
+def test_the_command_refuses_in_one_line(jaxsoc, tmp_path, options, said):
+    code, _, errors = jaxsoc("calibrate", *options, "--out", tmp_path)
+    assert code == 2 and said in errors and errors.count("\n") == 1
+
+
+def test_diagnostics_of_sites_are_those_of_each(rng):
+    draws_ = {"a": rng.normal(size=(3, 4, 50)), "b": rng.normal(size=(3, 4, 50))}
+    of = diagnosed(draws_)
+    alone = diagnosed({name: x[1:2] for name, x in draws_.items()})
+    assert of.mean.shape == (3, 2)
+    for x, y in zip(of, alone, strict=True):
+        np.testing.assert_array_equal(x[1], y[0])
+
+
+@pytest.mark.slow
+def test_a_user_model_around_the_same_prediction_has_the_same_posterior():
+    design = Calibration()
+    data = site_data(design)
+    args = one_site(data)
+    predict = ColumnPrediction(CALIBRATED["clm5"])
+
+    def own(site, measured):
+        values = {
+            name: numpyro.sample(name, law)
+            for name, law in priors_of(CALIBRATED["clm5"].parameters).items()
+        }
+        error = numpyro.sample("carbon_error", design.site_model.error)
+        found, penalty = predict(values, site)
+        numpyro.factor("feasible", -penalty)
+        seen = measured["carbon"].values
+        known = jnp.isfinite(seen)
+        law = dist.LogNormal(jnp.log(jnp.where(known, found["carbon"], 1.0)), error)
+        numpyro.sample(
+            "carbon", law.mask(known).to_event(1), obs=jnp.where(known, seen, 1.0)
+        )
+
+    ours, theirs = Posterior(design.site_model, *args), Posterior(own, *args)
+    assert ours.names == theirs.names
+    z = jnp.linspace(-1, 1, ours.size)
+    np.testing.assert_allclose(ours(z, *args), theirs(z, *args), rtol=1e-12)
+
+
+@pytest.mark.slow
+def test_the_published_scheme_runs_a_site_and_keeps_what_it_accepted():
+    from jaxsoc.experiments.published import published_cost, published_site
+    from jaxsoc.infer.published import PublishedMetropolis
+
+    design = Calibration(law="published-error")
+    data = site_data(design, 1)
+    cost = published_cost(design, data, 0)
+    assert np.isfinite(cost(jnp.full(21, 0.5)))
+    scheme = PublishedMetropolis(trial=300, formal=600, renewed_after=100)
+    found = published_site(design, data, 0, scheme=scheme)
+    if found is not None:
+        assert 0.1 <= min(found.ratio) <= max(found.ratio) <= 0.5
+    with pytest.raises(ValueError, match="no published cost"):
+        published_cost(Calibration(), data, 0)
