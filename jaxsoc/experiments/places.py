@@ -26,7 +26,7 @@ from jaxsoc.solve import Sites, accelerated, map_sites, require_x64, steady_stat
 from jaxsoc.solve.devices import free_devices
 
 # Of a year that is not exact.
-_STEPS: dict[str, Any] = {"method": "second_order", "steps": 2}
+_STEPS: dict[str, Any] = {"method": "backward_euler", "steps": 4}
 # Sites of a chunk, on each device, and sizes of those that are few.
 _CHUNK, _FEW = 256, (1, 32)
 
@@ -49,7 +49,7 @@ def columns_at_sites(
     arrays of it, such as clay, lead by site, too; `params`: one set for all sites, or
     one whose every leaf leads by site, by default the model's; `depths`: of stocks, m,
     besides the whole column; `periodic`: whether the year that repeats itself is found,
-    too, see `periodic_state`, of MIMICS by `spin_up` in steps of second order;
+    too, see `periodic_state`, of MIMICS by `spin_up`, four steps a month;
     `options`: of `components`.
     **Returns:** `SiteResults`, to be written by `io.columns_dataset`. Where there is no
     steady state, `found` is False, all of the summary NaN, and `margin` not.
@@ -61,7 +61,10 @@ def columns_at_sites(
     POSITIVE.check("depths from the surface down", list(depths), "m")
     ends, options = stock_ends(model, depths), dict(options or {})
     kept = {"periodic": periodic, "ends": ends, "options": options}
-    found, params, by_site = at_sites(_at_site, model, params, **kept)
+    numbers = type(model).parameters() if params is None else params
+    # A year by steps takes longer to be found than its program to be compiled in full.
+    long = periodic and mixes_microbes(model, numbers)
+    found, params, by_site = at_sites(_at_site, model, params, long=long, **kept)
     return SiteResults(model, params, by_site, ends, options, *found)
 
 
@@ -172,7 +175,7 @@ def _year(model, params, start):
 
 
 def _year_of_steps(model, params, start):
-    """The year that comes back to itself by steps of second order."""
+    """The year that comes back to itself by backward Euler, four steps a month."""
     own = spin_up(model, params, start, **_STEPS).carbon
     found = jnp.all(jnp.isfinite(jnp.stack(own)))
     sound = jax.tree.map(lambda x: jnp.where(found, x, 1.0), own)
@@ -182,7 +185,6 @@ def _year_of_steps(model, params, start):
     soil = jax.vmap(model.organic_carbon)(means)
     ends = zip(run.end.carbon, own, strict=True)
     off = [jnp.abs(model.in_column(x - y)) for x, y in ends]
-    year = YearSummary(jnp.mean(jnp.stack(means), axis=1), soil, jnp.stack(off), found)
-    return jax.tree.map(lambda x: jnp.where(found, x, jnp.nan), year)._replace(
-        found=found
-    )
+    every = jnp.mean(jnp.stack(means), axis=1), soil, jnp.stack(off)
+    only = lambda x: jnp.where(found, x, jnp.nan)
+    return YearSummary(*map(only, every), found=found)
