@@ -415,7 +415,10 @@ def test_the_published_scheme_runs_a_site_and_keeps_what_it_accepted():
     assert np.isfinite(cost(jnp.full(21, 0.5)))
     scheme = PublishedMetropolis(trial=300, formal=600, renewed_after=100)
     found = published_site(design, data, 0, scheme=scheme)
-    if found is not None:
-        assert 0.1 <= min(found.ratio) <= max(found.ratio) <= 0.5
+    assert found is not None
+    assert 0.1 <= min(found.ratio) <= max(found.ratio) <= 0.5
+    ranges = design.site_model.priors
+    assert all(ranges[n].low < x < ranges[n].high for n, x in found.mean.items())
+    assert all(x > 0 for x in found.deviation.values())
     with pytest.raises(ValueError, match="no published cost"):
         published_cost(Calibration(), data, 0)
