@@ -180,16 +180,8 @@ def test_no_forcing_makes_a_pool_negative(kind, method, examples):
     check()
 
 
-# Not mended yet: where microbes arise from exactly nothing, of which a relative error
-# has no measure, the steps become too many and the run ends in NaN.
-_FROM_NOTHING = pytest.mark.xfail(reason="microbes that arise from nothing")
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "kind",
-    ["clm5", *(pytest.param(n, marks=_FROM_NOTHING) for n in ("compas", "mimics"))],
-)
+@pytest.mark.parametrize("kind", MODELS)
 def test_no_forcing_makes_a_pool_negative_in_steps_by_error(kind):
     @settings(max_examples=20)
     @given(cases(kind))

@@ -28,6 +28,9 @@ _TRACE = 1e-18
 # Of the fullest layer of a pool: how much more than this a layer holds is what the
 # error of a step is compared with.
 _PART = 1e-3
+# Of what is in the column: the same, where a pool is next to nothing. Microbes that a
+# step makes from none have no size of their own that an error could be compared with.
+_OF_ALL = 1e-9
 # Steps of a controlled stretch at most, and states of them kept for the way back.
 _MOST, _CHECKPOINTS = 4096, 16
 
@@ -139,11 +142,12 @@ def second_order(now: Stretch, start: Content, length: Any) -> Span:
 def controlled(now: Stretch, start: Content, length: Any, tolerance: Any) -> Span:
     """Steps of second order, each as long as its error allows.
 
-    error = max |X_½ - X_1| / (X_½ + X_max / 1000) ≤ tolerance
+    error = max |X_½ - X_1| / (X_½ + X_max / 1000 + C_max / 10⁹) ≤ tolerance
 
     The error is that of the halves, of which the step is what is better, over all pools
-    and layers; X_max is what the fullest layer of the pool holds. The first step tries
-    the whole length, so that a run can go on from any month to the bit.
+    and layers; X_max is what the fullest layer of the pool holds, C_max that of the
+    fullest pool. The first step tries the whole length, so that a run can go on from
+    any month to the bit.
 
     **Arguments:** `length`: d; `tolerance`: of a step, relative.
     **Returns:** NaN after 4,096 steps.
@@ -205,14 +209,17 @@ def _extrapolated(now, start, length):
     θ = jnp.minimum(1.0, jnp.min(jnp.stack(jax.tree.leaves(shares))))
     found = jax.tree.map(lambda half, one: half + θ * (half - one), halves, whole)
 
-    def off(half, one):
-        scale = half + _PART * jnp.max(half)
-        return jnp.max(jnp.abs(half - one) / jnp.where(scale > 0, scale, 1.0))
-
-    error = jnp.max(
-        jnp.stack(jax.tree.leaves(jax.tree.map(off, halves.end, whole.end)))
-    )
+    kinds = zip(halves.end, whole.end, strict=True)
+    error = jnp.max(jnp.stack([_off(half, one) for half, one in kinds if half]))
     return found._replace(end=jax.tree.map(_not_negative, found.end)), error
+
+
+def _off(halves, whole):
+    """How far the pools of a step are from those of its halves, relative."""
+    halves, whole = jnp.stack(halves), jnp.stack(whole)
+    least = _PART * jnp.max(halves, axis=1, keepdims=True) + _OF_ALL * jnp.max(halves)
+    scale = halves + least
+    return jnp.max(jnp.abs(halves - whole) / jnp.where(scale > 0, scale, 1.0))
 
 
 STEPS: dict[str, Callable] = {
