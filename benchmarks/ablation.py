@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from jaxsoc.models import two_pool
-from jaxsoc.solve import blocks, loops, reductions, use_all_cores
+from jaxsoc.solve import blocks, reductions, use_all_cores
 
 from .cases import STIFF, cast, soils
 from .climit import Steps
@@ -53,7 +53,6 @@ PARTS: dict[str, tuple[Any, str, Any]] = {
     "computed_once": (two_pool, "computed_once", lambda x: x),
     "reductions by lanes": (reductions, "_reduce", _plain),
     "packing by branch": (blocks, "_Packing", _OneBranch),
-    "two steps a pass": (loops, "together", lambda: 1),
     "layout by weights": (blocks, "layout", _equal_blocks),
 }
 

@@ -79,7 +79,7 @@ FILES = {
         land_cover soil_water climate site site_forcing pedotransfer""",
     "solve": """precision devices reductions pointwise steppers loops layered newton
         steady methods periodic ensembles statistics checks blocks runs
-        integrate train""",
+        integrate progress train""",
     "models": """numbers two_pool column clm5_parameters compas_parameters
         mimics_parameters clm5 compas mimics""",
     "columns": """checks network matrices components budgets radiocarbon ages steady

@@ -1,7 +1,13 @@
 """Posteriors of columns at measured profiles: model, batches, store, command."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +22,11 @@ from profile_cases import profiles_of
 from slow_cases import slow_but
 
 from jaxsoc import steady_state
+from jaxsoc.cli import calibrate_config
+from jaxsoc.cli.calibrate import _SAMPLERS
 from jaxsoc.experiments.calibration import Calibration, Calibrator, SiteData
 from jaxsoc.experiments.measured_sites import (
+    BY_LAYER,
     CALIBRATED,
     ColumnPrediction,
     measured_sites,
@@ -25,7 +34,7 @@ from jaxsoc.experiments.measured_sites import (
 from jaxsoc.experiments.posteriors import Convergence, diagnosed, stream, summary_table
 from jaxsoc.infer.hmc import BatchHMC
 from jaxsoc.infer.posterior import Posterior
-from jaxsoc.infer.site import Measured, SiteModel, priors_of, rank_weights
+from jaxsoc.infer.site import Law, Measured, SiteModel, priors_of, rank_weights
 from jaxsoc.io import SiteStore
 from jaxsoc.physics.profiles import layer_means
 
@@ -275,6 +284,45 @@ def test_a_store_that_was_left_goes_on_to_the_same_bits(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(tmp_path, rng):
+    rows = [
+        f"p{i},47.0,{i % 90}.5,{top},{top + 20},{30 - 0.2 * i - top / 4:.2f},1.2"
+        for i in range(70)
+        for top in (0, 20, 40)
+    ]
+    (tmp_path / "soil.csv").write_text("\n".join([HEAD + CSV.split("\n")[0], *rows]))
+    options = "--draws 8 --warmup 12 --chains 2 --steps 2 --again 2 --no-figures"
+    code = "from jaxsoc.cli import main; main()"
+    command = lambda out: [
+        *(sys.executable, "-c", code, "calibrate", "--quiet"),
+        *(str(tmp_path / "soil.csv"), *options.split(), "--out", str(tmp_path / out)),
+    ]
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
+
+    def files(out):
+        store = tmp_path / out / "posteriors.zarr"
+        found = sorted(p for p in store.rglob("*") if p.is_file())
+        return {str(p.relative_to(store)): p.read_bytes() for p in found}
+
+    # The second compiles nothing.
+    for out in ("first", "whole"):
+        begun = time.perf_counter()
+        assert (
+            subprocess.run(command(out), env=environment, check=False).returncode == 0
+        )
+        spent = time.perf_counter() - begun
+    for trial in range(3):
+        out = f"killed {trial}"
+        running = subprocess.Popen(command(out), env=environment)
+        time.sleep(rng.uniform(0.3, 1.0) * spent)
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+        again = subprocess.run(command(out), env=environment, check=False)
+        assert again.returncode == 0
+        assert files(out) == files("whole")
+
+
+@pytest.mark.slow
 def test_a_store_of_something_else_is_refused(tmp_path):
     design = Calibration()
     data, store = site_data(design, 2), SiteStore(tmp_path / "s")
@@ -365,6 +413,16 @@ def test_the_command_calibrates_and_goes_on(jaxsoc, tmp_path):
 def test_the_command_refuses_in_one_line(jaxsoc, tmp_path, options, said):
     code, _, errors = jaxsoc("calibrate", *options, "--out", tmp_path)
     assert code == 2 and said in errors and errors.count("\n") == 1
+
+
+def test_the_options_of_the_command_are_those_of_the_library():
+    known = (Law, tuple(_SAMPLERS), tuple(BY_LAYER), tuple(CALIBRATED))
+    taken = (
+        *(calibrate_config.Law, calibrate_config.Sampler),
+        *(calibrate_config.Kind, calibrate_config.Model),
+    )
+    names = lambda options: options if isinstance(options, tuple) else get_args(options)
+    assert list(map(names, known)) == list(map(names, taken))
 
 
 def test_diagnostics_of_sites_are_those_of_each(rng):

@@ -126,7 +126,9 @@ def _data(config: CalibrateConfig, task: Task) -> tuple[Task, SiteData, Calibrat
         published_ranges=config.published_ranges,
         seed=config.seed,
     )
-    depths = _depths(profiles, next(iter(known.values())).shape)
+    middles = 0.5 * (profiles.top + profiles.bottom)
+    width = next(iter(known.values())).shape[1]
+    depths = profiles.by_profile(middles, width=width)
     data = SiteData.of(design, tuple(profiles.name), inputs, known, depths)
     places = type(task.places).of("site", lat=profiles.latitude, lon=profiles.longitude)
     task = Task(sites, places, profiles, tuple(profiles.name), tuple(notes))
@@ -146,15 +148,6 @@ def _measured(profiles: Profiles, kinds: tuple[str, ...]) -> np.ndarray:
         known = np.isfinite(values) & ((values > 0) | (kind == "radiocarbon"))
         some |= np.bincount(profiles.profile, known, minlength=len(profiles)) > 0
     return some
-
-
-def _depths(profiles: Profiles, shape: tuple[int, ...]) -> np.ndarray:
-    """Middles of the layers, m, by profile."""
-    index = profiles.profile
-    place = np.arange(index.size) - np.searchsorted(index, index)
-    table = np.full(shape, np.nan)
-    table[index, place] = 0.5 * (profiles.top + profiles.bottom)
-    return table
 
 
 def _sampler(config: CalibrateConfig) -> AbstractSampler:

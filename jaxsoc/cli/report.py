@@ -15,13 +15,11 @@ from rich.table import Table as Printed
 
 from jaxsoc.io import save_closure, save_dataset, to_dataset, writable_folder
 from jaxsoc.plots import save_figure
+from jaxsoc.solve.progress import Progress as Progress
 from jaxsoc.tables import Table
 from jaxsoc.upscale import FittedClosure
 
 from . import cache, interrupt
-
-Progress = Callable[[float | int, int, str], None]
-"""Takes what is done, how much there is, and what comes next."""
 
 
 class Outcome(NamedTuple):

@@ -28,6 +28,7 @@ from jaxsoc.physics.profiles import stock
 from jaxsoc.physics.site_forcing import NPP_ERROR
 from jaxsoc.solve import Sites, map_sites, require_x64
 from jaxsoc.solve.devices import free_devices
+from jaxsoc.solve.progress import Progress, silent
 
 from .measured_sites import (
     CALIBRATED,
@@ -35,9 +36,6 @@ from .measured_sites import (
     ColumnPrediction,
     SiteInputs,
 )
-
-Progress = Callable[[int, int, str], None]
-_SILENT: Progress = lambda done, total, what: None
 
 # Sites that go through a program at a time, on each device.
 BLOCK = 16
@@ -294,7 +292,7 @@ def pilot(
     calibrator: Calibrator,
     data: SiteData,
     lengths: Sequence[int] = _LENGTHS,
-    progress: Progress = _SILENT,
+    progress: Progress = silent,
 ) -> tuple[BatchHMC, dict[str, float]]:
     """The sampler with the longest trajectory that pays best at a few sites.
 

@@ -26,11 +26,11 @@ from jaxsoc.physics.options import check_option
 from jaxsoc.physics.site import Site
 from jaxsoc.physics.site_forcing import Choices, forcing_of, texture_of
 from jaxsoc.physics.units import ZERO_CELSIUS
+from jaxsoc.solve.progress import Progress, silent
 from jaxsoc.tables import Variable, variable
 
 from .places import columns_at_sites
 
-Progress = Callable[[int, int, str], None]
 _CHOICES = Choices()
 Maker = Callable[[Forcing, Any, Any], tuple[Any, Any]]
 
@@ -63,7 +63,7 @@ def models_at_sites(
     *,
     choices: Choices = _CHOICES,
     column: SoilColumn = CLM5_COLUMN,
-    progress: Progress = lambda done, total, what: None,
+    progress: Progress = silent,
     **options: Any,
 ) -> dict[str, SiteResults]:
     """Steady states of several models at the same sites, with one forcing.

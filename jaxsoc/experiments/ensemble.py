@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxsoc.solve import IntegrationError, Steps, integrate, map_members, require_x64
 from jaxsoc.solve.methods import COURANT
+from jaxsoc.solve.progress import Progress, silent
 from jaxsoc.tables import Table, time_axis
 from jaxsoc.upscale.fields import Fields, Generator
 
@@ -36,9 +37,6 @@ _CHECKED = (
     "smallest_pool",
 )
 
-Progress = Callable[[int, int, str], None]
-_SILENT: Progress = lambda done, total, case: None
-
 
 class Plan(NamedTuple):
     """How an ensemble is cut: `chunk` members at a time; steps of each case.
@@ -53,7 +51,7 @@ class Plan(NamedTuple):
 
 
 def plan_ensemble(
-    design: Design, *, memory: float = 2.0 * 2**30, progress: Progress = _SILENT
+    design: Design, *, memory: float = 2.0 * 2**30, progress: Progress = silent
 ) -> Plan:
     """Chunk that fits the memory, and steps that keep the tolerance.
 
@@ -133,7 +131,7 @@ def _courant(design, member, kind: tuple[str, str], correlation):
 
 
 def chunk_runner(
-    design: Design, plan: Plan, *, progress: Progress = _SILENT
+    design: Design, plan: Plan, *, progress: Progress = silent
 ) -> Callable[[int], dict[str, np.ndarray]]:
     """Runs the members of a design chunk by chunk.
 
@@ -203,7 +201,7 @@ def stream(
     *,
     memory: float = 2.0 * 2**30,
     quantiles: tuple[float, ...] = (0.05, 0.25, 0.5, 0.75, 0.95),
-    progress: Progress = _SILENT,
+    progress: Progress = silent,
 ) -> Table:
     """Runs an ensemble into a store, or what is missing of it, and sums it up.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -20,11 +21,10 @@ from jaxsoc.columns.radiocarbon import delta
 from jaxsoc.columns.steady import feasible_by_kind, steady_pools
 from jaxsoc.models import CLM5, COMPAS, MIMICS
 from jaxsoc.models.column import AbstractClosedForm, AbstractColumnModel
-from jaxsoc.observe.profiles import Profiles
+from jaxsoc.observe.profiles import Profiles, weights_of_layers
 from jaxsoc.physics.columns import CLM5_COLUMN, SoilColumn
 from jaxsoc.physics.forcing import Forcing
 from jaxsoc.physics.options import check_option
-from jaxsoc.physics.profiles import layer_means
 from jaxsoc.physics.safe import ratio
 
 CALIBRATED: Mapping[str, type[AbstractColumnModel]] = {
@@ -34,8 +34,13 @@ CALIBRATED: Mapping[str, type[AbstractColumnModel]] = {
 }
 """Models that profiles can calibrate, by name."""
 
-BY_LAYER = ("carbon", "content", "stock", "radiocarbon")
-"""Kinds of measurements that `Profiles` hold."""
+BY_LAYER: Mapping[str, str] = {
+    "carbon": OBSERVABLES["carbon"].unit,
+    "content": "g kg-1",
+    "stock": "g m-2",
+    "radiocarbon": "1e-3",
+}
+"""Kinds of measurements that `Profiles` hold, and their units."""
 
 NPP_FACTOR = "npp_factor"
 """Name of the free multiplier of all litter, where the priors have it."""
@@ -134,6 +139,11 @@ class ColumnPrediction:
         return site.reads @ found if OBSERVABLES[kind].by_layer else found[None]
 
 
+def unit_of(kind: str) -> str:
+    """Of a kind of measurements."""
+    return BY_LAYER[kind] if kind in BY_LAYER else OBSERVABLES[kind].unit
+
+
 def _fields(module):
     return module.__dataclass_fields__
 
@@ -166,17 +176,9 @@ def measured_sites(
             f"expected the forcing of {count} profiles, got that of "
             f"{len(forcing.temperature)} sites"
         )
-    index = profiles.profile
-    place = np.arange(index.size) - np.searchsorted(index, index)
-    width = _LAYERS * -(-(int(place.max(initial=0)) + 1) // _LAYERS)
-
-    def padded(values, fill=np.nan):
-        table = np.full((count, width, *values.shape[1:]), fill)
-        table[index, place] = values
-        return table
-
-    each = np.eye(column.layers)
-    weights = np.asarray(layer_means(each, column, profiles.top, profiles.bottom)).T
+    width = _LAYERS * -(-profiles.most_layers // _LAYERS)
+    padded = partial(profiles.by_profile, width=width)
+    weights = weights_of_layers(profiles, column)
     inside = np.isfinite(weights).all(axis=1)
     thick = profiles.bottom - profiles.top
     share = np.nan_to_num(profiles.coarse_fragments)
@@ -213,8 +215,8 @@ def measured_sites(
     inputs = SiteInputs(
         forcing,
         np.broadcast_to(np.asarray(clay, float), (count,)),
-        padded(np.nan_to_num(weights), 0.0),
-        padded(thick, 1.0),
+        padded(np.nan_to_num(weights), fill=0.0),
+        padded(thick, fill=1.0),
         padded(mass),
         atmosphere if "radiocarbon" in kinds else None,
         sampled,

@@ -18,6 +18,7 @@ from jaxsoc.infer.diagnostics import ess_bulk, ess_tail, rank_rhat
 from jaxsoc.infer.hmc import BatchHMC
 from jaxsoc.physics.columns import CLM5_COLUMN
 from jaxsoc.physics.parameters import declarations
+from jaxsoc.solve.progress import Progress, silent
 from jaxsoc.tables import Table, Variable, variable
 
 from .calibration import (
@@ -25,14 +26,11 @@ from .calibration import (
     Calibration,
     Calibrator,
     Posteriors,
-    Progress,
     SiteData,
     pilot,
     program,
 )
-from .measured_sites import CALIBRATED
-
-_SILENT: Progress = lambda done, total, what: None
+from .measured_sites import CALIBRATED, unit_of
 
 
 class Convergence(NamedTuple):
@@ -61,7 +59,7 @@ def stream(
     *,
     convergence: Convergence = _CONVERGENCE,
     tune: bool = True,
-    progress: Progress = _SILENT,
+    progress: Progress = silent,
     clock: Callable[[str, float], None] = lambda what, seconds: None,
 ) -> None:
     """Calibrates sites into a store, or what is missing of it.
@@ -245,12 +243,6 @@ def _arrays(
     return {name: kept(x) for name, x in arrays.items()}
 
 
-UNITS = {
-    "carbon": "g m-3",
-    "content": "g kg-1",
-    "stock": "g m-2",
-    "radiocarbon": "1e-3",
-}
 _CHAIN, _DRAW = ("chain",), ("chain", "draw")
 _DIMS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "log_density": (_DRAW, "1", "logarithm of the posterior density on the line"),
@@ -280,7 +272,7 @@ def _described(design: Calibration, name: str) -> tuple[tuple[str, ...], str, st
         return _DIMS[name]
     if name.startswith("predicted_"):
         kind = name.removeprefix("predicted_")
-        return ("quantile", "observation"), UNITS[kind], f"{kind} as predicted"
+        return ("quantile", "observation"), unit_of(kind), f"{kind} as predicted"
     known = {d.name: d for d in declarations(CALIBRATED[design.model].parameters)}
     if name in known:
         return _DRAW, known[name].unit, known[name].meaning
@@ -344,7 +336,7 @@ def summary_table(
         dims, unit, long_name = _described(design, name)
         variables[name] = variable(("site", *dims), values, unit, long_name)
     for kind, one in data.measured.items():
-        seen = variable(("site", "observation"), one.values, UNITS[kind], f"{kind}")
+        seen = variable(("site", "observation"), one.values, unit_of(kind), kind)
         variables[f"measured_{kind}"] = seen
     column = CLM5_COLUMN
     axes = {

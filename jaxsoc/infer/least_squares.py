@@ -4,7 +4,7 @@ The loop is SciPy's, outside of the compiler; compiled is one evaluation of the 
 and its Jacobian.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -15,13 +15,11 @@ from scipy import optimize
 
 from jaxsoc.physics.parameters import NON_NEGATIVE, POSITIVE, Interval
 from jaxsoc.solve import require_x64
+from jaxsoc.solve.progress import Progress, silent
 
 from .curvature import uncertainty
 from .problem import Problem
 from .result import Fit, Outcome, Starts
-
-Progress = Callable[[float | int, int, str], None]
-_silent: Progress = lambda done, total, what: None
 
 _COUNT = Interval(1, np.inf, closed_low=True)
 # Relative fall of the sum of squares below which rounding is all there is to gain.
@@ -41,7 +39,7 @@ def fit(
     key: Any = None,
     max_steps: int = 100,
     tolerance: float = 1e-7,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Fit:
     """Solves a problem, with uncertainty from the curvature.
 
@@ -87,7 +85,7 @@ def fit(
 def fit_all(
     problems: Mapping[tuple[str, str], Problem],
     *,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     **options: Any,
 ) -> dict[tuple[str, str], Fit]:
     """Solves every problem, by name of the series and of the kinetics.

@@ -116,6 +116,31 @@ class Profiles(eqx.Module):
         """One profile after the other, each as profiles of which there is one."""
         return (self[[place]] for place in range(len(self)))
 
+    @property
+    def place_in_profile(self) -> np.ndarray:
+        """Of each layer among those of its profile, from 0 for the uppermost."""
+        first = np.searchsorted(self.profile, self.profile)
+        return np.arange(self.profile.size) - first
+
+    @property
+    def most_layers(self) -> int:
+        """Layers of the profile that has most of them."""
+        return int(self.place_in_profile.max(initial=0)) + 1
+
+    def by_profile(
+        self, values: np.ndarray, *, width: int | None = None, fill: float = np.nan
+    ) -> np.ndarray:
+        """Values by layer as a table of profiles, filled up behind their layers.
+
+        **Arguments:** `values`: leading by layer; `width`: layers of the table, as many
+        as the profile with most has where it is not given.
+        **Returns:** (profile, place of the layer, ...).
+        """
+        shape = len(self), width or self.most_layers
+        table = np.full((*shape, *values.shape[1:]), fill)
+        table[self.profile, self.place_in_profile] = values
+        return table
+
     def __getitem__(self, chosen: Any) -> "Profiles":
         """Those at places, a mask or a slice, or of a name, in the order asked for.
 
@@ -276,22 +301,22 @@ def predicted(
             f"values must be of {len(profiles)} profiles and {column.layers} layers, "
             f"got an array of shape {values.shape}"
         )
-    index = profiles.profile
-    place = np.arange(index.size) - np.searchsorted(index, index)
-    shape = len(profiles), int(place.max(initial=0)) + 1
-
-    def padded(depths):
-        table = np.full(shape, np.nan)
-        table[index, place] = depths
-        return table
-
     if method == "mean":
-        # Of one layer of the column at a time: its weight in every measured layer.
-        each = np.eye(column.layers)
-        weights = layer_means(each, column, profiles.top, profiles.bottom)
-        return np.asarray(jnp.sum(weights.T * values[index], axis=1))
-    middle = padded(0.5 * (profiles.top + profiles.bottom))
-    return np.asarray(_at_depths(values, column, middle, method))[index, place]
+        weights = weights_of_layers(profiles, column)
+        return np.asarray(jnp.sum(weights * values[profiles.profile], axis=1))
+    middle = profiles.by_profile(0.5 * (profiles.top + profiles.bottom))
+    found = np.asarray(_at_depths(values, column, middle, method))
+    return found[profiles.profile, profiles.place_in_profile]
+
+
+def weights_of_layers(profiles: Profiles, column: SoilColumn) -> np.ndarray:
+    """Weight of each layer of a column in the mean over each measured one.
+
+    **Returns:** (measured layer, layer), NaN where the measured one begins below the
+    column.
+    """
+    each = np.eye(column.layers)
+    return np.asarray(layer_means(each, column, profiles.top, profiles.bottom)).T
 
 
 @eqx.filter_jit

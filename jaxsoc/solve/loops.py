@@ -40,10 +40,10 @@ class Pace(NamedTuple):
 def together() -> int:
     """Steps written out one after the other in the body of a loop.
 
-    Two on a processor, where XLA copies what a pass of a loop reads after writing it;
-    eight on an accelerator, where a pass costs a launch.
+    Eight on an accelerator, where a pass costs a launch; one on a processor, where two
+    of them gained nothing.
     """
-    return devices.UNROLL if devices.accelerated() else 2
+    return devices.UNROLL if devices.accelerated() else 1
 
 
 def equal_steps(step: Step, count: int, length: int) -> Advance:

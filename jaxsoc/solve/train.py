@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-Progress = Callable[[int, int, str], None]
+from .progress import Progress, silent
 
 # What Equinox and NumPy raise for a checkpoint of another fit, or of none.
 _UNREADABLE = (
@@ -50,7 +50,7 @@ def train(
     every: int = 20,
     seed: int = 0,
     checkpoint: Path | None = None,
-    progress: Progress = lambda done, total, what: None,
+    progress: Progress = silent,
 ) -> tuple[Any, History]:
     """Minimises a loss over batches with Adam, and keeps the best numbers met.
 
