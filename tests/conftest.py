@@ -67,7 +67,9 @@ def pytest_sessionfinish(session):
 
 
 def pytest_testnodedown(node):
-    _MEMORY.append(node.workeroutput["memory"])
+    # One that was killed says nothing.
+    if hasattr(node, "workeroutput"):
+        _MEMORY.append(node.workeroutput["memory"])
 
 
 def pytest_terminal_summary(terminalreporter):

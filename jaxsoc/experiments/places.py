@@ -61,9 +61,8 @@ def columns_at_sites(
     POSITIVE.check("depths from the surface down", list(depths), "m")
     ends, options = stock_ends(model, depths), dict(options or {})
     kept = {"periodic": periodic, "ends": ends, "options": options}
-    numbers = type(model).parameters() if params is None else params
     # A year by steps takes longer to be found than its program to be compiled in full.
-    long = periodic and mixes_microbes(model, numbers)
+    long = mixes_microbes if periodic else False
     found, params, by_site = at_sites(_at_site, model, params, long=long, **kept)
     return SiteResults(model, params, by_site, ends, options, *found)
 
@@ -74,14 +73,15 @@ def at_sites(
     params: Any = None,
     driven: Any = (),
     *,
-    long: bool = False,
+    long: bool | Callable[[AbstractColumnModel, Any], bool] = False,
     **options: Any,
 ) -> tuple[Any, Any, bool]:
     """`function(model, params, driven, **options)` of every site, in few programs.
 
     **Arguments:** `function`: of a module, of one site; `model`, `params`: as
     `columns_at_sites`; `driven`: more arrays that lead by site; `long`: whether it
-    takes longer to run than to compile; `options`: that all sites share.
+    takes longer to run than to compile, or a function of model and parameters of one
+    site that says so; `options`: that all sites share.
     **Returns:** what the function does, leading by site; the parameters, and whether
     they are by site.
     **Raises:** as `columns_at_sites`.
@@ -108,6 +108,9 @@ def at_sites(
     every = jax.tree.map(
         np.asarray, (jax.tree.map(wide, numbers), jax.tree.map(repeat, params), driven)
     )
+    first, own, _ = jax.tree.map(lambda x: x[0], every)
+    if not isinstance(long, bool):
+        long = long(eqx.combine(first, others), own)
     chunks = []
     solved, places = _chunks(shape[0], long)
     for chunk in places:
