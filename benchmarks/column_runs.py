@@ -183,13 +183,15 @@ def _bdf(site: Any, rtol: float) -> np.ndarray:
     found = []
     for _ in range(RIVAL_YEARS):
         for M, b in made:
-            x = scipy.integrate.solve_ivp(
-                *(lambda t, x, M=M, b=b: M @ x + b, (0.0, MONTH), x),
-                method="BDF",
-                jac=lambda t, x, M=M: M,
-                rtol=rtol,
-                atol=rtol * 1e-3,
-            ).y[:, -1]
+            # Its first difference is of memory that nothing was written to.
+            with np.errstate(invalid="ignore", over="ignore"):
+                x = scipy.integrate.solve_ivp(
+                    *(lambda t, x, M=M, b=b: M @ x + b, (0.0, MONTH), x),
+                    method="BDF",
+                    jac=lambda t, x, M=M: M,
+                    rtol=rtol,
+                    atol=rtol * 1e-3,
+                ).y[:, -1]
         found.append(x)
     return np.stack(found)
 

