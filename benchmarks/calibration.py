@@ -41,9 +41,9 @@ PAPER = 72_377
 REPEATS = 5
 
 
-def site_data(model: str, count: int) -> tuple[Calibration, SiteData]:
+def site_data(model: str, count: int, **options: Any) -> tuple[Calibration, SiteData]:
     """The first of some profiles in a fixed order, and what is asked of them."""
-    design = Calibration(model=model)
+    design = Calibration(model=model, **options)
     named = os.environ.get("JAXSOC_DATA")
     profiles, sites = _measured(Path(named)) if named else _made_up()
     profiles, sites = (
@@ -54,7 +54,8 @@ def site_data(model: str, count: int) -> tuple[Calibration, SiteData]:
     forcing, (_, clay) = forcing_of(sites, choices), texture_of(sites, choices)
     inputs, known = measured_sites(profiles, forcing, clay)
     names = [f"{name} {i}" for i, name in enumerate(profiles.name)]
-    depths = np.ones_like(known["carbon"])
+    middles = 0.5 * (profiles.top + profiles.bottom)
+    depths = profiles.by_profile(middles, width=known["carbon"].shape[1])
     return design, SiteData.of(design, names, inputs, known, depths)
 
 

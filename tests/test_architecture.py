@@ -90,15 +90,15 @@ FILES = {
         catalogue supplied""",
     "observe": "operators respiration profiles screening",
     "infer": """problem result curvature least_squares scores fits pedotransfer chains
-        diagnostics hmc metropolis nuts approximations published posterior kernel site
-        calibration_checks""",
+        diagnostics hmc metropolis nuts approximations published posterior kernel
+        scatter site calibration_checks predictive""",
     "experiments": """objectives scenarios design samples problems held_out steady
         series soils run statistics cost budget sensitivity hyper training sweep
         ensemble forecasts effective places runs comparison measured_sites calibration
         posteriors published""",
     "io": """atomic labels reading atmosphere store fields cesm places columns forcing
         closures respiration cells climate profile_columns profiles
-        runs""",
+        runs posteriors""",
     "plots": """style figures fits budget sensitivity closures columns places runs
         posteriors""",
     "cli": """interrupt cache doctor options config closure_config fit_config

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import replace
 from typing import get_args
 
@@ -17,6 +18,7 @@ import numpyro.distributions as dist
 import pytest
 import xarray as xr
 from column_cases import draws, sites
+from jax.scipy.special import logsumexp
 from numpyro.infer.util import log_density as numpyro_density
 from profile_cases import profiles_of
 from slow_cases import slow_but
@@ -28,6 +30,8 @@ from jaxsoc.experiments.calibration import Calibration, Calibrator, SiteData
 from jaxsoc.experiments.measured_sites import (
     BY_LAYER,
     CALIBRATED,
+    ROOT_SHARE,
+    SOIL_RESPIRATION,
     ColumnPrediction,
     measured_sites,
 )
@@ -35,9 +39,11 @@ from jaxsoc.experiments.posteriors import Convergence, diagnosed, stream, summar
 from jaxsoc.infer.hmc import BatchHMC
 from jaxsoc.infer.posterior import Posterior
 from jaxsoc.infer.site import Law, Measured, SiteModel, priors_of, rank_weights
-from jaxsoc.io import SiteStore
+from jaxsoc.io import SiteStore, open_posteriors
+from jaxsoc.physics.parameters import declarations
 from jaxsoc.physics.profiles import layer_means
 
+RH = "heterotrophic_respiration"
 SHORT = BatchHMC(steps=3, warmup=12, draws=8, chains=2)
 ONCE = Convergence(again=1)
 
@@ -56,6 +62,11 @@ def site_data(design, count=3, **given):
     return SiteData.of(design, seen.name, inputs, known, depths)
 
 
+def files_of(store):
+    found = sorted(p for p in store.rglob("*") if p.is_file())
+    return {str(p.relative_to(store)): p.read_bytes() for p in found}
+
+
 def one_site(data, place=0):
     return jax.tree.map(lambda x: jnp.asarray(x[place]), (data.inputs, data.measured))
 
@@ -69,23 +80,23 @@ def test_the_density_is_that_of_its_parts(name):
     cls = CALIBRATED[name].parameters
     params = jax.tree.map(lambda x: x[0], draws(cls, 1, seed=5))
     values = {f: getattr(params, f) for f in design.site_model.priors}
-    values["carbon_error"] = jnp.asarray(0.4)
     rest = design.predict.column(values, site)
     predicted = site.reads @ rest.model.organic_carbon(rest.pools)
     known = np.isfinite(measured["carbon"].values)
-    law = dist.LogNormal(np.log(predicted[known]), 0.4)
-    wanted = np.sum(law.log_prob(measured["carbon"].values[known]))
-    wanted -= float(design.predict.penalty(rest))
-    wanted += float(design.site_model.error.log_prob(0.4))
+    # Over all error scales, by quadrature on the logarithm.
+    logs = jnp.linspace(-9.0, 7.0, 20_001)[:, None]
+    law = dist.LogNormal(jnp.log(predicted[known])[None], jnp.exp(logs))
+    each = jnp.sum(law.log_prob(measured["carbon"].values[known][None]), axis=1)
+    each = each + design.site_model.error.log_prob(jnp.exp(logs[:, 0])) + logs[:, 0]
+    likelihood = logsumexp(each) + np.log(logs[1, 0] - logs[0, 0])
+    wanted = likelihood - float(design.predict.penalty(rest))
     for field, prior in design.site_model.priors.items():
         wanted += float(prior.log_prob(values[field]))
     assert np.isfinite(wanted)
     found, _ = numpyro_density(design.site_model, (site, measured), {}, values)
     np.testing.assert_allclose(found, wanted, rtol=1e-10)
     like = posterior.log_likelihood(values, site, measured)["carbon"]
-    np.testing.assert_allclose(
-        like, np.sum(law.log_prob(measured["carbon"].values[known]))
-    )
+    np.testing.assert_allclose(like, likelihood, rtol=1e-10)
 
 
 @pytest.mark.slow
@@ -172,7 +183,8 @@ def test_missing_measurements_do_not_matter_and_others_do():
 def test_other_laws_are_those_of_their_formulas(law):
     y = jnp.array([1.0, 2.0, jnp.nan])
     predict = lambda values, site: ({"y": values["a"] * jnp.ones(3)}, jnp.zeros(()))
-    model = SiteModel(predict, {"a": dist.Uniform(0.0, 5.0)})
+    error = dist.LogNormal(-1.0, 0.5)
+    model = SiteModel(predict, {"a": dist.Uniform(0.0, 5.0)}, error)
     seen = {"y": Measured(y, law=law)}
     values = {"a": jnp.asarray(1.5), "y_error": jnp.asarray(0.2)}
     found = Posterior(model, None, seen).log_likelihood(values, None, seen)["y"]
@@ -253,11 +265,6 @@ def test_draws_lie_in_the_priors_and_predictions_are_positive(calibrated):
 def test_a_store_that_was_left_goes_on_to_the_same_bits(tmp_path):
     design = Calibration()
     data = site_data(design, 5)
-
-    def files(store):
-        found = sorted(p for p in store.path.rglob("*") if p.is_file())
-        return {str(p.relative_to(store.path)): p.read_bytes() for p in found}
-
     again = Convergence(effective=1e9, again=2)
     whole, parted = SiteStore(tmp_path / "a"), SiteStore(tmp_path / "b")
     options = {"tune": False, "convergence": again}
@@ -278,7 +285,7 @@ def test_a_store_that_was_left_goes_on_to_the_same_bits(tmp_path):
             break
         except Left:
             pass
-    assert files(parted) == files(whole)
+    assert files_of(parted.path) == files_of(whole.path)
     passes = whole.read(0, 5 if whole.about()["chunk"] >= 5 else whole.about()["chunk"])
     assert (passes["passes"] == 2).all()
 
@@ -298,12 +305,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(tmp_path, rng):
         *(str(tmp_path / "soil.csv"), *options.split(), "--out", str(tmp_path / out)),
     ]
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
-
-    def files(out):
-        store = tmp_path / out / "posteriors.zarr"
-        found = sorted(p for p in store.rglob("*") if p.is_file())
-        return {str(p.relative_to(store)): p.read_bytes() for p in found}
-
+    files = lambda out: files_of(tmp_path / out / "posteriors.zarr")
     # The second compiles nothing.
     for out in ("first", "whole"):
         begun = time.perf_counter()
@@ -323,6 +325,30 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(tmp_path, rng):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="limits are those of Unix")
+def test_a_full_disk_ends_a_run_in_a_sentence_and_it_goes_on(tmp_path):
+    import resource
+
+    design = Calibration()
+    data, options = site_data(design, 2), {"tune": False, "convergence": ONCE}
+    whole, parted = SiteStore(tmp_path / "whole"), SiteStore(tmp_path / "parted")
+    stream(design, data, whole, SHORT, **options)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(done, total, what):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20, before[1]))
+
+    try:
+        with pytest.raises(OSError, match="cannot write to"):
+            stream(design, data, parted, SHORT, progress=fill, **options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not parted.marks().any()
+    stream(design, data, parted, SHORT, **options)
+    assert files_of(parted.path) == files_of(whole.path)
+
+
+@pytest.mark.slow
 def test_a_store_of_something_else_is_refused(tmp_path):
     design = Calibration()
     data, store = site_data(design, 2), SiteStore(tmp_path / "s")
@@ -335,7 +361,52 @@ def test_a_store_of_something_else_is_refused(tmp_path):
     with pytest.raises(ValueError, match="other data"):
         stream(design, changed, store, SHORT, tune=False, convergence=ONCE)
     table = summary_table(design, data, store, {})
-    assert table.values("rhat").shape == (2, len(design.site_model.priors) + 1)
+    count = len(design.site_model.priors) + 1
+    assert table.values("rhat").shape == (2, count)
+    assert table.values("correlation").shape == (2, count, count)
+    each = np.arange(count)
+    np.testing.assert_allclose(table.values("correlation")[:, each, each], 1.0)
+    y, f = data.measured["carbon"].values, table.values("predicted_carbon")[:, 2]
+    off, about = np.nansum((f - y) ** 2, 1), y - np.nanmean(y, 1, keepdims=True)
+    efficiency = 1 - off / np.nansum(about**2, 1)
+    np.testing.assert_allclose(table.values("efficiency_carbon"), efficiency)
+    tree = open_posteriors(store.path)
+    assert set(tree.posterior.data_vars) == {*design.site_model.priors, "carbon_error"}
+    assert tree.posterior.q10.dims == ("site", "chain", "draw")
+    assert list(tree.posterior.site.values) == list(data.names)
+    np.testing.assert_array_equal(tree.posterior.q10, store.read(0, 2)["q10"])
+    assert np.isfinite(tree.sample_stats.lp).all()
+    with warnings.catch_warnings(action="ignore"):
+        import arviz
+
+        said = arviz.summary(tree["posterior"].to_dataset().sel(site=data.names[0]))
+    at = list(table.values("constant")).index("q10")
+    known = float(said.loc["q10", "mean"])
+    np.testing.assert_allclose(known, table.values("mean")[0, at], rtol=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in _SAMPLERS if n != "hmc"])
+def test_every_sampler_fills_a_store(tmp_path, name):
+    few = {"draws": 6, "chains": 2}
+    if name in ("nuts", "metropolis"):
+        few["warmup"] = 10
+    if name == "nuts":
+        few["depth"] = 3
+    design, sampler = Calibration(), _SAMPLERS[name](**few)
+    data, store = site_data(design, 2), SiteStore(tmp_path / name)
+    stream(design, data, store, sampler, convergence=ONCE)
+    table = summary_table(design, data, store, {})
+    constants = list(table.values("constant"))
+    for constant, prior in design.site_model.priors.items():
+        drawn = store.read(0, 2)[constant]
+        assert drawn.shape == (2, 2, 6)
+        assert ((prior.low < drawn) & (drawn < prior.high)).all()
+        mean = table.values("mean")[:, constants.index(constant)]
+        np.testing.assert_allclose(mean, drawn.mean((1, 2)))
+    assert np.isfinite(table.values("predicted_carbon")[:, :, :3]).all()
+    with pytest.raises(ValueError, match="holds other posteriors"):
+        stream(design, data, store, SHORT, convergence=ONCE)
 
 
 def test_the_key_of_a_site_is_its_name():
@@ -435,6 +506,23 @@ def test_diagnostics_of_sites_are_those_of_each(rng):
 
 
 @pytest.mark.slow
+def test_soil_respiration_is_that_of_microbes_and_roots():
+    predict = ColumnPrediction(CALIBRATED["clm5"], (RH, SOIL_RESPIRATION))
+    design = Calibration()
+    site, _ = one_site(site_data(design))
+    known = declarations(CALIBRATED["clm5"].parameters)
+    values = {d.name: jnp.asarray(d.default) for d in known}
+    found, _ = predict(values | {ROOT_SHARE: jnp.asarray(0.4)}, site)
+    np.testing.assert_allclose(0.6 * found[SOIL_RESPIRATION], found[RH])
+    # At rest what is respired is what falls.
+    np.testing.assert_allclose(found[RH][0], np.sum(site.forcing.litter), rtol=1e-9)
+    with pytest.raises(ValueError, match="needs the share of roots"):
+        predict(values, site)
+    both = Calibration(kinds=("carbon", SOIL_RESPIRATION)).site_model
+    assert ROOT_SHARE in both.priors and ROOT_SHARE not in design.site_model.priors
+
+
+@pytest.mark.slow
 def test_a_user_model_around_the_same_prediction_has_the_same_posterior():
     design = Calibration()
     data = site_data(design)
@@ -446,15 +534,14 @@ def test_a_user_model_around_the_same_prediction_has_the_same_posterior():
             name: numpyro.sample(name, law)
             for name, law in priors_of(CALIBRATED["clm5"].parameters).items()
         }
-        error = numpyro.sample("carbon_error", design.site_model.error)
         found, penalty = predict(values, site)
         numpyro.factor("feasible", -penalty)
         seen = measured["carbon"].values
         known = jnp.isfinite(seen)
-        law = dist.LogNormal(jnp.log(jnp.where(known, found["carbon"], 1.0)), error)
-        numpyro.sample(
-            "carbon", law.mask(known).to_event(1), obs=jnp.where(known, seen, 1.0)
+        law = measured["carbon"].scattered(
+            jnp.where(known, found["carbon"], 1.0), design.site_model.error
         )
+        numpyro.sample("carbon", law, obs=jnp.where(known, seen, 1.0))
 
     ours, theirs = Posterior(design.site_model, *args), Posterior(own, *args)
     assert ours.names == theirs.names

@@ -1,11 +1,14 @@
 """Simulation-based calibration finds what is wrong, and nothing where nothing is."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from scipy.stats import chi2, norm
 
 from jaxsoc.infer.calibration_checks import (
     Ranks,
@@ -13,19 +16,23 @@ from jaxsoc.infer.calibration_checks import (
     simulation_based_calibration,
 )
 from jaxsoc.infer.hmc import BatchHMC
+from jaxsoc.infer.posterior import Posterior
+from jaxsoc.infer.predictive import predictive_check
 
 pytestmark = pytest.mark.optimised
 
 SAMPLER = BatchHMC(steps=4, warmup=150, draws=200, chains=2)
 
 
-def model(y):
+def model(y, times=1.0):
     mean = numpyro.sample("mean", dist.Normal(0.0, 1.0))
     scale = numpyro.sample("scale", dist.LogNormal(0.0, 0.5))
     # A barrier, which is part of the prior: no means below -1.
     barred = jnp.where(mean > -1.0, 0.0, -jnp.inf)
     numpyro.factor("bar", barred)
-    numpyro.sample("y", dist.Normal(mean * jnp.ones(5), scale).to_event(1), obs=y)
+    numpyro.sample(
+        "y", dist.Normal(mean * jnp.ones(5), times * scale).to_event(1), obs=y
+    )
 
 
 def ranks(**how):
@@ -46,8 +53,8 @@ def test_ranks_of_a_sound_sampler_are_even_and_of_spoilt_data_are_not():
     found = ranks(replicates=500)
     assert set(found.ranks) == {"mean", "scale", "log_likelihood", "largest"}
     assert found.failed() == [] and np.median(found.rhat) < 1.05
-    wider = lambda data: {"y": data["y"] * 2.0}
-    assert "scale" in ranks(replicates=500, spoil=wider).failed()
+    wider = partial(model, times=2.0)
+    assert "scale" in ranks(replicates=500, source=wider).failed()
 
 
 def test_truths_are_those_that_the_barrier_lets_by():
@@ -78,3 +85,18 @@ def test_even_ranks_pass_and_uneven_ones_do_not(rng):
         Ranks({"a": np.arange(9)}, 98, np.ones(9)).p_values()
     with pytest.raises(ValueError, match="cannot give"):
         ranks(replicates=3, draws=1000)
+
+
+def test_predictive_checks_find_data_that_scatter_too_much():
+    posterior = Posterior(model, jnp.zeros(5))
+    key, y = jax.random.PRNGKey(1), jnp.asarray([-0.5, 0.7, 1.6, 0.2, 9.0])
+    draws = {"mean": jnp.full(400, 0.5), "scale": jnp.full(400, 1.0)}
+    found = predictive_check(posterior, draws, key, y)
+    assert found.replicates["y"].shape == (400, 5)
+    assert found.p_value["y"] == 0.0 and found.below["y"][4] == 1.0
+    even = norm.cdf(np.asarray(y)[:4], 0.5, 1.0)
+    assert (abs(found.below["y"][:4] - even) < 0.1).all()
+    # Of a χ² of five numbers, about as many are larger as smaller than the median.
+    typical = 0.5 + np.sqrt(chi2.median(5) / 5) * np.array([1.0, -1, 1, -1, 1])
+    found = predictive_check(posterior, draws, key, jnp.asarray(typical))
+    assert abs(found.p_value["y"] - 0.5) < 0.1

@@ -170,6 +170,7 @@ def _print(design: Calibration, console: Console, found: Any) -> None:
         f"effective draws at least {_MET.effective:g}", share(least >= _MET.effective)
     )
     table.add_row("no divergence", share(found.diverged.sum("chain") == 0))
+    table.add_row("no state without a column", share(found.barred.sum("chain") == 0))
     console.print(f"{sites} sites, {design.model}")
     console.print(table)
     constants = table_of("constant", "contraction", "largest\nR-hat", "least\ndraws")

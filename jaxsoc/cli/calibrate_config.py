@@ -48,7 +48,9 @@ class CalibrateConfig(ProfilesConfig):
         4, "TIMES", "As many iterations for sites that have not converged; 1 for none"
     )
     steps: PositiveInt | None = option(
-        None, "N", "Longest trajectory of hmc (default: found by a pilot)"
+        None,
+        "N",
+        "Longest trajectory of hmc (default: by a pilot; 16 for few profiles)",
     )
     first: PositiveInt | None = option(None, "N", "The first N profiles alone")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = option(0, "N", "Of all draws")

@@ -16,6 +16,7 @@ from jaxsoc.infer.diagnostics import ess_bulk
 from jaxsoc.infer.hmc import BatchHMC
 from jaxsoc.infer.posterior import Posterior
 from jaxsoc.infer.site import (
+    ROOTS,
     Law,
     Measured,
     SiteModel,
@@ -33,6 +34,8 @@ from jaxsoc.solve.progress import Progress, silent
 from .measured_sites import (
     CALIBRATED,
     NPP_FACTOR,
+    ROOT_SHARE,
+    SOIL_RESPIRATION,
     ColumnPrediction,
     SiteInputs,
 )
@@ -88,6 +91,8 @@ class Calibration:
         priors = priors_of(parameters, published=self.published_ranges)
         if self.free_npp:
             priors[NPP_FACTOR] = factor_prior(NPP_ERROR)
+        if SOIL_RESPIRATION in self.kinds:
+            priors[ROOT_SHARE] = ROOTS
         return SiteModel(self.predict, priors)
 
     def measured(
@@ -253,6 +258,7 @@ def program(posterior: Posterior, predict: ColumnPrediction) -> Callable[..., An
         chains = posterior.sample(sampler, key, inputs, measured)
         natural = lambda z: posterior.latent(z, inputs, measured)
         draws = jax.vmap(jax.vmap(natural))(chains.z)
+        draws |= _errors(posterior.model, key, draws, inputs, measured)
         return Posteriors(
             draws,
             chains.log_density,
@@ -264,6 +270,17 @@ def program(posterior: Posterior, predict: ColumnPrediction) -> Callable[..., An
         )
 
     return one
+
+
+def _errors(model, key, draws, inputs, measured):
+    """Error scales that were integrated out, for every draw."""
+    shape = jax.tree.leaves(draws)[0].shape[:2]
+    keys = jax.random.split(jax.random.fold_in(key, 0), shape)
+    one = lambda key, values: model.errors(key, values, inputs, measured)
+    # Draw by draw: all at once would take a column's memory for each.
+    by_draw = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (keys, draws))
+    found = jax.lax.map(lambda now: jax.vmap(one)(*now), by_draw)
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), found)
 
 
 def _predicted(predict, draws, inputs):
@@ -279,7 +296,7 @@ def _predicted(predict, draws, inputs):
         ends = np.append(_STOCKS, model.forcing.column.interfaces[-1])
         stocks = stock(soil, model.forcing.column, ends)
         litter = jnp.sum(model.forcing.litter)
-        seen = {kind: predict.seen(kind, rest, inputs) for kind in predict.kinds}
+        seen = {k: predict.seen(k, rest, inputs, values) for k in predict.kinds}
         return soil, seen, stocks, stocks[-1] / litter
 
     found = jax.lax.map(one, few)

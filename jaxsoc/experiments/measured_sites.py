@@ -45,6 +45,12 @@ BY_LAYER: Mapping[str, str] = {
 NPP_FACTOR = "npp_factor"
 """Name of the free multiplier of all litter, where the priors have it."""
 
+ROOT_SHARE = "root_share"
+"""Name of the share of roots in soil respiration, where the priors have it."""
+
+SOIL_RESPIRATION = "soil_respiration"
+"""Kind of measurement: all CO₂ from the soil, gC m⁻² yr⁻¹, that of roots among it."""
+
 # Layers that a profile is filled up to, so that few programs are compiled: a profile's
 # numbers must not depend on how deep those beside it were dug.
 _LAYERS = 32
@@ -73,9 +79,13 @@ class SiteInputs(NamedTuple):
 class ColumnPrediction:
     """What a column at rest says of what was measured: `predict` of a `SiteModel`.
 
+    Soil respiration is R / (1 - s), R heterotrophic and s the share of roots.
+
     **Arguments:** `model`: its class; `kinds`: of `BY_LAYER`, or of
-    `columns.OBSERVABLES`; `width`: of the barrier, see `columns.log_barrier`.
-    **Raises:** `ValueError` for an unknown kind, or what the model does not tell.
+    `columns.OBSERVABLES`, or `SOIL_RESPIRATION`; `width`: of the barrier, see
+    `columns.log_barrier`.
+    **Raises:** `ValueError` for an unknown kind, or what the model does not tell; when
+    called, for soil respiration without `ROOT_SHARE` among the values.
     """
 
     model: type[AbstractColumnModel]
@@ -84,8 +94,9 @@ class ColumnPrediction:
 
     def __post_init__(self):
         for kind in self.kinds:
-            check_option("kind", kind, dict.fromkeys((*BY_LAYER, *OBSERVABLES)))
-            if kind not in BY_LAYER:
+            known = *BY_LAYER, *OBSERVABLES, SOIL_RESPIRATION
+            check_option("kind", kind, dict.fromkeys(known))
+            if kind in OBSERVABLES:
                 check_observable(self.model, kind)
 
     def column(self, values: Mapping[str, Any], site: SiteInputs) -> AtRest:
@@ -121,11 +132,24 @@ class ColumnPrediction:
     ) -> tuple[dict[str, Any], Any]:
         """Predictions by kind, each as long as what was measured, and the penalty."""
         rest = self.column(values, site)
-        found = {kind: self.seen(kind, rest, site) for kind in self.kinds}
+        found = {kind: self.seen(kind, rest, site, values) for kind in self.kinds}
         return found, self.penalty(rest)
 
-    def seen(self, kind: str, rest: AtRest, site: SiteInputs) -> Any:
-        """One kind of measurements of a column at rest, as long as those are."""
+    def seen(
+        self, kind: str, rest: AtRest, site: SiteInputs, values: Mapping[str, Any]
+    ) -> Any:
+        """One kind of measurements of a column at rest, as long as those are.
+
+        **Arguments:** `values`: as of `column`.
+        """
+        if kind == SOIL_RESPIRATION:
+            if ROOT_SHARE not in values:
+                raise ValueError(
+                    f"{kind} needs the share of roots: a prior of {ROOT_SHARE!r}, such "
+                    "as jaxsoc.infer.site.ROOTS"
+                )
+            ours = OBSERVABLES["heterotrophic_respiration"].of(rest)
+            return (ours / (1 - values[ROOT_SHARE]))[None]
         if kind == "radiocarbon":
             Y, C = radiocarbon_in_year(rest, site.atmosphere, site.sampled)
             return delta(site.reads @ Y, site.reads @ C)
@@ -141,6 +165,8 @@ class ColumnPrediction:
 
 def unit_of(kind: str) -> str:
     """Of a kind of measurements."""
+    if kind == SOIL_RESPIRATION:
+        kind = "heterotrophic_respiration"
     return BY_LAYER[kind] if kind in BY_LAYER else OBSERVABLES[kind].unit
 
 

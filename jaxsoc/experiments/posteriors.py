@@ -16,6 +16,7 @@ import numpy as np
 from jaxsoc.infer.chains import AbstractKernel, AbstractSampler
 from jaxsoc.infer.diagnostics import ess_bulk, ess_tail, rank_rhat
 from jaxsoc.infer.hmc import BatchHMC
+from jaxsoc.observe.profiles import misfits
 from jaxsoc.physics.columns import CLM5_COLUMN
 from jaxsoc.physics.parameters import declarations
 from jaxsoc.solve.progress import Progress, silent
@@ -49,6 +50,8 @@ class Convergence(NamedTuple):
 
 
 _CONVERGENCE = Convergence()
+# Chunks from which on a pilot, which takes as long as three of them, may pay.
+_TUNED = 4
 
 
 def stream(
@@ -69,7 +72,8 @@ def stream(
     on where a run was interrupted.
 
     **Arguments:** `store`: a `jaxsoc.io.SiteStore`; `tune`: whether a `pilot` chooses
-    the length of trajectories when the store is made; `clock`: told the seconds of
+    the length of trajectories when the store is made, where sites are so many that it
+    costs less than they do; `clock`: told the seconds of
     every chunk, which are no part of the store.
     **Raises:** `ValueError` for a store of another model, data or version, damaged, or
     taken by another run.
@@ -78,7 +82,8 @@ def stream(
     asked = sampler, convergence, tune
     if not store.path.exists():
         paid: dict[str, float] = {}
-        if tune and isinstance(sampler, BatchHMC):
+        many = data.size >= _TUNED * calibrator.chunk
+        if tune and many and isinstance(sampler, BatchHMC):
             sampler, paid = pilot(calibrator, data, progress=progress)
         store.create(_empty(calibrator, data, sampler, asked, paid))
     known = stored_experiment(store, design, data, *asked)
@@ -281,25 +286,34 @@ def _described(design: Calibration, name: str) -> tuple[tuple[str, ...], str, st
 
 class Diagnosed(NamedTuple):
     """Of a site's draws, by constant: `mean`, `deviation`; `rhat`, rank-normalised and
-    split; `bulk`, `tail`: effective numbers of draws."""
+    split; `bulk`, `tail`: effective numbers of draws; `correlation`, by two."""
 
     mean: Any
     deviation: Any
     rhat: Any
     bulk: Any
     tail: Any
+    correlation: Any
 
 
 def diagnosed(draws: Mapping[str, Any]) -> Diagnosed:
-    """Diagnostics of sites by constant, (site, constant).
+    """Diagnostics of sites by constant, (site, constant); correlations by two.
 
     **Arguments:** `draws`: by constant, (site, chain, draw).
     """
     # Chain and draw first.
     whole = np.stack([np.moveaxis(np.asarray(x), 0, -1) for x in draws.values()], -1)
     mean, deviation = whole.mean(axis=(0, 1)), whole.std(axis=(0, 1), ddof=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scores = (whole - mean) / deviation
+    count = whole.shape[0] * whole.shape[1] - 1
     return Diagnosed(
-        mean, deviation, rank_rhat(whole), ess_bulk(whole), ess_tail(whole)
+        mean,
+        deviation,
+        rank_rhat(whole),
+        ess_bulk(whole),
+        ess_tail(whole),
+        np.einsum("cdsi,cdsj->sij", scores, scores) / count,
     )
 
 
@@ -331,6 +345,12 @@ def summary_table(
         "contraction": variable(
             by, 1 - of.deviation**2 / spread, "1", "1 - posterior over prior variance"
         ),
+        "correlation": variable(
+            (*by, "other_constant"),
+            of.correlation,
+            "1",
+            "correlation of draws of two constants",
+        ),
     }
     for name, values in arrays.items():
         dims, unit, long_name = _described(design, name)
@@ -338,10 +358,20 @@ def summary_table(
     for kind, one in data.measured.items():
         seen = variable(("site", "observation"), one.values, unit_of(kind), kind)
         variables[f"measured_{kind}"] = seen
+        if kind == "radiocarbon":
+            continue
+        middle = arrays[f"predicted_{kind}"][:, QUANTILES.index(0.5)]
+        variables[f"efficiency_{kind}"] = variable(
+            ("site",),
+            _efficiency(one.values, middle),
+            "1",
+            "efficiency (NSE) of the median prediction",
+        )
     column = CLM5_COLUMN
     axes = {
         "site": np.array(data.names),
         "constant": np.array(names),
+        "other_constant": np.array(names),
         "quantile": np.array(QUANTILES),
         "depth": variable("layer", column.nodes, "m", "depth of the layer's node"),
         **coordinates,
@@ -352,6 +382,12 @@ def summary_table(
         "sampler": known["sampler"],
     }
     return Table(variables, axes, about)
+
+
+def _efficiency(seen, predicted):
+    """NSE of each site, NaN where it has fewer than two different measurements."""
+    profile = np.repeat(np.arange(len(seen)), seen.shape[1])
+    return misfits(seen.ravel(), predicted.ravel(), profile, len(seen)).nse
 
 
 def _variance(design, name):

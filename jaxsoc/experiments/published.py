@@ -59,11 +59,13 @@ def published_cost(design: Calibration, data: SiteData, place: int) -> Cost:
     values = _values(design)
 
     def cost(u):
-        rest = design.predict.column(values(u), site)
+        now = values(u)
+        rest = design.predict.column(now, site)
         model = rest.model
         total = jnp.zeros(())
         for kind, seen in measured.items():
-            total = total + seen.cost(design.predict.seen(kind, rest, site))
+            found = design.predict.seen(kind, rest, site, now)
+            total = total + seen.cost(found)
         # Without the barrier, which is ours.
         sound = jnp.all(jnp.stack([jnp.min(x) >= 0 for x in rest.pools]))
         if model.microbes and design.model == "compas":
@@ -103,8 +105,8 @@ def published_site(
 
     @jax.jit
     def profile(u):
-        rest = design.predict.column(values(u), site)
-        return design.predict.seen(kind, rest, site)
+        now = values(u)
+        return design.predict.seen(kind, design.predict.column(now, site), site, now)
 
     means = [chain.kept().mean(axis=0) for chain in chains]
     scores = [misfits(observed, np.asarray(profile(jnp.asarray(u)))) for u in means]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .chains import COUNT, AbstractSampler, Chains, LogDensity
+from .chains import COUNT, AbstractSampler, Chains, LogDensity, cholesky, eigh
 
 # Of sufficient increase, and steps of a line search, each half of the one before.
 _ENOUGH, _HALVINGS = 1e-4, 20
@@ -152,7 +152,7 @@ class Laplace(AbstractSampler):
         best = jnp.argmax(ends.log_density)
         mode = jax.tree.map(lambda x: x[best], ends)
         curvature = -jax.jacfwd(jax.grad(log_density))(mode.z)
-        values, axes = jnp.linalg.eigh(0.5 * (curvature + curvature.T))
+        values, axes = eigh(0.5 * (curvature + curvature.T))
         known = jnp.sum(axes * (mode.covariance @ axes), axis=0)
         peaked = values > 0
         variance = jnp.where(peaked, 1 / jnp.where(peaked, values, 1.0), known)
@@ -171,7 +171,7 @@ def _drawn(mean, now, deviate):
     """Draws of a normal approximation, and the logarithms of their densities."""
     size = mean.size
     added = 1e-12 * jnp.trace(now.covariance) / size
-    factor = jnp.linalg.cholesky(now.covariance + added * jnp.eye(size))
+    factor = cholesky(now.covariance + added * jnp.eye(size))
     logdet = jnp.sum(jnp.log(jnp.diagonal(factor)))
     whole = 0.5 * jnp.sum(deviate**2, axis=1) + logdet + 0.5 * size * np.log(2 * np.pi)
     return mean[None] + deviate @ factor.T, -whole

@@ -128,7 +128,7 @@ def simulation_based_calibration(
     draws: int = 99,
     quantities: Callable[[dict[str, Any], Any], dict[str, Any]] | None = None,
     run: Callable[..., Any] = lambda one, *batch: jax.lax.map(lambda x: one(*x), batch),
-    spoil: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda data: data,
+    source: Callable[..., None] | None = None,
 ) -> Ranks:
     """Ranks of truths among draws of the posteriors that their data have.
 
@@ -138,8 +138,8 @@ def simulation_based_calibration(
     into the arguments; `draws`: of each posterior, evenly taken from its chains;
     `quantities`: more numbers of latent sites and
     arguments, by name, beside latent sites and "log_likelihood"; `run`: maps a function
-    over replicates, as `map_sites` does; `spoil`: what is done to the data first, to
-    see whether it would be found.
+    over replicates, as `map_sites` does; `source`: the model that makes truths and
+    data, by default the same, and another one to see whether a fault would be found.
     **Raises:** `ValueError` for more draws than the sampler makes; as `simulated`.
     Source: Talts et al. (2018), arXiv:1804.06788.
     """
@@ -149,7 +149,7 @@ def simulation_based_calibration(
             "different ones"
         )
     first, second = jax.random.split(key)
-    made = simulated(model, first, args, replicates)
+    made = simulated(source or model, first, args, replicates)
     posterior = Posterior(model, *args)
     more = quantities or (lambda values, args: {})
 
@@ -169,9 +169,8 @@ def simulation_based_calibration(
         below = jax.tree.map(lambda x, t: jnp.sum(x < t[None], axis=0), some, there)
         return below, chains.z
 
-    data = spoil(made.data)
     keys = jax.random.split(second, replicates)
-    below, z = jax.device_get(eqx.filter_jit(run)(one, made.truth, data, keys))
+    below, z = jax.device_get(eqx.filter_jit(run)(one, made.truth, made.data, keys))
     rhat = np.array([np.max(rank_rhat(x)) for x in z])
     ranks = {}
     for name, found in below.items():

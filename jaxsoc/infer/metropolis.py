@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .chains import COUNT, AbstractKernel
+from .chains import COUNT, AbstractKernel, cholesky
 
 # Share of proposals that do not know the covariance, and their size.
 _PLAIN, _SMALL = 0.05, 0.1
@@ -129,4 +129,4 @@ class AdaptiveMetropolis(AbstractKernel):
 def _factor(covariance):
     size = covariance.shape[0]
     added = _JITTER * (1e-3 + jnp.trace(covariance) / size)
-    return jnp.linalg.cholesky(covariance + added * jnp.eye(size))
+    return cholesky(covariance + added * jnp.eye(size))

@@ -23,6 +23,7 @@ from .forcing import load_forcings as load_forcings
 from .labels import save_dataset as save_dataset
 from .labels import to_dataset as to_dataset
 from .places import Places as Places
+from .posteriors import open_posteriors as open_posteriors
 from .profiles import LoadedProfiles as LoadedProfiles
 from .profiles import load_profiles as load_profiles
 from .profiles import profiles_dataset as profiles_dataset
