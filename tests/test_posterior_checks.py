@@ -21,10 +21,10 @@ def test_ranks_of_truths_are_even(model):
 
 
 def test_recovery_counts_what_intervals_cover():
-    short = BatchHMC(steps=4, warmup=60, draws=50, chains=2)
+    short = BatchHMC(steps=16, warmup=250, draws=250, chains=4)
     found = recovery("clm5", 8, short)
     low, high = found["band_pooled_99"]
-    assert low < 0.9 < high and 0.5 < found["coverage_pooled"] <= 1.0
+    assert low < 0.9 < high and low <= found["coverage_pooled"] <= high
     assert set(found["r2"]) == set(found["contraction"]) == set(found["coverage"])
     assert np.isfinite(list(found["contraction"].values())).all()
     assert np.isfinite(found["largest_rhat"])
