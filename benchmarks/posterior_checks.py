@@ -14,6 +14,7 @@ import argparse
 import itertools
 import json
 import time
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -50,11 +51,12 @@ from jaxsoc.solve import Sites, map_sites, use_all_cores
 from .calibration import site_data
 from .timing import surroundings
 
+# Made when they are used: numbers of theirs are arrays, and devices are chosen first.
 SAMPLERS = {
-    "clm5": BatchHMC(steps=16, warmup=500, draws=500, chains=4),
+    "clm5": partial(BatchHMC, steps=16, warmup=500, draws=500, chains=4),
     # Where soil carbon hangs on how close it is to none, steps are short.
-    "compas": BatchHMC(steps=48, warmup=500, draws=1000, chains=4),
-    "mimics": BatchHMC(steps=32, warmup=500, draws=500, chains=4),
+    "compas": partial(BatchHMC, steps=48, warmup=500, draws=1000, chains=4),
+    "mimics": partial(BatchHMC, steps=32, warmup=500, draws=500, chains=4),
 }
 REPLICATES, SITES = 1000, 200
 BLOCK = 16
@@ -133,7 +135,7 @@ def calibration(
         design.site_model,
         args,
         with_data,
-        sampler or SAMPLERS[model],
+        sampler or SAMPLERS[model](),
         jax.random.PRNGKey(16),
         replicates=replicates,
         quantities=derived(design),
@@ -175,7 +177,7 @@ def recovery(model: str, sites: int = SITES, sampler: BatchHMC | None = None):
     )
     names = [f"site {i}" for i in range(sites)]
     data = SiteData.of(design, names, inputs, {"carbon": values}, np.ones(values.shape))
-    found = Calibrator(design, sampler or SAMPLERS[model], block=BLOCK)(data)
+    found = Calibrator(design, sampler or SAMPLERS[model](), block=BLOCK)(data)
     of = diagnosed(found.draws)
     constants = list(found.draws)
     draws = {n: x.reshape(sites, -1) for n, x in found.draws.items()}
@@ -244,20 +246,20 @@ def _truth(design, site, key):
 
 
 EXACT = {
-    "hmc": BatchHMC(steps=16, warmup=1000, draws=1000, thin=2),
-    "nuts": NUTS(warmup=1000, draws=1000),
-    "metropolis": AdaptiveMetropolis(warmup=60_000, draws=1000, thin=300),
+    "hmc": partial(BatchHMC, steps=16, warmup=1000, draws=1000, thin=2),
+    "nuts": partial(NUTS, warmup=1000, draws=1000),
+    "metropolis": partial(AdaptiveMetropolis, warmup=60_000, draws=1000, thin=300),
 }
-OTHERS = {"pathfinder": Pathfinder(), "laplace": Laplace()}
+OTHERS = {"pathfinder": Pathfinder, "laplace": Laplace}
 
 
 def samplers(model: str, sites: int = 3) -> dict[str, Any]:
     """Exact samplers beside each other at real profiles; errors of the others."""
     design, data = site_data(model, sites)
     found, seconds = {}, {}
-    for name, sampler in (EXACT | OTHERS).items():
+    for name, made in (EXACT | OTHERS).items():
         begun = time.perf_counter()
-        drawn = Calibrator(design, sampler, block=-(-sites // 2))(data).draws
+        drawn = Calibrator(design, made(), block=-(-sites // 2))(data).draws
         found[name] = np.stack([np.moveaxis(x, 0, -1) for x in drawn.values()], -1)
         seconds[name] = time.perf_counter() - begun
     exact = {name: _moments(found[name]) for name in EXACT}
@@ -303,7 +305,7 @@ def _annealed(model, sites):
     """Deviations of the published chains over those of the posterior they stand for."""
     law = "published-error" if model == "clm5" else "published-nse"
     design, data = site_data(model, sites, law=law)
-    drawn = Calibrator(design, EXACT["hmc"], block=-(-sites // 2))(data).draws
+    drawn = Calibrator(design, EXACT["hmc"](), block=-(-sites // 2))(data).draws
     ratios, kept = [], 0
     for place in range(sites):
         site = published_site(design, data, place)

@@ -186,6 +186,19 @@ def test_core_imports_without_files_figures_and_command_line():
     assert printed.split("\n")[:2] == ["[]", "False"]
 
 
+def test_no_module_makes_an_array_when_it_is_imported():
+    """Devices can be chosen after every import: JAX has not begun."""
+    code = (
+        "import importlib, pkgutil, jaxsoc; "
+        "from jax._src.xla_bridge import backends_are_initialized as begun; "
+        "print([m.name for m in pkgutil.walk_packages(jaxsoc.__path__, 'jaxsoc.') "
+        "if importlib.import_module(m.name) and begun()][:1])"
+    )
+    run = [sys.executable, "-c", code]
+    printed = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "[]"
+
+
 def test_what_is_extended_is_abstract():
     """A class is abstract or final; options alone, which are no behaviour, may grow."""
     bases, plain = {}, set()

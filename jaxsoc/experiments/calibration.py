@@ -16,13 +16,13 @@ from jaxsoc.infer.diagnostics import ess_bulk
 from jaxsoc.infer.hmc import BatchHMC
 from jaxsoc.infer.posterior import Posterior
 from jaxsoc.infer.site import (
-    ROOTS,
     Law,
     Measured,
     SiteModel,
     factor_prior,
     priors_of,
     rank_weights,
+    root_prior,
 )
 from jaxsoc.physics.options import check_option
 from jaxsoc.physics.profiles import stock
@@ -92,7 +92,7 @@ class Calibration:
         if self.free_npp:
             priors[NPP_FACTOR] = factor_prior(NPP_ERROR)
         if SOIL_RESPIRATION in self.kinds:
-            priors[ROOT_SHARE] = ROOTS
+            priors[ROOT_SHARE] = root_prior()
         return SiteModel(self.predict, priors)
 
     def measured(

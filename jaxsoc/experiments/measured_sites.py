@@ -146,7 +146,7 @@ class ColumnPrediction:
             if ROOT_SHARE not in values:
                 raise ValueError(
                     f"{kind} needs the share of roots: a prior of {ROOT_SHARE!r}, such "
-                    "as jaxsoc.infer.site.ROOTS"
+                    "as jaxsoc.infer.site.root_prior()"
                 )
             ours = OBSERVABLES["heterotrophic_respiration"].of(rest)
             return (ours / (1 - values[ROOT_SHARE]))[None]

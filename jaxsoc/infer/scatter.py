@@ -29,8 +29,9 @@ class ErrorScale(dist.Distribution):
     pytree_data_fields = ("concentration", "rate")
 
     def __init__(self, concentration: Any, rate: Any, *, validate_args: Any = None):
-        self.concentration, self.rate = jnp.asarray(concentration), jnp.asarray(rate)
-        shape = jnp.broadcast_shapes(self.concentration.shape, self.rate.shape)
+        # No arrays are made of numbers here: this is done when the library is imported.
+        self.concentration, self.rate = concentration, rate
+        shape = jnp.broadcast_shapes(jnp.shape(concentration), jnp.shape(rate))
         super().__init__(batch_shape=shape, validate_args=validate_args)
 
     def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Any:
