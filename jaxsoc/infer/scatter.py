@@ -25,7 +25,6 @@ class ErrorScale(dist.Distribution):
         "concentration": constraints.positive,
         "rate": constraints.positive,
     }
-    support = constraints.positive
     pytree_data_fields = ("concentration", "rate")
 
     def __init__(self, concentration: Any, rate: Any, *, validate_args: Any = None):
@@ -34,12 +33,17 @@ class ErrorScale(dist.Distribution):
         shape = jnp.broadcast_shapes(jnp.shape(concentration), jnp.shape(rate))
         super().__init__(batch_shape=shape, validate_args=validate_args)
 
+    @property
+    def support(self) -> Any:
+        """Positive."""
+        return constraints.positive
+
     def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Any:
         """Draws of s."""
         shape = *sample_shape, *self.batch_shape
         return jnp.sqrt(self.rate / jax.random.gamma(key, self.concentration, shape))
 
-    def log_prob(self, value: Any) -> Any:
+    def log_prob(self, value: Any, intermediates: Any = None) -> Any:
         """Logarithm of the density of s."""
         a, b = self.concentration, self.rate
         tail = a * jnp.log(b) - gammaln(a) - b / value**2
@@ -128,7 +132,7 @@ class Scattered(dist.Distribution):
         found = whole(self.location) + s * whole(self.size) * deviate
         return jnp.exp(found) if self.logarithmic else found
 
-    def log_prob(self, value: Any) -> Any:
+    def log_prob(self, value: Any, intermediates: Any = None) -> Any:
         """Logarithm of their density."""
         stretch = jnp.log(self.size)
         if self.logarithmic:
