@@ -275,7 +275,8 @@ def program(posterior: Posterior, predict: ColumnPrediction) -> Callable[..., An
 def _errors(model, key, draws, inputs, measured):
     """Error scales that were integrated out, for every draw."""
     shape = jax.tree.leaves(draws)[0].shape[:2]
-    keys = jax.random.split(jax.random.fold_in(key, 0), shape)
+    # Not 0 or 1: what `Posterior.sample` makes of the key by splitting it.
+    keys = jax.random.split(jax.random.fold_in(key, 2), shape)
     one = lambda key, values: model.errors(key, values, inputs, measured)
     # Draw by draw: all at once would take a column's memory for each.
     by_draw = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (keys, draws))
