@@ -39,8 +39,7 @@ from jaxsoc.infer.diagnostics import (
 from jaxsoc.infer.hmc import BatchHMC
 from jaxsoc.infer.metropolis import AdaptiveMetropolis
 from jaxsoc.infer.nuts import NUTS
-from jaxsoc.infer.scatter import Scattered
-from jaxsoc.infer.site import ERROR, Measured
+from jaxsoc.infer.site import ERROR, Measured, SiteModel
 from jaxsoc.physics.columns import CLM5_COLUMN, SoilColumn
 from jaxsoc.physics.forcing import Forcing, idealised
 from jaxsoc.physics.profiles import stock
@@ -75,17 +74,17 @@ def whole_column(column: SoilColumn, forcing: Forcing, clay: Any) -> SiteInputs:
 
 
 def derived(design: Calibration):
-    """Stock, and residence time or half-saturation over substrate, of a state."""
+    """Stock, and its share above 0.3 m or half-saturation over substrate."""
 
     def of(values, args):
         rest = design.predict.column(values, args[0])
         column = rest.model.forcing.column
         soil = rest.model.organic_carbon(rest.pools)
         whole = rest.model.in_column(soil)
-        if design.model != "compas":
-            litter = jnp.sum(rest.model.forcing.litter)
-            return {"stock": whole, "residence_time": whole / litter}
         ends = np.array([min(_TOP, float(column.interfaces[-1]))])
+        if design.model != "compas":
+            above = stock(soil, column, ends)[0]
+            return {"stock": whole, "share_above": above / whole}
         held = stock(rest.pools.msoc, column, ends)[0] / ends[0]
         over = rest.params.half_saturation_decomposition / held
         return {"stock": whole, "half_saturation_over_substrate": over}
@@ -98,12 +97,8 @@ class _Wider(Measured):
 
     times: float = eqx.field(static=True, default=1.0)
 
-    def scattered(self, predicted, scale):
-        found = super().scattered(predicted, scale)
-        size = self.times * found.size
-        return Scattered(
-            found.location, size, scale, found.known, logarithmic=found.logarithmic
-        )
+    def distribution(self, predicted, error):
+        return super().distribution(predicted, self.times * error)
 
 
 def calibration(
@@ -122,9 +117,12 @@ def calibration(
     def with_data(args, data):
         return args[0], {"carbon": Measured(data["carbon"])}
 
-    def faulty(site, measured):
+    # Of its truths, error scales are ranked as well.
+    sampled = SiteModel(design.predict, design.site_model.priors, integrated=False)
+
+    def source(site, measured):
         wider = {kind: _Wider(x.values, times=fault) for kind, x in measured.items()}
-        design.site_model(site, wider)
+        sampled(site, wider)
 
     def run(one, *batch):
         sites = Sites.of(batch, block=min(BLOCK, replicates))
@@ -140,7 +138,8 @@ def calibration(
         replicates=replicates,
         quantities=derived(design),
         run=run,
-        source=design.site_model if fault == 1.0 else faulty,
+        source=source,
+        afterwards=design.site_model.errors,
     )
     values = found.p_values()
     return {
@@ -175,6 +174,11 @@ def recovery(model: str, sites: int = SITES, sampler: BatchHMC | None = None):
             jax.tree.map(jnp.asarray, inputs), keys
         )
     )
+    # Where none of the draws was kept there is no truth.
+    if barred := np.flatnonzero(~np.isfinite(values).all(axis=1)).tolist():
+        raise ValueError(
+            f"sites {barred}: none of {_TRIES} draws of the prior has a steady state"
+        )
     names = [f"site {i}" for i in range(sites)]
     data = SiteData.of(design, names, inputs, {"carbon": values}, np.ones(values.shape))
     found = Calibrator(design, sampler or SAMPLERS[model](), block=BLOCK)(data)
@@ -232,6 +236,7 @@ def _truth(design, site, key):
     values, carbon, penalty = jax.lax.map(tried, jax.random.split(first, _TRIES))
     kept = jnp.log(jax.random.uniform(second, (_TRIES,))) < -penalty
     one = jnp.argmax(kept)
+    carbon = jnp.where(jnp.any(kept), carbon, jnp.nan)
     truth = {name: x[one] for name, x in values.items()}
     weight = kept.astype(float)
     share = weight / jnp.sum(weight)

@@ -57,6 +57,19 @@ def test_ranks_of_a_sound_sampler_are_even_and_of_spoilt_data_are_not():
     assert "scale" in ranks(replicates=500, source=wider).failed()
 
 
+def test_sites_that_are_drawn_afterwards_are_ranked_too():
+    def source(y):
+        model(y)
+        numpyro.sample("late", dist.Normal(0.0, 1.0))
+
+    late = lambda key, values, y: {"late": jax.random.normal(key) + 0.0 * y[0]}
+    few = {"replicates": 40, "source": source}
+    found = ranks(afterwards=late, **few).ranks["late"]
+    assert found.shape == (40,) and 30 < found.mean() < 70 and found.std() > 15
+    with pytest.raises(ValueError, match="late: latent either"):
+        ranks(**few)
+
+
 def test_truths_are_those_that_the_barrier_lets_by():
     made = simulated(model, jax.random.PRNGKey(0), (jnp.zeros(5),), 300)
     mean = made.truth["mean"]

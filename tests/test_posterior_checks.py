@@ -16,7 +16,7 @@ FOUR = SoilColumn((0.1, 0.3, 0.7, 1.5))
 def test_ranks_of_truths_are_even(model):
     found = calibration(model, 200, column=FOUR)
     assert found["failed"] == [] and found["replicates"] == 200
-    assert {"log_likelihood", "stock"} < set(found["p_values"])
+    assert {"log_likelihood", "stock", "carbon_error"} < set(found["p_values"])
     assert found["share_rhat_below_1.03"] > 0.9
 
 

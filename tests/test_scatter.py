@@ -112,5 +112,7 @@ def test_an_error_that_is_known_or_has_another_prior_is_not_integrated_out():
     seen = {"y": Measured(y)}
     assert Posterior(other, None, seen).names == ("a", "y_error")
     assert other.errors(key, values, None, seen) == {}
+    asked = SiteModel(predict, priors, integrated=False)
+    assert Posterior(asked, None, seen).names == ("a", "y_error")
     heavy = {"y": Measured(y, law="student-t")}
     assert Posterior(known, None, heavy).names == ("a", "y_error")

@@ -11,6 +11,7 @@ from jax.scipy.linalg import expm
 
 from jaxsoc.models.column import AbstractColumnModel, annual_litter
 from jaxsoc.physics.units import DAYS_PER_YEAR
+from jaxsoc.solve import dense
 
 from .checks import one_site
 from .network import flows, litter_on, network
@@ -111,9 +112,9 @@ def radiocarbon_by_age(model: AbstractColumnModel, params: Any, atmosphere: Any)
     M = M - DECAY * jnp.eye(b.size)
     year = expm(M * DAYS_PER_YEAR)
     # What fell at one rate over a year, at its end; and for ever before.
-    fell = jnp.linalg.solve(M, year @ b - b)
+    fell = dense.solve(M, year @ b - b)
     ratios = absolute_ratio(jnp.asarray(atmosphere, float))
-    before = -ratios[0] * jnp.linalg.solve(M, b)
+    before = -ratios[0] * dense.solve(M, b)
     lived, _ = lax.scan(lambda y, F: (year @ y + F * fell, None), before, ratios)
     return pools(lived)
 

@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from jaxsoc.models.column import AbstractColumnModel
 from jaxsoc.physics.forcing import MONTHS
+from jaxsoc.solve import dense
 
 from .network import network, tracer_flows
 from .radiocarbon import DECAY, steady_radiocarbon
@@ -114,7 +115,7 @@ def _year(slope, months, states):
     unit = jnp.eye(ravel_pytree(_first(states))[0].size)
 
     def month(lived, now):
-        return jnp.linalg.solve(unit - MONTH * slope(*now), lived), None
+        return dense.solve(unit - MONTH * slope(*now), lived), None
 
     return lax.scan(month, unit, (months, states))[0]
 
@@ -143,7 +144,7 @@ def _returning(year, slope, x, pools):
         unit = jnp.eye(x.size)
         slow = (1 + shift) * unit - slope(best.states)
         slow = jnp.where(empty[:, None], unit, slow)
-        change = jnp.linalg.solve(slow, best.after - best.x)
+        change = dense.solve(slow, best.after - best.x)
         return best, jnp.maximum(best.x + change, _LEAST * best.x), shift, count + 1
 
     def more(going):

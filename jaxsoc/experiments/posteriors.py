@@ -358,6 +358,7 @@ def summary_table(
     for kind, one in data.measured.items():
         seen = variable(("site", "observation"), one.values, unit_of(kind), kind)
         variables[f"measured_{kind}"] = seen
+        # Misfits are of what can only be positive, which Δ14C need not be.
         if kind == "radiocarbon":
             continue
         middle = arrays[f"predicted_{kind}"][:, QUANTILES.index(0.5)]

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .chains import COUNT, AbstractSampler, Chains, LogDensity, cholesky, eigh
+from jaxsoc.solve.dense import cholesky, eigh
+
+from .chains import COUNT, AbstractSampler, Chains, LogDensity
 
 # Of sufficient increase, and steps of a line search, each half of the one before.
 _ENOUGH, _HALVINGS = 1e-4, 20

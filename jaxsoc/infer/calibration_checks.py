@@ -129,6 +129,7 @@ def simulation_based_calibration(
     quantities: Callable[[dict[str, Any], Any], dict[str, Any]] | None = None,
     run: Callable[..., Any] = lambda one, *batch: jax.lax.map(lambda x: one(*x), batch),
     source: Callable[..., None] | None = None,
+    afterwards: Callable[..., dict[str, Any]] | None = None,
 ) -> Ranks:
     """Ranks of truths among draws of the posteriors that their data have.
 
@@ -139,8 +140,12 @@ def simulation_based_calibration(
     `quantities`: more numbers of latent sites and
     arguments, by name, beside latent sites and "log_likelihood"; `run`: maps a function
     over replicates, as `map_sites` does; `source`: the model that makes truths and
-    data, by default the same, and another one to see whether a fault would be found.
-    **Raises:** `ValueError` for more draws than the sampler makes; as `simulated`.
+    data, by default the same, and another one to see whether a fault would be found;
+    `afterwards`: `(key, values, *args) -> values by name` of latent sites of `source`
+    that the model integrates out, a draw of them for each of its own, as
+    `SiteModel.errors` makes them.
+    **Raises:** `ValueError` for more draws than the sampler makes, or sites drawn
+    afterwards that the source has not; as `simulated`.
     Source: Talts et al. (2018), arXiv:1804.06788.
     """
     if draws > sampler.chains * sampler.draws:
@@ -152,9 +157,10 @@ def simulation_based_calibration(
     made = simulated(source or model, first, args, replicates)
     posterior = Posterior(model, *args)
     more = quantities or (lambda values, args: {})
+    after = afterwards or (lambda key, values, *args: {})
 
     def of(values, args):
-        found = {name: values[name] for name in posterior.names}
+        found = dict(values)
         likelihood = posterior.log_likelihood(values, *args)
         found["log_likelihood"] = sum(likelihood.values(), jnp.zeros(()))
         return found | more(values, args)
@@ -164,8 +170,20 @@ def simulation_based_calibration(
         chains = posterior.sample(sampler, key, *now)
         flat = chains.z.reshape(-1, posterior.size)
         place = np.linspace(0, len(flat) - 1, draws).astype(int)
-        some = jax.lax.map(lambda z: of(posterior.latent(z, *now), now), flat[place])
-        there = of(truth, now)
+
+        def drawn(at):
+            z, key = at
+            values = posterior.latent(z, *now)
+            return of(values | after(key, values, *now), now)
+
+        # Not 0 or 1: what `Posterior.sample` makes of the key by splitting it.
+        keys = jax.random.split(jax.random.fold_in(key, 2), draws)
+        some, there = jax.lax.map(drawn, (flat[place], keys)), of(truth, now)
+        if odd := sorted(some.keys() ^ there.keys()):
+            raise ValueError(
+                f"{', '.join(odd)}: latent either in the source of truths or in the "
+                "posterior; what one of them integrates out has to be drawn afterwards"
+            )
         below = jax.tree.map(lambda x, t: jnp.sum(x < t[None], axis=0), some, there)
         return below, chains.z
 

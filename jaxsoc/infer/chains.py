@@ -8,7 +8,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.custom_batching import sequential_vmap
 
 from jaxsoc.physics.parameters import Interval
 
@@ -129,11 +128,6 @@ class AbstractKernel(AbstractSampler):
             self.learnt(state),
         )
 
-
-# One matrix after the other: batches of them on several devices of a processor can wait
-# for each other's threads for ever (jaxlib 0.10, ParallelBatchMap).
-cholesky = sequential_vmap(jnp.linalg.cholesky)
-eigh = sequential_vmap(lambda matrix: tuple(jnp.linalg.eigh(matrix)))
 
 COUNT = Interval(1, 10_000_000, closed_low=True, closed_high=True)
 """Of chains, draws, iterations."""

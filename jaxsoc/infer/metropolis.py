@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .chains import COUNT, AbstractKernel, cholesky
+from jaxsoc.solve.dense import cholesky
+
+from .chains import COUNT, AbstractKernel
 
 # Share of proposals that do not know the covariance, and their size.
 _PLAIN, _SMALL = 0.05, 0.1

@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 
 from jaxsoc.physics.parameters import NON_NEGATIVE, POSITIVE
+from jaxsoc.solve.dense import cholesky
 
 from .chains import COUNT, Moments
 
@@ -62,7 +63,7 @@ class PublishedMetropolis(eqx.Module):
         first_cost = jnp.where(jnp.isfinite(first_cost), first_cost, _FAILED)
         near = lambda u, _, k: u + self.width * (jax.random.uniform(k, u.shape) - 0.5)
         normal = lambda u, L, k: u + L @ jax.random.normal(k, u.shape, dtype)
-        root = lambda moments: jnp.linalg.cholesky(
+        root = lambda moments: cholesky(
             self.scale / size * moments.squares / jnp.maximum(moments.count - 1, 1.0)
             + 1e-14 * eye
         )

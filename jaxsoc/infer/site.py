@@ -186,7 +186,7 @@ class SiteModel:
     **Arguments:** `predict`: `(values by name, site) -> (predictions by kind,
     penalty)`, the penalty infinite, and smooth before that, where the model has no
     state; `priors`: by name; `error`: prior of the error scale of each kind that has
-    none of its own.
+    none of its own; `integrated`: False to sample that like any other constant.
     """
 
     def __init__(
@@ -194,8 +194,11 @@ class SiteModel:
         predict: Callable[[dict[str, Any], Any], tuple[Mapping[str, Any], Any]],
         priors: Mapping[str, dist.Distribution],
         error: dist.Distribution = ERROR,
+        *,
+        integrated: bool = True,
     ):
         self.predict, self.priors, self.error = predict, dict(priors), error
+        self.integrated = integrated and isinstance(error, ErrorScale)
 
     def __call__(self, site: Any, measured: Mapping[str, Measured]) -> None:
         """The model itself, for any handler and sampler of numpyro."""
@@ -232,7 +235,7 @@ class SiteModel:
 
     def _integrated(self, seen):
         conjugate = seen.law in ("log-normal", "normal")
-        return conjugate and seen.error is None and isinstance(self.error, ErrorScale)
+        return conjugate and seen.error is None and self.integrated
 
     def _scattered(self, seen, predicted):
         # What is not measured is nowhere: no NaN in values or slopes.

@@ -13,6 +13,7 @@ from jax import lax
 from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 
+from . import dense
 from .newton import FIRST, continued
 from .pointwise import depends_on
 from .precision import require_x64
@@ -116,7 +117,7 @@ def _root(tendency, start, given):
     eye = jnp.eye(start.size)
 
     def correction(x, right, shift):
-        return jnp.linalg.solve(shift * eye - jax.jacfwd(held)(x), right)
+        return dense.solve(shift * eye - jax.jacfwd(held)(x), right)
 
     # Stocks of nothing may grow from a share of the largest that does not matter.
     least = jnp.finfo(start.dtype).eps * jnp.max(jnp.abs(start))
