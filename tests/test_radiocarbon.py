@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +23,7 @@ from jaxsoc.columns import (
     transient,
 )
 from jaxsoc.columns import stepping as stepping
+from jaxsoc.columns.network import network, tracer_flows
 from jaxsoc.columns.radiocarbon import DECAY
 from jaxsoc.columns.seasons import MONTH
 from jaxsoc.io import atmosphere
@@ -211,6 +213,21 @@ def test_radiocarbon_is_kept_and_decays(kind, method):
         assert abs(came - left - change) <= 1e-12 * (held + came), content
     permil = np.stack(delta(run.end.radiocarbon, run.end.carbon))
     assert permil.max() > 300
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_rates_of_next_to_nothing_are_numbers(kind):
+    # No water in one layer: what its microbes leave there is next to nothing.
+    wet = idealised(column=COARSE)
+    dry = eqx.tree_at(lambda f: f.water, wet, jnp.asarray(wet.water).at[2].set(0.0))
+    model = MODELS[kind](dry)
+    params = COMPAS_INDICATIVE if kind == "compas" else model.parameters()
+    around, net = model.surroundings(params), network(model, params, tracer=True)
+    run = jax.jit(lambda X: tracer_flows(net, model, around, params, X))
+    for size in (1e-100, 1e-160, 1e-231, 1e-320, 0.0):
+        every = jnp.full(COARSE.layers, size)
+        found = run(model.pools(*(every for _ in model.pools._fields)))
+        assert all(np.isfinite(x).all() for x in jax.tree.leaves(found)), size
 
 
 def test_the_atmosphere_is_that_of_its_zone():

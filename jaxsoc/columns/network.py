@@ -19,6 +19,9 @@ from jaxsoc.physics.safe import ratio
 from jaxsoc.solve.layered import LayeredSystem, solve_layered
 
 Pools = Mapping[str, Any]
+# gC m⁻³ below which a pool is none: compiled, F / X with F = x S / (K + S) divides by
+# products of what is so little, which are no numbers any more.
+_NONE = 1e-150
 
 
 class Flows(NamedTuple):
@@ -188,8 +191,11 @@ def tracer_flows(
     **Arguments:** `net`: of a tracer; `X`: pools, gC m⁻³.
     """
     fluxes = model.fluxes(X, around.environment, params)
-    donor = lambda process: getattr(X, model.processes[process])
-    rates = {process: ratio(flux, donor(process)) for process, flux in fluxes.items()}
+    some = lambda x: jnp.where(x < _NONE, 0.0, x)
+    held = {
+        process: some(getattr(X, pool)) for process, pool in model.processes.items()
+    }
+    rates = {process: ratio(flux, held[process]) for process, flux in fluxes.items()}
     rates |= model.rates(around.environment, params)
     return _flows(net, model, around, params, rates)
 
