@@ -180,6 +180,10 @@ def test_the_published_soils_of_era5_are_read(data):
             "own.csv has no column precipitation or pr",
             rows().drop(columns="pr (mm/month)"),
         ),
+        (
+            "own.csv has no column precipitation or pr.*found .*, rain mm per month,",
+            rows().rename(columns={"pr (mm/month)": "rain\nmm per\n\tmonth"}),
+        ),
         ("own.csv: the site at 50, 10 lacks March", rows().drop(index=2)),
         (
             "row for each of 12 months, got 13, the month of row 13",

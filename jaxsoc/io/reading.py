@@ -107,7 +107,8 @@ def read_table(
         # With a row of numbers, for pandas takes fields that have no heading for labels
         # of the rows, if the first row has them already.
         head = pd.read_csv(BytesIO(text), header=None, nrows=2, dtype=str, **options)
-        names = [name.strip() for name in head.iloc[0]]
+        # A heading on several lines, as spreadsheets have them, is one line here.
+        names = [_on_one_line(name) for name in head.iloc[0]]
         counted = [place for place, name in enumerate(names) if numbers(name)]
         headed = {"header": 0, "names": range(len(names))} if counted else {}
         options = {"header": None} | headed | options
@@ -167,10 +168,14 @@ def parsed(column: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def lacking(wanted: str, found: Iterable[str]) -> str:
     """What was found in place of what is wanted, with the name that comes nearest."""
-    names = sorted(found)
+    names = sorted(map(_on_one_line, found))
     near = difflib.get_close_matches(wanted, names, n=1)
     hint = f"; did you mean {near[0]!r} to be it?" if near else ""
     return f"found {', '.join(names) or 'nothing'}{hint}"
+
+
+def _on_one_line(name):
+    return " ".join(name.split())
 
 
 def read_matlab(
