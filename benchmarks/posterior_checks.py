@@ -39,7 +39,7 @@ from jaxsoc.infer.diagnostics import (
 from jaxsoc.infer.hmc import BatchHMC
 from jaxsoc.infer.metropolis import AdaptiveMetropolis
 from jaxsoc.infer.nuts import NUTS
-from jaxsoc.infer.site import ERROR, Measured, SiteModel
+from jaxsoc.infer.site import ERROR, Measured
 from jaxsoc.physics.columns import CLM5_COLUMN, SoilColumn
 from jaxsoc.physics.forcing import Forcing, idealised
 from jaxsoc.physics.profiles import stock
@@ -118,7 +118,7 @@ def calibration(
         return args[0], {"carbon": Measured(data["carbon"])}
 
     # Of its truths, error scales are ranked as well.
-    sampled = SiteModel(design.predict, design.site_model.priors, integrated=False)
+    sampled = design.site_model.sampled()
 
     def source(site, measured):
         wider = {kind: _Wider(x.values, times=fault) for kind, x in measured.items()}

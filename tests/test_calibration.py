@@ -225,6 +225,36 @@ def test_what_cannot_be_calibrated_is_refused(given, said):
         Calibration(**given)
 
 
+def test_one_measurement_counts_once_and_radiocarbon_needs_its_year():
+    with pytest.raises(ValueError, match="carbon and stock are one measurement"):
+        measured_sites(profiles(), sites(3), 20.0, ("carbon", "stock"))
+    seen = profiles()
+    delta = np.full(seen.density.shape, -20.0)
+    dated = replace(seen, radiocarbon=delta, year=np.array([np.nan, 1990.5, 2030.0]))
+    air = np.zeros((3, 166))
+    kinds = ("carbon", "radiocarbon")
+    inputs, known = measured_sites(dated, sites(3), 20.0, kinds, atmosphere=air)
+    assert np.isnan(known["radiocarbon"][0]).all()
+    assert (np.isfinite(known["radiocarbon"][1:]).sum(axis=1) > 0).all()
+    # Of the last year of the atmosphere, where it is sampled after that.
+    assert inputs.sampled[1] == 140 and inputs.sampled[2] == 165
+    # An error that is given is that of carbon.
+    design = Calibration(kinds=kinds, error=0.3)
+    found = design.measured(known, np.ones_like(known["carbon"]))
+    assert (found["carbon"].error == 0.3).all() and found["radiocarbon"].error is None
+
+
+@pytest.mark.slow
+def test_what_a_killed_write_left_is_removed(tmp_path):
+    design = Calibration()
+    data, store = site_data(design, 1), SiteStore(tmp_path / "s")
+    stream(design, data, store, SHORT, tune=False, convergence=ONCE)
+    before = files_of(store.path)
+    (store.path / "q10" / "c" / "0.1f2e.partial").write_bytes(b"half")
+    stream(design, data, store, SHORT, tune=False, convergence=ONCE)
+    assert files_of(store.path) == before
+
+
 def test_unknown_priors_and_empty_profiles_are_refused():
     with pytest.raises(ValueError, match="unknown parameter 'q11'"):
         priors_of(CALIBRATED["clm5"].parameters, {"q11": dist.Uniform()})
@@ -479,6 +509,8 @@ def test_the_command_calibrates_and_goes_on(jaxsoc, tmp_path):
             "steps are of the sampler hmc",
         ),
         (("x.csv", "--error", "-1"), "error must be positive"),
+        (("x.csv", "--kinds", "stock,carbon"), "one measurement in different units"),
+        (("x.csv", "--sampler", "nuts", "--again", "2"), "samples each site once"),
     ],
 )
 def test_the_command_refuses_in_one_line(jaxsoc, tmp_path, options, said):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 
 from jaxsoc.infer import diagnostics
@@ -28,6 +29,24 @@ def test_effective_draws_are_those_of_numpyro(rng):
     halves = np.concatenate([found[:, :500], found[:, 500:]])
     known = effective_sample_size(halves)
     np.testing.assert_allclose(diagnostics.ess_mean(found), known, rtol=0.02)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.7])
+def test_diagnostics_of_ranks_and_tails_are_those_of_arviz(rng, rho):
+    arviz = pytest.importorskip("arviz", exc_type=ImportError)
+    found = np.exp(autoregressive(rng, rho, draws=400))
+    found[1, :, 1] *= 1.5
+    data = xr.Dataset({"x": (("chain", "draw", "number"), found)})
+    wanted = {
+        diagnostics.rank_rhat: arviz.rhat(data, method="rank"),
+        diagnostics.ess_bulk: arviz.ess(data, method="bulk"),
+        diagnostics.ess_tail: arviz.ess(data, method="tail", prob=(0.05, 0.95)),
+        diagnostics.mcse_mean: arviz.mcse(data, method="mean"),
+        diagnostics.mcse_deviation: arviz.mcse(data, method="sd"),
+    }
+    for ours, theirs in wanted.items():
+        known = np.asarray(theirs["x"])
+        np.testing.assert_allclose(ours(found), known, rtol=1e-2, err_msg=str(ours))
 
 
 def test_plain_rhat_is_that_of_numpyro(rng):

@@ -11,6 +11,7 @@ from scipy.stats import invgamma, kstest
 
 from jaxsoc.infer.hmc import BatchHMC
 from jaxsoc.infer.posterior import Posterior
+from jaxsoc.infer.predictive import predictive_check
 from jaxsoc.infer.scatter import ErrorScale, Scattered
 from jaxsoc.infer.site import ERROR, Measured, SiteModel
 
@@ -98,6 +99,23 @@ def test_integrated_out_or_sampled_the_posterior_is_the_same():
         at = [0.1, 0.25, 0.5, 0.75, 0.9]
         ours, theirs = (np.quantile(np.log(found[k][name]), at) for k in found)
         np.testing.assert_allclose(ours, theirs, atol=0.05)
+
+
+def test_replicates_have_the_error_scale_of_their_draw():
+    predict = lambda values, site: ({"y": values["a"] * jnp.ones(4)}, jnp.zeros(()))
+    model = SiteModel(predict, {"a": dist.Uniform(0.1, 5.0)})
+    seen = {"y": Measured(jnp.array([0.99, 1.01, 1.0, 1.5]))}
+    draws = {"a": jnp.ones(500), "y_error": jnp.full(500, 0.01)}
+    whole = Posterior(model.sampled(), None, seen)
+    found = predictive_check(whole, draws, jax.random.PRNGKey(0), None, seen)
+    spread = np.std(np.log(found.replicates["y"]), axis=0)
+    np.testing.assert_allclose(spread, 0.01, rtol=0.15)
+    assert found.below["y"][3] == 1.0 and found.p_value["y"] == 0.0
+    with pytest.raises(ValueError, match="no draws of y_error"):
+        predictive_check(whole, {"a": draws["a"]}, jax.random.PRNGKey(0), None, seen)
+    out = Posterior(model, None, seen)
+    with pytest.raises(ValueError, match="error scale of y is integrated out"):
+        predictive_check(out, draws, jax.random.PRNGKey(0), None, seen)
 
 
 def test_an_error_that_is_known_or_has_another_prior_is_not_integrated_out():

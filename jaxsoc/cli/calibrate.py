@@ -59,7 +59,7 @@ def calibrate(config: CalibrateConfig) -> Job:
     task, data, design = _data(config, task)
     sampler, store = _sampler(config), SiteStore(config.out / "posteriors.zarr")
     asked = {
-        "convergence": Convergence(again=config.again),
+        "convergence": Convergence(again=config.again or Convergence().again),
         "tune": config.steps is None,
     }
     if store.path.exists():
@@ -144,8 +144,12 @@ def _measured(profiles: Profiles, kinds: tuple[str, ...]) -> np.ndarray:
     }
     some = np.zeros(len(profiles), bool)
     for kind in kinds:
-        values = profiles.radiocarbon if kind == "radiocarbon" else held[kind]
-        known = np.isfinite(values) & ((values > 0) | (kind == "radiocarbon"))
+        if kind == "radiocarbon":
+            # Of no year that is known it says nothing.
+            dated = (profiles.year >= FIRST)[profiles.profile]
+            known = np.isfinite(profiles.radiocarbon) & dated
+        else:
+            known = held[kind] > 0
         some |= np.bincount(profiles.profile, known, minlength=len(profiles)) > 0
     return some
 

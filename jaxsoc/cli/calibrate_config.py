@@ -5,6 +5,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
+from jaxsoc.experiments.measured_sites import check_measured
+
 from .options import FIGURES, FOLDER, OUT, option
 from .profiles_config import ProfilesConfig
 
@@ -44,8 +46,10 @@ class CalibrateConfig(ProfilesConfig):
     warmup: PositiveInt | None = option(
         None, "N", "Iterations before them (default: the sampler's)"
     )
-    again: PositiveInt = option(
-        4, "TIMES", "As many iterations for sites that have not converged; 1 for none"
+    again: PositiveInt | None = option(
+        None,
+        "TIMES",
+        "As many iterations for sites that have not converged (default: 4); 1 for none",
     )
     steps: PositiveInt | None = option(
         None,
@@ -63,6 +67,12 @@ class CalibrateConfig(ProfilesConfig):
             raise ValueError("no profiles are given: name a file, .csv, .tsv or .nc")
         if len(set(self.kinds)) < len(self.kinds):
             raise ValueError(f"kinds names one twice: {', '.join(self.kinds)}")
+        check_measured(self.kinds)
+        if self.again is not None and self.sampler not in ("hmc", "metropolis"):
+            raise ValueError(
+                f"{self.sampler} samples each site once: leave again out, or take hmc "
+                "or metropolis"
+            )
         if self.steps is not None and self.sampler != "hmc":
             raise ValueError(
                 f"steps are of the sampler hmc, got {self.steps} for {self.sampler}"

@@ -105,15 +105,14 @@ class Calibration:
         """
         found = {}
         for kind, values in known.items():
-            sites = len(values)
-            error = None
-            if self.error is not None:
-                error = np.full(sites, self.error)
             if kind == "radiocarbon":
                 scale = np.full(values.shape, _PERMIL)
                 ones = np.ones(values.shape)
-                found[kind] = Measured(values, error, scale, ones, law="normal")
+                found[kind] = Measured(values, None, scale, ones, law="normal")
                 continue
+            error = None
+            if self.error is not None:
+                error = np.full(len(values), self.error)
             weights = np.ones(values.shape)
             if self.law == "published-error":
                 pairs = zip(values, depths, strict=True)
@@ -301,9 +300,10 @@ def _predicted(predict, draws, inputs):
         return soil, seen, stocks, stocks[-1] / litter
 
     found = jax.lax.map(one, few)
-    quantiles = lambda x: jnp.quantile(x, jnp.asarray(QUANTILES), axis=0)
+    # Draws of an approximation may have no column at rest: they predict nothing.
+    quantiles = lambda x: jnp.nanquantile(x, jnp.asarray(QUANTILES), axis=0)
     soil, seen, stocks, time = jax.tree.map(quantiles, found)
-    return Predicted(soil, jnp.mean(found[0], axis=0), seen, stocks, time)
+    return Predicted(soil, jnp.nanmean(found[0], axis=0), seen, stocks, time)
 
 
 def pilot(

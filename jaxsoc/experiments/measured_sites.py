@@ -45,6 +45,9 @@ BY_LAYER: Mapping[str, str] = {
 NPP_FACTOR = "npp_factor"
 """Name of the free multiplier of all litter, where the priors have it."""
 
+_ONE_CARBON = "carbon", "content", "stock"
+"""Kinds that one measurement of a profile is said by, in different units."""
+
 ROOT_SHARE = "root_share"
 """Name of the share of roots in soil respiration, where the priors have it."""
 
@@ -174,6 +177,21 @@ def _fields(module):
     return module.__dataclass_fields__
 
 
+def check_measured(kinds: Sequence[str]) -> None:
+    """Refuses kinds that profiles do not hold, or that are one measurement twice.
+
+    **Raises:** `ValueError`.
+    """
+    for kind in kinds:
+        check_option("kind", kind, BY_LAYER)
+    twice = [kind for kind in kinds if kind in _ONE_CARBON]
+    if len(twice) > 1:
+        raise ValueError(
+            f"{' and '.join(twice)} are one measurement in different units, and would "
+            "count as several: take one of them"
+        )
+
+
 def measured_sites(
     profiles: Profiles,
     forcing: Forcing,
@@ -187,15 +205,16 @@ def measured_sites(
     """What a site model needs of measured profiles, and what was measured by kind.
 
     Measurements are (profile, observation), NaN where nothing was measured, no carbon
-    was found, or the layer begins below the column.
+    was found, or the layer begins below the column; of radiocarbon also where the year
+    of sampling is not known, or before the first of the atmosphere. After its last the
+    atmosphere is taken to be that of the last.
 
     **Arguments:** `forcing`, `clay`: of the sites of the profiles; `atmosphere`: Δ¹⁴C
     by profile and year, ‰, from the year `first` on, where the kinds have radiocarbon.
-    **Raises:** `ValueError` for an unknown kind, a forcing of other sites, or profiles
-    of which nothing was measured, which are named.
+    **Raises:** `ValueError` for an unknown kind, several of one measurement, a forcing
+    of other sites, or profiles of which nothing was measured, which are named.
     """
-    for kind in kinds:
-        check_option("kind", kind, BY_LAYER)
+    check_measured(kinds)
     count = len(profiles)
     if len(forcing.temperature) != count:
         raise ValueError(
@@ -219,7 +238,9 @@ def measured_sites(
     known = {}
     for kind in kinds:
         seen = np.where(inside, values[kind], np.nan)
-        if kind != "radiocarbon":
+        if kind == "radiocarbon":
+            seen = np.where((profiles.year >= first)[profiles.profile], seen, np.nan)
+        else:
             seen = np.where(seen > 0, seen, np.nan)
         if kind == "content":
             seen = np.where(np.isfinite(mass), seen, np.nan)
@@ -235,7 +256,7 @@ def measured_sites(
         if atmosphere is None:
             raise ValueError("radiocarbon needs the Δ¹⁴C of the atmosphere by year")
         last = np.shape(atmosphere)[1] - 1
-        year = np.where(np.isfinite(profiles.year), profiles.year, first + last)
+        year = np.where(profiles.year >= first, profiles.year, first)
         sampled = np.clip(np.floor(year) - first, 0, last).astype(int)
         atmosphere = np.asarray(atmosphere, float)
     inputs = SiteInputs(

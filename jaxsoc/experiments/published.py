@@ -110,9 +110,11 @@ def published_site(
 
     means = [chain.kept().mean(axis=0) for chain in chains]
     scores = [misfits(observed, np.asarray(profile(jnp.asarray(u)))) for u in means]
-    best = int(np.argmin([float(one.rmse[0]) for one in scores]))
+    # The mean of states with a column need not have one: its misfit is no number.
+    errors = [float(one.rmse[0]) for one in scores]
+    best = int(np.argmin(np.nan_to_num(errors, nan=np.inf)))
     R = float(np.mean(published_gelman_rubin([chain.kept() for chain in chains])))
-    nse = float(max(one.nse[0] for one in scores))
+    nse = float(np.max(np.nan_to_num([one.nse[0] for one in scores], nan=-np.inf)))
     spread = chains[best].kept().std(axis=0, ddof=1)
     widths = {name: high - low for name, (low, high) in _ranges(design).items()}
     natural = {name: float(x) for name, x in values(means[best]).items()}

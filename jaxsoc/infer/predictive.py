@@ -10,6 +10,7 @@ import numpy as np
 from numpyro.handlers import seed, substitute, trace, uncondition
 
 from .posterior import Posterior, is_data
+from .scatter import Scattered
 
 
 class PredictiveCheck(NamedTuple):
@@ -35,11 +36,19 @@ def predictive_check(
 
     Masked data do not count in p; of them `below` says nothing.
 
-    **Arguments:** `draws`: of the latent sites by name, leading by draw; `args`: of the
-    model.
+    **Arguments:** `posterior`: of a `SiteModel` that of `sampled()`, since replicates
+    have the error scale of their draw; `draws`: of the latent sites by name, leading by
+    draw; `args`: of the model.
+    **Raises:** `ValueError` for a model that integrates error scales out, or draws that
+    lack a latent site.
     Source: Gelman et al. (1996), Statistica Sinica 6:733, with the likelihood as the
     discrepancy.
     """
+
+    if missing := [name for name in posterior.names if name not in draws]:
+        raise ValueError(
+            f"no draws of {', '.join(missing)}, a latent site of the model"
+        )
 
     def one(values, key):
         model = substitute(posterior.model, data=values)
@@ -47,6 +56,12 @@ def predictive_check(
         made = trace(seed(uncondition(model), key)).get_trace(*args)
         found = {}
         for name, site in seen.items():
+            if isinstance(site["fn"], Scattered):
+                raise ValueError(
+                    f"the error scale of {name} is integrated out, and replicates need "
+                    "that of each draw: give Posterior(model.sampled(), ...), and "
+                    "draws with those of model.errors"
+                )
             y, new = site["value"], made[name]["value"]
             likely = lambda x, law=site["fn"]: jnp.sum(law.log_prob(x))
             found[name] = new, y, likely(new) < likely(y)

@@ -210,6 +210,10 @@ class SiteModel:
         for kind, seen in measured.items():
             self._seen(kind, seen, predicted[kind])
 
+    def sampled(self) -> "SiteModel":
+        """The same model with every error scale a latent site, as draws hold them."""
+        return SiteModel(self.predict, self.priors, self.error, integrated=False)
+
     def errors(
         self,
         key: Any,

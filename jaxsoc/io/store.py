@@ -136,6 +136,7 @@ class AbstractChunkStore:
                     "second run on this store",
                     stacklevel=3,
                 )
+            self._clear()
             yield
 
     def marks(self) -> np.ndarray:
@@ -186,6 +187,11 @@ class AbstractChunkStore:
         place = self._place(number * group.attrs["chunk"], count)
         names = group.attrs["arrays"]
         return {name: self._read(group[name], place, number) for name in names}
+
+    def _clear(self):
+        """Removes what a killed run was writing when it ended, which zarr leaves."""
+        for path in self.path.rglob("*.partial"):
+            path.unlink(missing_ok=True)
 
     def _array(self, group, name):
         """Refuses an array that is not as it was made, but for more members.
