@@ -19,8 +19,8 @@ import jax
 import numpy as np
 
 from jaxsoc.experiments.calibration import Calibration, Calibrator, SiteData, pilot
+from jaxsoc.experiments.convergence import Convergence, diagnosed
 from jaxsoc.experiments.measured_sites import measured_sites
-from jaxsoc.experiments.posteriors import Convergence, diagnosed
 from jaxsoc.infer.hmc import BatchHMC
 from jaxsoc.io import load_climatology, load_profiles
 from jaxsoc.observe import screen

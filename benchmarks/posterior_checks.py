@@ -24,8 +24,8 @@ import numpy as np
 from scipy.stats import binom, norm
 
 from jaxsoc.experiments.calibration import Calibration, Calibrator, SiteData
+from jaxsoc.experiments.convergence import diagnosed
 from jaxsoc.experiments.measured_sites import SiteInputs
-from jaxsoc.experiments.posteriors import diagnosed
 from jaxsoc.experiments.published import published_site
 from jaxsoc.infer.approximations import Laplace, Pathfinder
 from jaxsoc.infer.calibration_checks import simulation_based_calibration

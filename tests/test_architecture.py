@@ -95,7 +95,7 @@ FILES = {
     "experiments": """objectives scenarios design samples problems held_out steady
         series soils run statistics cost budget sensitivity hyper training sweep
         ensemble forecasts effective places runs comparison measured_sites calibration
-        posteriors published""",
+        convergence posteriors published""",
     "io": """atomic labels reading atmosphere store fields cesm places columns forcing
         closures respiration cells climate profile_columns profiles
         runs posteriors""",

@@ -27,6 +27,7 @@ from jaxsoc import steady_state
 from jaxsoc.cli import calibrate_config
 from jaxsoc.cli.calibrate import _SAMPLERS
 from jaxsoc.experiments.calibration import Calibration, Calibrator, SiteData
+from jaxsoc.experiments.convergence import Convergence, diagnosed
 from jaxsoc.experiments.measured_sites import (
     BY_LAYER,
     CALIBRATED,
@@ -35,7 +36,7 @@ from jaxsoc.experiments.measured_sites import (
     ColumnPrediction,
     measured_sites,
 )
-from jaxsoc.experiments.posteriors import Convergence, diagnosed, stream, summary_table
+from jaxsoc.experiments.posteriors import stream, summary_table
 from jaxsoc.infer.hmc import BatchHMC
 from jaxsoc.infer.posterior import Posterior
 from jaxsoc.infer.site import Law, Measured, SiteModel, priors_of, rank_weights
@@ -218,6 +219,7 @@ def test_published_costs_are_those_of_their_formulas():
         ({"kinds": ("colour",)}, "unknown kind"),
         ({"model": "clm5", "kinds": ("cue",)}, "no pools that are microbes"),
         ({"error": -1.0}, "error must lie in"),
+        ({"priors": {"q11": dist.Uniform()}}, "unknown parameter 'q11'"),
     ],
 )
 def test_what_cannot_be_calibrated_is_refused(given, said):
@@ -390,6 +392,10 @@ def test_a_store_of_something_else_is_refused(tmp_path):
     changed = data._replace(measured={"carbon": values})
     with pytest.raises(ValueError, match="other data"):
         stream(design, changed, store, SHORT, tune=False, convergence=ONCE)
+    informed = replace(design, priors={"q10": dist.LogNormal(0.4, 0.1)})
+    assert isinstance(informed.site_model.priors["q10"], dist.LogNormal)
+    with pytest.raises(ValueError, match="asked for q10 LogNormal"):
+        stream(informed, data, store, SHORT, tune=False, convergence=ONCE)
     table = summary_table(design, data, store, {})
     count = len(design.site_model.priors) + 1
     assert table.values("rhat").shape == (2, count)
@@ -535,6 +541,27 @@ def test_diagnostics_of_sites_are_those_of_each(rng):
     assert of.mean.shape == (3, 2)
     for x, y in zip(of, alone, strict=True):
         np.testing.assert_array_equal(x[1], y[0])
+
+
+@pytest.mark.slow
+def test_carbon_and_radiocarbon_go_through_a_store_together(tmp_path):
+    kinds = ("carbon", "radiocarbon")
+    design, seen = Calibration(kinds=kinds), profiles(2)
+    air = np.linspace(-20.0, 100.0, 166)[None] * np.ones((2, 1))
+    delta = -100.0 * seen.bottom
+    seen = replace(seen, radiocarbon=delta, year=np.full(2, 2010.0))
+    inputs, known = measured_sites(seen, sites(2), 20.0, kinds, atmosphere=air)
+    data = SiteData.of(design, seen.name, inputs, known, np.ones_like(known["carbon"]))
+    store = SiteStore(tmp_path / "s")
+    stream(design, data, store, SHORT, tune=False, convergence=ONCE)
+    table = summary_table(design, data, store, {})
+    errors = {"carbon_error", "radiocarbon_error"}
+    assert errors < set(table.values("constant"))
+    measured = np.isfinite(known["radiocarbon"])
+    predicted = table.values("predicted_radiocarbon")[:, 2]
+    assert (abs(predicted[measured]) < 200.0).all()
+    drawn = open_posteriors(store.path).posterior
+    assert errors < set(drawn.data_vars) and (drawn.radiocarbon_error > 0).all()
 
 
 @pytest.mark.slow

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from jaxsoc import plots
 from jaxsoc.experiments.calibration import BLOCK, Calibration, SiteData
+from jaxsoc.experiments.convergence import Convergence
 from jaxsoc.experiments.measured_sites import CALIBRATED, measured_sites
 from jaxsoc.experiments.posteriors import (
-    Convergence,
     stored_experiment,
     stream,
     summary_table,

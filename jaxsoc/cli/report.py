@@ -9,9 +9,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bar
 from rich.table import Table as Printed
+from rich.text import Text
 
 from jaxsoc.io import save_closure, save_dataset, to_dataset, writable_folder
 from jaxsoc.plots import save_figure
@@ -194,12 +201,22 @@ def table_of(
     return table
 
 
+class _Rate(ProgressColumn):
+    """How many are done in a second, or in an hour where that is less than one."""
+
+    def render(self, task: Any) -> Text:
+        if not (speed := task.finished_speed or task.speed):
+            return Text("")
+        said = f"{speed:.0f}/s" if speed >= 1 else f"{3600 * speed:.0f}/h"
+        return Text(said)
+
+
 def with_bar(console: Console, work: Callable[[Progress], Any]) -> Any:
     """Result of `work(progress)`, with a bar where there is a terminal to draw it."""
     if not console.is_terminal:  # a log has no use for a bar, nor for its last line
         return work(lambda done, total, what: interrupt.check())
     what = TextColumn("{task.description}", markup=False)
-    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), what
+    columns = BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(), what
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
 

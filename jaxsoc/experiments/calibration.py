@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any, NamedTuple
-from zlib import crc32
 
 import equinox as eqx
 import jax
@@ -28,7 +28,7 @@ from jaxsoc.physics.options import check_option
 from jaxsoc.physics.profiles import stock
 from jaxsoc.physics.site_forcing import NPP_ERROR
 from jaxsoc.solve import Sites, map_sites, require_x64
-from jaxsoc.solve.devices import free_devices
+from jaxsoc.solve.devices import accelerated, free_devices
 from jaxsoc.solve.progress import Progress, silent
 
 from .measured_sites import (
@@ -40,8 +40,9 @@ from .measured_sites import (
     SiteInputs,
 )
 
-# Sites that go through a program at a time, on each device.
-BLOCK = 16
+# Sites that go through a program at a time, on each device: on a processor as many as
+# stay in its cache.
+BLOCK, _ACCELERATED_BLOCK = 16, 1024
 # Draws of which profiles are made, evenly taken from all chains.
 _PREDICTED = 100
 # Probabilities of the quantiles that are kept of predictions.
@@ -60,9 +61,10 @@ class Calibration:
 
     `model`: of `measured_sites.CALIBRATED`; `kinds`: of measurements; `law`, `error`:
     of carbon, see `Measured`, radiocarbon being normal; `free_npp`: whether all litter
-    has a multiplier, log-normal about 1; `published_ranges`: of the priors; `seed`.
+    has a multiplier, log-normal about 1; `published_ranges`: of the priors; `seed`;
+    `priors`: distributions of numpyro by parameter, in place of the uniform ones.
 
-    **Raises:** `ValueError` for an unknown model, kind or law.
+    **Raises:** `ValueError` for an unknown model, kind, law or parameter.
     """
 
     model: str = "clm5"
@@ -72,12 +74,14 @@ class Calibration:
     free_npp: bool = False
     published_ranges: bool = False
     seed: int = 0
+    priors: Mapping[str, Any] | None = None
 
     def __post_init__(self):
         check_option("law", self.law, Law)
         check_option("model", self.model, CALIBRATED)
         ColumnPrediction(CALIBRATED[self.model], self.kinds)
         Measured(np.zeros(1), self.error, law=self.law)
+        priors_of(CALIBRATED[self.model].parameters, self.priors)
 
     @cached_property
     def predict(self) -> ColumnPrediction:
@@ -88,7 +92,7 @@ class Calibration:
     def site_model(self) -> SiteModel:
         """The numpyro model of a site, `(SiteInputs, measured)`."""
         parameters = CALIBRATED[self.model].parameters
-        priors = priors_of(parameters, published=self.published_ranges)
+        priors = priors_of(parameters, self.priors, published=self.published_ranges)
         if self.free_npp:
             priors[NPP_FACTOR] = factor_prior(NPP_ERROR)
         if SOIL_RESPIRATION in self.kinds:
@@ -145,10 +149,11 @@ class SiteData(NamedTuple):
         **Arguments:** `names`: texts; the others see `Calibration.measured`.
         """
         seed = jax.random.PRNGKey(design.seed)
-        numbers = np.array(
-            [crc32(name.encode()) for name in map(str, names)], np.uint32
-        )
-        key = jax.vmap(lambda n: jax.random.fold_in(seed, n))(numbers)
+        digest = lambda name: blake2b(name.encode(), digest_size=8).digest()
+        text = b"".join(digest(name) for name in map(str, names))
+        numbers = np.frombuffer(text, "<u4").astype(np.uint32).reshape(-1, 2)
+        fold = jax.random.fold_in
+        key = jax.vmap(lambda n: fold(fold(seed, n[0]), n[1]))(numbers)
         measured = design.measured(known, depths)
         return cls(tuple(map(str, names)), inputs, measured, np.asarray(key))
 
@@ -203,14 +208,19 @@ class Calibrator:
     Each site's draws are the same whichever sites go with it.
 
     **Arguments:** `sampler`: of `jaxsoc.infer`; `block`: sites that go together on
-    each device.
+    each device, by default 16 on a processor and 1,024 on an accelerator.
     **Raises:** `RuntimeError` where JAX is set to 32 bits.
     """
 
     def __init__(
-        self, design: Calibration, sampler: AbstractSampler, *, block: int = BLOCK
+        self,
+        design: Calibration,
+        sampler: AbstractSampler,
+        *,
+        block: int | None = None,
     ):
         require_x64("calibration")
+        block = block or (_ACCELERATED_BLOCK if accelerated() else BLOCK)
         self.design, self.sampler, self.block = design, sampler, block
         self._posterior: Posterior | None = None
 

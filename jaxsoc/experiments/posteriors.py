@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsoc.infer.chains import AbstractKernel, AbstractSampler
-from jaxsoc.infer.diagnostics import ess_bulk, ess_tail, rank_rhat
 from jaxsoc.infer.hmc import BatchHMC
 from jaxsoc.observe.profiles import misfits
 from jaxsoc.physics.columns import CLM5_COLUMN
@@ -31,23 +30,8 @@ from .calibration import (
     pilot,
     program,
 )
+from .convergence import Convergence, diagnosed
 from .measured_sites import CALIBRATED, unit_of
-
-
-class Convergence(NamedTuple):
-    """When a site's draws are enough: `effective`: least of all constants, for the
-    centre and for the tails; `rhat`: largest; `again`: times as many iterations, for
-    as many draws, that sites get where they are not, once; 1 for none."""
-
-    effective: float = 400.0
-    rhat: float = 1.03
-    again: int = 4
-
-    def met(self, of: "Diagnosed") -> np.ndarray:
-        """Which sites are."""
-        least = np.minimum(of.bulk, of.tail).min(axis=-1)
-        return (least >= self.effective) & (of.rhat.max(axis=-1) < self.rhat)
-
 
 _CONVERGENCE = Convergence()
 # Chunks from which on a pilot, which takes as long as three of them, may pay.
@@ -62,6 +46,7 @@ def stream(
     *,
     convergence: Convergence = _CONVERGENCE,
     tune: bool = True,
+    block: int | None = None,
     progress: Progress = silent,
     clock: Callable[[str, float], None] = lambda what, seconds: None,
 ) -> None:
@@ -73,12 +58,12 @@ def stream(
 
     **Arguments:** `store`: a `jaxsoc.io.SiteStore`; `tune`: whether a `pilot` chooses
     the length of trajectories when the store is made, where sites are so many that it
-    costs less than they do; `clock`: told the seconds of
+    costs less than they do; `block`: see `Calibrator`; `clock`: told the seconds of
     every chunk, which are no part of the store.
     **Raises:** `ValueError` for a store of another model, data or version, damaged, or
     taken by another run.
     """
-    calibrator = Calibrator(design, sampler)
+    calibrator = Calibrator(design, sampler, block=block)
     asked = sampler, convergence, tune
     if not store.path.exists():
         paid: dict[str, float] = {}
@@ -97,9 +82,10 @@ def stream(
             more = {name: getattr(sampler, name) for name in ("warmup", "thin")}
             more = {name: x * convergence.again for name, x in more.items()}
             longer = replace(sampler, **more)
-            parts = -(-late.size // known["chunk"])
+            parts, done = -(-late.size // known["chunk"]), data.size - late.size
             for places in np.array_split(late, parts) if parts else ():
-                progress(data.size - late.size, data.size, f"{late.size} sites again")
+                progress(done, data.size, f"{late.size} sites again")
+                done += places.size
                 begun = time.perf_counter()
                 found = calibrator(data.at(places), longer)
                 _put(store, places, _arrays(found, passes=2.0))
@@ -154,7 +140,7 @@ def _experiment(design, data, sampler, convergence, tune):
     if tune and isinstance(sampler, BatchHMC):
         numbers["steps"] = "by a pilot"
     return {
-        **{name: str(x) for name, x in vars(design).items() if name in _FIELDS},
+        **{name: _said(x) for name, x in vars(design).items() if name in _FIELDS},
         "sampler": type(sampler).__name__,
         **{name: str(x) for name, x in numbers.items()},
         **{name: str(x) for name, x in convergence._asdict().items()},
@@ -163,6 +149,18 @@ def _experiment(design, data, sampler, convergence, tune):
         # Another release of either may draw other numbers from the same keys.
         **{name: version(name) for name in ("jaxsoc", "jax", "numpyro")},
     }
+
+
+def _said(value):
+    """A text by which a design is known: of a prior, by what is drawn from it."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    key, said = jax.random.PRNGKey(0), []
+    for name, law in sorted(value.items()):
+        drawn = np.asarray(law.sample(key, (16,)), float)
+        digest = hashlib.sha256(drawn.tobytes()).hexdigest()[:16]
+        said.append(f"{name} {type(law).__name__} {digest}")
+    return ", ".join(said)
 
 
 _FIELDS = tuple(Calibration.__dataclass_fields__)
@@ -282,39 +280,6 @@ def _described(design: Calibration, name: str) -> tuple[tuple[str, ...], str, st
     if name in known:
         return _DRAW, known[name].unit, known[name].meaning
     return _DRAW, "1", name.replace("_", " ")
-
-
-class Diagnosed(NamedTuple):
-    """Of a site's draws, by constant: `mean`, `deviation`; `rhat`, rank-normalised and
-    split; `bulk`, `tail`: effective numbers of draws; `correlation`, by two."""
-
-    mean: Any
-    deviation: Any
-    rhat: Any
-    bulk: Any
-    tail: Any
-    correlation: Any
-
-
-def diagnosed(draws: Mapping[str, Any]) -> Diagnosed:
-    """Diagnostics of sites by constant, (site, constant); correlations by two.
-
-    **Arguments:** `draws`: by constant, (site, chain, draw).
-    """
-    # Chain and draw first.
-    whole = np.stack([np.moveaxis(np.asarray(x), 0, -1) for x in draws.values()], -1)
-    mean, deviation = whole.mean(axis=(0, 1)), whole.std(axis=(0, 1), ddof=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scores = (whole - mean) / deviation
-    count = whole.shape[0] * whole.shape[1] - 1
-    return Diagnosed(
-        mean,
-        deviation,
-        rank_rhat(whole),
-        ess_bulk(whole),
-        ess_tail(whole),
-        np.einsum("cdsi,cdsj->sij", scores, scores) / count,
-    )
 
 
 def summary_table(
