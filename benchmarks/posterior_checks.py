@@ -176,9 +176,7 @@ def recovery(model: str, sites: int = SITES, sampler: BatchHMC | None = None):
     )
     # Where none of the draws was kept there is no truth.
     if barred := np.flatnonzero(~np.isfinite(values).all(axis=1)).tolist():
-        raise ValueError(
-            f"sites {barred}: none of {_TRIES} draws of the prior has a steady state"
-        )
+        raise ValueError(f"sites {barred}: all {_TRIES} draws of the prior are barred")
     names = [f"site {i}" for i in range(sites)]
     data = SiteData.of(design, names, inputs, {"carbon": values}, np.ones(values.shape))
     found = Calibrator(design, sampler or SAMPLERS[model](), block=BLOCK)(data)

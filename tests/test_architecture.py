@@ -77,7 +77,7 @@ FILES = {
     "physics": """shapes units options months parameters safe once transforms grids
         columns allocation forcing environment kinetics mortality mixing profiles
         land_cover soil_water climate site site_forcing pedotransfer""",
-    "solve": """precision dense devices reductions pointwise steppers loops layered
+    "solve": """precision devices dense reductions pointwise steppers loops layered
         newton steady methods periodic ensembles statistics checks blocks runs
         integrate progress train""",
     "models": """numbers two_pool column clm5_parameters compas_parameters

@@ -123,7 +123,7 @@ def test_slopes_of_the_density_are_those_of_differences(name):
 def test_what_is_measured_is_the_mean_of_the_column_over_the_layer():
     design = Calibration()
     seen, forcing = profiles(2), sites(2)
-    inputs, known = measured_sites(seen, forcing, 20.0, ("carbon", "stock"))
+    inputs, known = measured_sites(seen, forcing, 20.0)
     predict = replace(design.predict, kinds=("carbon", "stock"))
     params = jax.tree.map(lambda x: x[0], draws(CALIBRATED["clm5"].parameters, 1))
     site = jax.tree.map(lambda x: jnp.asarray(x[1]), inputs)

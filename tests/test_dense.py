@@ -19,10 +19,23 @@ def test_solutions_and_derivatives_are_those_of_plain_solves(rng, shape):
     for lift in (lambda f: f, jax.grad, lambda f: jax.hessian(f, 1)):
         wanted = lift(plain)(matrix, right)
         np.testing.assert_allclose(lift(ours)(matrix, right), wanted, rtol=1e-12)
+    twice = lambda f: jax.hessian(f)(matrix, right)
+    np.testing.assert_allclose(twice(ours), twice(plain), rtol=1e-10)
+    rights = jnp.stack([right, 2 * right])
+    found = jax.vmap(jax.grad(ours, 1), (None, 0))(matrix, rights)
+    wanted = jax.vmap(jax.grad(plain, 1), (None, 0))(matrix, rights)
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
     many = jnp.stack([matrix, 2 * matrix, matrix.T])
     found = jax.vmap(jax.grad(ours), (0, None))(many, right)
     for one, A in zip(found, many, strict=True):
         np.testing.assert_allclose(one, jax.grad(plain)(A, right), rtol=1e-12)
+
+
+def test_a_matrix_of_many_right_sides_is_factored_once():
+    many = jax.vmap(dense.solve, (None, 0))
+    text = str(jax.make_jaxpr(many)(jnp.eye(4), jnp.ones((7, 4))))
+    loops = [line for line in text.split("scan[")[1:]]
+    assert text.count(" lu ") == 1 and not any(" lu " in loop for loop in loops)
 
 
 def test_batches_on_all_devices_come_back(rng):

@@ -20,6 +20,11 @@ def test_ranks_of_truths_are_even(model):
     assert found["share_rhat_below_1.03"] > 0.9
 
 
+def test_a_fault_of_the_error_is_found():
+    found = calibration("clm5", 200, fault=2.0, column=FOUR)
+    assert "carbon_error" in found["failed"]
+
+
 def test_recovery_counts_what_intervals_cover():
     short = BatchHMC(steps=16, warmup=250, draws=250, chains=4)
     found = recovery("clm5", 8, short)

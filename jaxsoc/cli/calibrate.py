@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxsoc import plots
-from jaxsoc.experiments.calibration import BLOCK, Calibration, SiteData
+from jaxsoc.experiments.calibration import Calibration, SiteData, usual_block
 from jaxsoc.experiments.convergence import Convergence
 from jaxsoc.experiments.measured_sites import CALIBRATED, measured_sites
 from jaxsoc.experiments.posteriors import (
@@ -42,6 +42,8 @@ _SAMPLERS: dict[str, Callable[..., AbstractSampler]] = {
 }
 # What a site is called converged by.
 _MET = Convergence()
+# Of measurements of radiocarbon.
+_DATED = ", in a year that is known"
 # Pages of panels that are drawn at most.
 _PAGES = 3
 # Numbers of a site while it is sampled, about: of all that a column has.
@@ -82,7 +84,7 @@ def calibrate(config: CalibrateConfig) -> Job:
     many = "s" * (data.size > 1)
     said = f"posteriors of {design.model} at {data.size} profile{many}"
     before = "\n".join(task.notes)
-    needed = 8 * BLOCK * jax.device_count() * _ARRAYS
+    needed = 8 * usual_block(data.size) * jax.device_count() * _ARRAYS
     return Job(work, lambda: said, needed, _figures(task, design, store), before)
 
 
@@ -94,6 +96,7 @@ def _data(config: CalibrateConfig, task: Task) -> tuple[Task, SiteData, Calibrat
     if not seen.any():
         raise ValueError(
             f"no profile that is taken has measurements of {', '.join(kinds)}"
+            + _DATED * ("radiocarbon" in kinds)
         )
     chosen = np.flatnonzero(seen)[: config.first]
     notes = list(task.notes)
@@ -101,7 +104,8 @@ def _data(config: CalibrateConfig, task: Task) -> tuple[Task, SiteData, Calibrat
         names = ", ".join(profiles.name[~seen][:5])
         notes.append(
             f"{(~seen).sum()} of {len(seen)} profiles left out: nothing of "
-            f"{', '.join(kinds)} was measured ({names})"
+            f"{', '.join(kinds)} was measured{_DATED * ('radiocarbon' in kinds)} "
+            f"({names})"
         )
     profiles = profiles[chosen]
     sites = jax.tree.map(lambda x: x[chosen] if np.ndim(x) else x, sites)

@@ -217,7 +217,9 @@ def with_bar(console: Console, work: Callable[[Progress], Any]) -> Any:
         return work(lambda done, total, what: interrupt.check())
     what = TextColumn("{task.description}", markup=False)
     columns = BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(), what
-    with Bar(*columns, console=console, transient=True) as bar:
+    # A chunk may take minutes: the rate is that of the last hour.
+    made = Bar(*columns, console=console, transient=True, speed_estimate_period=3600.0)
+    with made as bar:
         task = bar.add_task("starting", total=None)
 
         def progress(done: float | int, total: int, what: str) -> None:

@@ -191,7 +191,7 @@ def tracer_flows(
     **Arguments:** `net`: of a tracer; `X`: pools, gC m⁻³.
     """
     fluxes = model.fluxes(X, around.environment, params)
-    some = lambda x: jnp.where(x < _NONE, 0.0, x)
+    some = lambda x: jnp.where(abs(x) < _NONE, 0.0, x)
     held = {
         process: some(getattr(X, pool)) for process, pool in model.processes.items()
     }

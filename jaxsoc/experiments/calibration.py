@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsoc.infer.chains import AbstractSampler
+from jaxsoc.infer.chains import COUNT, AbstractSampler
 from jaxsoc.infer.diagnostics import ess_bulk
 from jaxsoc.infer.hmc import BatchHMC
 from jaxsoc.infer.posterior import Posterior
@@ -82,6 +82,12 @@ class Calibration:
         ColumnPrediction(CALIBRATED[self.model], self.kinds)
         Measured(np.zeros(1), self.error, law=self.law)
         priors_of(CALIBRATED[self.model].parameters, self.priors)
+        for name, prior in (self.priors or {}).items():
+            if prior.shape() != ():
+                raise ValueError(
+                    f"the prior of {name} must be of one number, got one of shape "
+                    f"{prior.shape()}"
+                )
 
     @cached_property
     def predict(self) -> ColumnPrediction:
@@ -202,6 +208,13 @@ class Posteriors(NamedTuple):
     predicted: Predicted
 
 
+def usual_block(sites: int | None = None) -> int:
+    """Sites that go together on each device, no more than there are."""
+    most = _ACCELERATED_BLOCK if accelerated() else BLOCK
+    few = most if sites is None else -(-sites // free_devices())
+    return few if accelerated() and few < most else most
+
+
 class Calibrator:
     """Calibrates sites of one design, many in one program, compiled once.
 
@@ -220,7 +233,9 @@ class Calibrator:
         block: int | None = None,
     ):
         require_x64("calibration")
-        block = block or (_ACCELERATED_BLOCK if accelerated() else BLOCK)
+        if block is not None:
+            COUNT.check("block", block)
+        block = usual_block() if block is None else block
         self.design, self.sampler, self.block = design, sampler, block
         self._posterior: Posterior | None = None
 

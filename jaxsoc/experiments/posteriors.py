@@ -18,6 +18,7 @@ from jaxsoc.infer.hmc import BatchHMC
 from jaxsoc.observe.profiles import misfits
 from jaxsoc.physics.columns import CLM5_COLUMN
 from jaxsoc.physics.parameters import declarations
+from jaxsoc.solve.devices import free_devices
 from jaxsoc.solve.progress import Progress, silent
 from jaxsoc.tables import Table, Variable, variable
 
@@ -29,6 +30,7 @@ from .calibration import (
     SiteData,
     pilot,
     program,
+    usual_block,
 )
 from .convergence import Convergence, diagnosed
 from .measured_sites import CALIBRATED, unit_of
@@ -63,6 +65,11 @@ def stream(
     **Raises:** `ValueError` for a store of another model, data or version, damaged, or
     taken by another run.
     """
+    if block is None:
+        block = usual_block(data.size)
+        if store.path.exists():
+            # As many lanes as the sites that a chunk of the store has.
+            block = max(1, -(-store.about()["chunk"] // free_devices()))
     calibrator = Calibrator(design, sampler, block=block)
     asked = sampler, convergence, tune
     if not store.path.exists():
@@ -360,4 +367,7 @@ def _variance(design, name):
     """Of the prior."""
     priors = design.site_model.priors
     law = priors.get(name, design.site_model.error)
-    return float(law.variance)
+    try:
+        return float(law.variance)
+    except NotImplementedError:  # of some laws of numpyro it is not known
+        return float("nan")

@@ -48,8 +48,13 @@ def published_cost(design: Calibration, data: SiteData, place: int) -> Cost:
     Where there is no steady state it is NaN, and so it is for COMPAS where soil carbon
     is less than ten times that of microbes, as in the program alone.
 
-    **Raises:** `ValueError` for a law that is no published cost.
+    **Raises:** `ValueError` for a law that is no published cost, or given priors.
     """
+    if design.priors:
+        raise ValueError(
+            "the published scheme draws in ranges, got priors of "
+            f"{', '.join(design.priors)}: leave them out"
+        )
     if not design.law.startswith("published"):
         raise ValueError(
             f"the law {design.law!r} is no published cost: expected published-error, "

@@ -144,8 +144,9 @@ def simulation_based_calibration(
     `afterwards`: `(key, values, *args) -> values by name` of latent sites of `source`
     that the model integrates out, a draw of them for each of its own, as
     `SiteModel.errors` makes them.
-    **Raises:** `ValueError` for more draws than the sampler makes, or sites drawn
-    afterwards that the source has not; as `simulated`.
+    **Raises:** `ValueError` for more draws than the sampler makes, or latent sites that
+    the source alone has, or the posterior with what is drawn afterwards alone; as
+    `simulated`.
     Source: Talts et al. (2018), arXiv:1804.06788.
     """
     if draws > sampler.chains * sampler.draws:
@@ -181,8 +182,8 @@ def simulation_based_calibration(
         some, there = jax.lax.map(drawn, (flat[place], keys)), of(truth, now)
         if odd := sorted(some.keys() ^ there.keys()):
             raise ValueError(
-                f"{', '.join(odd)}: latent either in the source of truths or in the "
-                "posterior; what one of them integrates out has to be drawn afterwards"
+                f"{', '.join(odd)}: latent in only one of the source of truths and the "
+                "posterior; what that integrates out has to be drawn afterwards"
             )
         below = jax.tree.map(lambda x, t: jnp.sum(x < t[None], axis=0), some, there)
         return below, chains.z

@@ -36,9 +36,9 @@ def predictive_check(
 
     Masked data do not count in p; of them `below` says nothing.
 
-    **Arguments:** `posterior`: of a `SiteModel` that of `sampled()`, since replicates
-    have the error scale of their draw; `draws`: of the latent sites by name, leading by
-    draw; `args`: of the model.
+    **Arguments:** `posterior`: of any model; of a `SiteModel` take `sampled()`, since
+    replicates have the error scale of their draw; `draws`: of the latent sites by name,
+    leading by draw; `args`: of the model.
     **Raises:** `ValueError` for a model that integrates error scales out, or draws that
     lack a latent site.
     Source: Gelman et al. (1996), Statistica Sinica 6:733, with the likelihood as the
@@ -46,9 +46,7 @@ def predictive_check(
     """
 
     if missing := [name for name in posterior.names if name not in draws]:
-        raise ValueError(
-            f"no draws of {', '.join(missing)}, a latent site of the model"
-        )
+        raise ValueError(f"no draws of {', '.join(missing)}: expected all latent sites")
 
     def one(values, key):
         model = substitute(posterior.model, data=values)

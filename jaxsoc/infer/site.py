@@ -211,7 +211,7 @@ class SiteModel:
             self._seen(kind, seen, predicted[kind])
 
     def sampled(self) -> "SiteModel":
-        """The same model with every error scale a latent site, as draws hold them."""
+        """The same model, error scales that are not known being latent sites."""
         return SiteModel(self.predict, self.priors, self.error, integrated=False)
 
     def errors(

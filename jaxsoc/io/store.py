@@ -136,7 +136,8 @@ class AbstractChunkStore:
                     "second run on this store",
                     stacklevel=3,
                 )
-            self._clear()
+            else:
+                self._clear()
             yield
 
     def marks(self) -> np.ndarray:
@@ -190,8 +191,9 @@ class AbstractChunkStore:
 
     def _clear(self):
         """Removes what a killed run was writing when it ended, which zarr leaves."""
-        for path in self.path.rglob("*.partial"):
-            path.unlink(missing_ok=True)
+        with self._writing():
+            for path in self.path.rglob("*.partial"):
+                path.unlink(missing_ok=True)
 
     def _array(self, group, name):
         """Refuses an array that is not as it was made, but for more members.
