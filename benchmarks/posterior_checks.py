@@ -52,7 +52,7 @@ from .timing import surroundings
 
 # Made when they are used: numbers of theirs are arrays, and devices are chosen first.
 SAMPLERS = {
-    "clm5": partial(BatchHMC, steps=16, warmup=500, draws=500, chains=4),
+    "clm5": partial(BatchHMC, steps=32, warmup=500, draws=500, chains=4),
     # Where soil carbon hangs on how close it is to none, steps are short.
     "compas": partial(BatchHMC, steps=48, warmup=500, draws=1000, chains=4),
     "mimics": partial(BatchHMC, steps=32, warmup=500, draws=500, chains=4),
